@@ -1,0 +1,116 @@
+# `make demo` and `make test` need python3 (3.10 or later) and make; everything else is installed into .venv.
+# `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# More for pytest: make test ARGUMENTS="-k retry -x"
+ARGUMENTS ?=
+BENCHMARKS ?= speedup throughput cold_start import_time memory
+
+# What an installation depends on: changing one of these installs again.
+METADATA := setup.cfg pyproject.toml
+QUIET := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-wheel lint docs benchmarks clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+demo: $(VENV)/.installed-demo ## Run four classic jobs on the simulated provider, next to their sequential time
+	@$(BIN)/python -m responder demo
+
+test: $(VENV)/.installed-dev ## Run the tests
+	$(BIN)/python -m pytest $(ARGUMENTS)
+
+lint: $(VENV)/.installed-dev ## Check types, style and format
+	$(BIN)/mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: $(VENV)/.installed-dev ## Build the documentation into docs/_build/html, warnings as errors
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --builder html docs docs/_build/html
+
+benchmarks: $(VENV)/.installed-dev ## Run the benchmarks; peers that are not installed are left out
+	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(ARGUMENTS) || exit 1; done
+
+# The tests, against what a user installs: the package comes from the wheel, and the checkout is out of reach.
+test-wheel: $(VENV)/.installed-dev ## Build the wheel and run the tests on it in an environment of its own
+	@set -e; \
+	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m build --outdir "$$folder/dist" . > "$$folder/build.log" 2>&1 || { cat "$$folder/build.log"; exit 1; }; \
+	$(BIN)/python -m venv "$$folder/venv"; \
+	wheel=$$(ls "$$folder"/dist/*.whl); \
+	"$$folder/venv/bin/python" -m pip install $(QUIET) "$$wheel[dev]"; \
+	mkdir "$$folder/project"; \
+	for part in tests docs benchmarks README.md Makefile pyproject.toml setup.cfg; do \
+		if [ -e "$$part" ]; then cp -R "$$part" "$$folder/project/"; fi; \
+	done; \
+	cd "$$folder/project"; \
+	"$$folder/venv/bin/python" -c 'import pathlib, sys, responder; \
+	found = pathlib.Path(responder.__file__); print("testing", found); \
+	sys.exit(None if "site-packages" in found.parts else "this is not the installed package")'; \
+	"$$folder/venv/bin/python" -m pytest $(ARGUMENTS)
+
+# The examples: on a simulated provider, or on a real one with RESPONDER_MODEL=gemini:gemini-2.5-flash in the environment.
+.PHONY: angles angles-django chat summarise django-site screenshots browser
+
+angles: $(VENV)/.installed-dev ## Example: one question from four angles, answers side by side (Gradio)
+	@$(BIN)/python docs/examples/run.py angles $(ARGUMENTS)
+
+angles-django: $(VENV)/.installed-dev ## Example: the same page in plain HTML (Django)
+	@$(BIN)/python docs/examples/run.py angles-django $(ARGUMENTS)
+
+chat: $(VENV)/.installed-dev ## Example: a chat page and its service (Streamlit, FastAPI)
+	@$(BIN)/python docs/examples/run.py chat $(ARGUMENTS)
+
+summarise: $(VENV)/.installed-dev ## Example: many texts summarised by a script
+	@$(BIN)/python docs/examples/run.py summarise $(ARGUMENTS)
+
+django-site: $(VENV)/.installed-dev ## Example: several providers, a stream, and many prompts in a Django project
+	@$(BIN)/python docs/examples/run.py django-site $(ARGUMENTS)
+
+screenshots: $(VENV)/.installed-dev browser ## Take the pictures of the examples anew, into docs/images
+	RESPONDER_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/apps $(ARGUMENTS)
+
+# The tests of the examples drive Chromium. Without the right to install it they are skipped, and fail where CI=true.
+test test-wheel: browser
+browser: ## Install Chromium and its driver, where apt-get is there and may
+	@command -v chromedriver > /dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "Installing Chromium and its driver"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends --yes \
+			chromium chromium-driver fonts-dejavu-core; } > /dev/null || \
+			echo "They could not be installed: the examples are not tested in a browser" >&2; \
+	else \
+		echo "No chromedriver here, and no right to install it: the examples are not tested in a browser" >&2; \
+	fi
+
+clean: ## Remove everything that was built or installed here
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian and Ubuntu split venv's installer off python3; without it there is nothing to install with.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null || { \
+		echo "$(PYTHON) is missing or older than 3.10. Install Python 3.10 or later, or name it: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+		echo "$(PYTHON) cannot make environments: its modules venv and ensurepip are missing." >&2; \
+		echo "On Debian and Ubuntu: sudo apt install python3-venv. Or name another one: make PYTHON=python3.12" >&2; \
+		exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+
+# Editable, so that the checkout is what runs. The demo needs less than the tests, and takes what they have installed.
+$(VENV)/.installed-demo: $(METADATA) | $(BIN)/python
+	@if [ -e $(VENV)/.installed-dev ]; then $(MAKE) --no-print-directory $(VENV)/.installed-dev; else \
+		echo "Installing (the first time takes a minute)"; $(BIN)/python -m pip install $(QUIET) --editable '.[simulator]'; fi
+	@touch $@
+
+$(VENV)/.installed-dev: $(METADATA) | $(BIN)/python
+	@echo "Installing for development (the first time takes some minutes)"
+	@$(BIN)/python -m pip install $(QUIET) --editable '.[dev]'
+	@touch $@

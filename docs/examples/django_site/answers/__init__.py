@@ -1,0 +1,1 @@
+"""The app: its views and its pages."""

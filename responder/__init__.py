@@ -1,0 +1,164 @@
+"""Parallel LLM calls for blocking Python.
+
+One Responder class for each provider, and a thread-pool map that asks many prompts at once:
+
+    from responder import OpenAIResponder
+
+    gpt = OpenAIResponder("gpt-4o-mini")                    # OPENAI_API_KEY
+    batch = gpt.map(["What is baseball?", "What is cricket?"], max_workers=32)
+    for result in batch:
+        print(result.answer.text if result.ok else result.error)
+"""
+
+from responder._version import __version__
+from responder.answer import Answer, FinishReason, Usage
+from responder.cancellation import CancelToken
+from responder.deadline import Timeout
+from responder.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    BatchError,
+    BlockedError,
+    CancelledError,
+    ConfigurationError,
+    DeadlineExceededError,
+    EmptyAnswerError,
+    InternalServerError,
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    ResponderError,
+    StreamInterruptedError,
+)
+from responder.limits import Limits
+from responder.mapping import parallel_imap, parallel_imap_unordered, parallel_map
+from responder.merging import MergedStreams, StreamEvent, merge_streams
+from responder.messages import (
+    Audio,
+    File,
+    Image,
+    Message,
+    Raw,
+    Text,
+    ToolCall,
+    ToolResult,
+    assistant,
+    system,
+    user,
+)
+from responder.options import Options, Tool
+from responder.parallel import Run
+from responder.progress import Progress
+from responder.providers import for_model
+from responder.providers.anthropic import AnthropicResponder
+from responder.providers.azure import AzureOpenAIResponder
+from responder.providers.compatible import (
+    CerebrasResponder,
+    CompatibleResponder,
+    DeepSeekResponder,
+    FireworksResponder,
+    GroqResponder,
+    HuggingFaceResponder,
+    LlamaCppResponder,
+    LMStudioResponder,
+    MistralResponder,
+    OpenRouterResponder,
+    TogetherResponder,
+    VLLMResponder,
+    XAIResponder,
+    ZAIResponder,
+)
+from responder.providers.gemini import GeminiResponder
+from responder.providers.ollama import OllamaResponder
+from responder.providers.openai import OpenAIResponder
+from responder.providers.simulated import SimulatedResponder
+from responder.providers.vertex import VertexAIResponder
+from responder.responder import Responder
+from responder.results import Batch, ItemBatch, ItemResult, Result, Summary
+from responder.stream import Stream
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIStatusError",
+    "APITimeoutError",
+    "Answer",
+    "AnthropicResponder",
+    "Audio",
+    "AuthenticationError",
+    "AzureOpenAIResponder",
+    "BadRequestError",
+    "Batch",
+    "BatchError",
+    "BlockedError",
+    "CancelToken",
+    "CancelledError",
+    "CerebrasResponder",
+    "CompatibleResponder",
+    "ConfigurationError",
+    "DeadlineExceededError",
+    "DeepSeekResponder",
+    "EmptyAnswerError",
+    "File",
+    "FinishReason",
+    "FireworksResponder",
+    "GeminiResponder",
+    "GroqResponder",
+    "HuggingFaceResponder",
+    "Image",
+    "InternalServerError",
+    "InvalidResponseError",
+    "ItemBatch",
+    "ItemResult",
+    "LMStudioResponder",
+    "Limits",
+    "LlamaCppResponder",
+    "MergedStreams",
+    "Message",
+    "MistralResponder",
+    "NotFoundError",
+    "OllamaResponder",
+    "OpenAIResponder",
+    "OpenRouterResponder",
+    "Options",
+    "PermissionDeniedError",
+    "Progress",
+    "QuotaExceededError",
+    "RateLimitError",
+    "Raw",
+    "Responder",
+    "ResponderError",
+    "Result",
+    "Run",
+    "SimulatedResponder",
+    "Stream",
+    "StreamEvent",
+    "StreamInterruptedError",
+    "Summary",
+    "Text",
+    "Timeout",
+    "TogetherResponder",
+    "Tool",
+    "ToolCall",
+    "ToolResult",
+    "Usage",
+    "VLLMResponder",
+    "VertexAIResponder",
+    "XAIResponder",
+    "ZAIResponder",
+    "__version__",
+    "assistant",
+    "for_model",
+    "merge_streams",
+    "parallel_imap",
+    "parallel_imap_unordered",
+    "parallel_map",
+    "system",
+    "user",
+]

@@ -1,0 +1,99 @@
+"""What comes back: an Answer with its Usage, the same for every provider. Knows nothing of how it was fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from responder.messages import ToolCall
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
+"""Why the model stopped; the provider's own word is in `Answer.raw`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of a call, counted the same way for every provider.
+
+    Attributes:
+        input_tokens: All tokens that went in, cached ones included.
+        output_tokens: All tokens that are billed as output, reasoning included.
+        cached_input_tokens: How many of the input tokens were read from the provider's cache.
+        reasoning_tokens: How many of the output tokens were reasoning that is not part of the text.
+        known: False when the provider did not report usage; the counts are 0 then.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    known: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.known or other.known,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of a model.
+
+    Attributes:
+        text: What the model says to the user; empty only when it called tools instead.
+        finish_reason: Why it stopped, in our words; "length" means that it was cut at `max_tokens`.
+        usage: Tokens, the same for every provider.
+        model: The model that answered, as the provider names it (often a dated snapshot of the one that was asked).
+        provider: The provider's name, as in `for_model`.
+        request_id: The provider's id of the request, or None.
+        reasoning: The model's thoughts, where the provider shows them; "" otherwise.
+        tool_calls: The tools that the model wants called, in its order.
+        candidates: The texts of all candidates, the first included, where more than one was asked for; else just the one.
+        attempts: Requests that were sent for this answer, the successful one included.
+        elapsed: Seconds from the call to the answer: waits and retries included.
+        raw: The provider's reply as parsed JSON.
+    """
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    model: str = ""
+    provider: str = ""
+    request_id: str | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    candidates: tuple[str, ...] = ()
+    attempts: int = 1
+    elapsed: float = 0.0
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def truncated(self) -> bool:
+        """True when the answer was cut at `max_tokens` or at the end of the context window."""
+        return self.finish_reason == "length"
+
+    def json(self) -> Any:
+        """Return the text parsed as JSON, for answers that were asked for with `schema=`.
+
+        Raises:
+            ValueError: The text is not JSON; a truncated answer is the usual cause.
+        """
+        try:
+            return json.loads(self.text)
+        except ValueError as error:
+            cause = "it was cut at max_tokens" if self.truncated else "ask for JSON with schema={...}"
+            raise ValueError(f"the answer is not JSON ({cause}): {self.text[:200]!r}") from error
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,240 @@
+"""What has been answered already? A file of finished answers, so that a run that died is resumed and not paid for twice.
+
+One SQLite file, JSON values, no pickles. An answer is kept under what was asked (provider, URL, and the whole payload: model,
+options, messages, schema), so that a changed prompt or option is asked anew, wherever in the input it stands. A prompt that
+is asked several times in a run has as many answers. Several threads and processes may write to one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from responder.errors import ConfigurationError
+
+# "RESP" in ASCII: marks the file as ours, in the place that SQLite has for this.
+_APPLICATION_ID = 0x52455350
+_VERSION = 1
+
+# Seconds to wait for other processes that write to the same file.
+_PATIENCE = 60.0
+
+_SCHEMA = """
+CREATE TABLE runs (id INTEGER PRIMARY KEY, begun REAL NOT NULL);
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    question BLOB NOT NULL,      -- SHA-256 of what was asked
+    run INTEGER NOT NULL,        -- the last run that took it
+    reply TEXT NOT NULL          -- the provider's reply and what came with it, as JSON
+);
+CREATE INDEX answers_by_question ON answers (question, run);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A finished answer, as the file keeps it.
+
+    Attributes:
+        reply: The provider's reply, as parsed JSON.
+        request_id: The provider's id of the request, or None.
+    """
+
+    reply: Mapping[str, Any]
+    request_id: str | None
+
+
+class Checkpoint:
+    """The finished answers of one run and of those before it. Safe for threads.
+
+    Args:
+        path: The file; made where there is none.
+
+    Raises:
+        ConfigurationError: The file is not ours, is damaged, or cannot be written; it was left untouched.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        refuse_foreign(self.path)
+        self._lock = threading.Lock()  # guards the connection and `_stored`
+        self._commit_lock = threading.Lock()  # held by the one thread that commits for all
+        self._stored = 0
+        self._committed = 0
+        self._failure = ""  # why nothing more can be written
+        try:
+            self._connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
+            self._run = self._begin()
+        except sqlite3.Error as error:
+            self.__del__()  # now, and not when nobody holds the error any more
+            raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
+
+    def _begin(self) -> int:
+        connection = self._connection
+        # With a write-ahead log a killed process loses nothing that was committed, and a commit costs no flush to the disk.
+        self._keep_a_log()
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        run = connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid
+        connection.execute("COMMIT")
+        return int(run or 0)
+
+    def _keep_a_log(self) -> None:
+        # SQLite's own patience does not cover this: two connections that switch a new file at the same moment would both wait.
+        ends = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > ends:
+                    raise
+                time.sleep(random.uniform(0.001, 0.02))
+
+    @staticmethod
+    def key(provider: str, url: str, body: bytes) -> bytes:
+        """Return the key of a question: what was asked of whom."""
+        return hashlib.sha256(b"\0".join((provider.encode(), url.encode(), body))).digest()
+
+    def take(self, question: bytes) -> StoredAnswer | None:
+        """Return an answer to a question that this run has not taken yet; None where it must be asked.
+
+        Raises:
+            ConfigurationError: The file broke, or the disk is full.
+        """
+        try:
+            with self._lock:
+                found = self._connection.execute(
+                    "SELECT id, reply FROM answers WHERE question = ? AND run < ? LIMIT 1", (question, self._run)
+                ).fetchone()
+                if found is None:
+                    return None
+                # Written at once, or together with an answer that another thread is just storing.
+                self._connection.execute("UPDATE answers SET run = ? WHERE id = ?", (self._run, found[0]))
+        except sqlite3.Error as error:
+            raise self._cannot_go_on(str(error)) from error
+        kept = json.loads(found[1])
+        return StoredAnswer(kept["reply"], kept["request_id"])
+
+    def store(self, question: bytes, reply: Mapping[str, Any], request_id: str | None) -> None:
+        """Keep an answer; when this returns, the process may be killed.
+
+        Raises:
+            ConfigurationError: The disk is full, or the file is gone.
+        """
+        value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
+        try:
+            with self._lock:
+                self._refuse_after_failure()
+                if not self._connection.in_transaction:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute(
+                    "INSERT INTO answers (question, run, reply) VALUES (?, ?, ?)", (question, self._run, value)
+                )
+                self._stored += 1
+                mine = self._stored
+            # Whoever comes first commits for all who have stored meanwhile.
+            with self._commit_lock:
+                if self._committed < mine:
+                    with self._lock:
+                        self._refuse_after_failure()
+                        upto = self._stored
+                        self._connection.execute("COMMIT")
+                    self._committed = upto
+        except sqlite3.Error as error:
+            raise self._cannot_go_on(str(error)) from error
+
+    def _refuse_after_failure(self) -> None:
+        # What fails may undo what other threads wrote before it and have not committed: none of them may take it for stored.
+        if self._failure:
+            raise sqlite3.OperationalError(self._failure)
+
+    def _cannot_go_on(self, why: str) -> ConfigurationError:
+        self._failure = why
+        return ConfigurationError(
+            f"the checkpoint {self.path} cannot be written ({why}): what it holds so far is safe. Make room and start again",
+            fatal=True,
+        )
+
+    def close(self) -> None:
+        """Write what is left and close the file; harmless when it is closed."""
+        with self._commit_lock, self._lock:
+            try:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+            except sqlite3.Error:
+                pass  # closed already, or a full disk that `store` has told of
+            self._connection.close()
+
+    def __del__(self) -> None:
+        # The workers of a run share it, and nobody knows which of them is the last.
+        if hasattr(self, "_connection"):
+            self.close()
+
+
+def refuse_foreign(path: str) -> None:
+    """Look at an existing file without changing it or its folder.
+
+    Raises:
+        ConfigurationError: It is not a checkpoint, is damaged, or is of a later version.
+    """
+    try:
+        if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
+            return
+    except OSError as error:
+        raise ConfigurationError(_unreadable(path, error), fatal=True) from error
+    # Reading a file in use takes part in its log, and leaves one behind where there was none; so a file that has no log is
+    # read as one that nobody changes, unless somebody begins to meanwhile.
+    log = f"{path}-wal"
+    has_log = os.path.exists(log)  # noqa: PTH110 - a str, as SQLite takes it
+    problem = _problem(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+    if problem and not has_log and os.path.exists(log):  # noqa: PTH110 - a str, as SQLite takes it
+        problem = _problem(path, "mode=ro")
+    if problem:
+        raise ConfigurationError(problem, fatal=True)
+
+
+def _problem(path: str, how: str) -> str:
+    """Return why a file cannot be used as a checkpoint; "" when it can."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{_quoted(path)}?{how}", uri=True, timeout=_PATIENCE, isolation_level=None)
+        ) as connection:
+            connection.execute("BEGIN")  # one look: another process may just be making the tables
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if (tables, application, version) == (0, 0, 0):
+                return ""  # begun by a process that was killed before it had made the tables, or is about to
+            if application != _APPLICATION_ID:
+                return f"{path} is not a checkpoint of responder: name another file"
+            if version > _VERSION:
+                return f"{path} was written by a later version of responder: update it"
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return "" if found == "ok" else f"the checkpoint {path} is damaged ({found}): restore it, or name another file"
+    except sqlite3.Error as error:
+        return _unreadable(path, error)
+
+
+def _unreadable(path: str, error: Exception) -> str:
+    return f"{path} cannot be read as a checkpoint ({error}): it is damaged, or another kind of file. Name another one"
+
+
+def _quoted(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(os.path.abspath(path))  # noqa: PTH100 - a str or anything like a path

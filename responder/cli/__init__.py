@@ -1,0 +1,64 @@
+"""Which commands are there, and how does each of them end? What a command does is in the file of its name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from responder._version import __version__
+from responder.cli.ask import ask
+from responder.cli.demo import demo
+from responder.cli.map import map_command
+from responder.cli.models import models
+from responder.cli.simulate import simulate
+from responder.errors import ConfigurationError, ResponderError
+
+# What a shell expects of a program that Ctrl-C ended: 128 and the number of SIGINT.
+INTERRUPTED = 130
+
+
+class FailedError(click.ClickException):
+    """An error of ours, as one line on stderr: the provider was asked, and there is no answer."""
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class NothingSentError(FailedError):
+    """The command makes no sense as it is; the line says what to type."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """The commands; turns our errors into one line and an exit code, whichever command they come from."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            raise NothingSentError(str(error)) from error
+        except ResponderError as error:
+            raise FailedError(f"{type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="responder")
+def main() -> None:
+    """Ask LLM providers from the shell: one prompt, or a file of them in parallel.
+
+    Models are written PROVIDER:MODEL, such as openai:gpt-4o-mini; keys come from the environment (`responder models` lists
+    both). simulated:demo needs no key and no network.
+    """
+
+
+for _command in (ask, map_command, models, simulate, demo):
+    main.add_command(_command)

@@ -1,0 +1,156 @@
+"""Where do the results go? One JSON line each, to standard output or to a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from responder.answer import Answer, Usage
+from responder.cli.rows import Row
+from responder.errors import ConfigurationError, ResponderError
+from responder.results import Result
+
+
+def to_json(value: Any, indent: int | None = None) -> bytes:
+    """Return a value as JSON in UTF-8, without a line end."""
+    try:
+        return json.dumps(value, ensure_ascii=False, indent=indent).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
+        return json.dumps(value, indent=indent).encode()
+
+
+def as_record(result: Result, row: Row) -> dict[str, Any]:
+    """Return what is written of a result.
+
+    `text` stands there for an answer and `error` for a failure, never both; `id` only if the row has one. `usage` is None when
+    the provider reported none, as `finish_reason` is when there was no answer.
+    """
+    record: dict[str, Any] = {"index": result.index, "line": row.line}
+    if row.id is not None:
+        record["id"] = row.id
+    if result.answer is not None:
+        record.update(_answer(result.answer))
+    else:
+        record.update(_error(result.error))
+    return {**record, "attempts": result.attempts, "elapsed": round(result.elapsed, 3)}
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    found: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason, "usage": _usage(answer.usage)}
+    if answer.reasoning:
+        found["reasoning"] = answer.reasoning
+    if answer.tool_calls:
+        found["tool_calls"] = [
+            {"id": call.id, "name": call.name, "arguments": dict(call.arguments) or call.arguments_text}
+            for call in answer.tool_calls
+        ]
+    return found
+
+
+def _error(error: Exception | None) -> dict[str, Any]:
+    return {
+        "error": {
+            "type": type(error).__name__,
+            "message": str(error),
+            "status": getattr(error, "status", None),
+            "retryable": getattr(error, "retryable", False),
+        },
+        "finish_reason": getattr(error, "finish_reason", None),
+        "usage": _usage(getattr(error, "usage", None)),
+    }
+
+
+def _usage(usage: Usage | None) -> dict[str, int] | None:
+    if usage is None or not usage.known:
+        return None
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+    }
+
+
+class Lines:
+    """JSON lines on standard output, or in a file.
+
+    A file is written as OUT.partial beside OUT, and renamed when it is complete: whoever sees OUT sees all of it, and after a
+    crash the finished lines are still there.
+
+    Args:
+        out: Path of the file; None or "-" for standard output.
+        overwrite: Whether a file that is there may be replaced, an OUT.partial of an earlier run included.
+        source: Path of the input, which the output must not replace.
+
+    Raises:
+        ConfigurationError: It cannot be written, or would replace something.
+    """
+
+    def __init__(self, out: str | None, overwrite: bool = False, source: str = "-") -> None:
+        self.written = 0
+        self.is_standard_output = out is None or out == "-"
+        self._target: Path | None = None
+        self._partial: Path | None = None
+        if out is None or out == "-":
+            self._file: BinaryIO = sys.stdout.buffer
+            return
+        target = Path(out)
+        try:
+            if target.exists() and not target.is_file():
+                if target.is_dir():
+                    raise ConfigurationError(f"{out} is a directory, not a file")
+                self._file = target.open("wb")  # a pipe or a device can be written to, but not be put in place
+                return
+            if target.exists() and source != "-" and Path(source).exists() and target.samefile(source):
+                raise ConfigurationError(f"{out} is the input: write to another file")
+            if target.exists() and not overwrite:
+                raise ConfigurationError(f"{out} exists: add --overwrite, or write to another file")
+            self._target = target.resolve()  # a link stays a link to the new file
+            self._partial = self._target.with_name(self._target.name + ".partial")
+            self._file = self._partial.open("wb" if overwrite else "xb")
+        except FileExistsError:
+            raise ConfigurationError(
+                f"{out}.partial exists, with the finished lines of another run: move it away, or add --overwrite"
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"{out}: {error.strerror}") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write a line, and let it be seen at once.
+
+        Raises:
+            BrokenPipeError: Nobody reads standard output any more.
+            ResponderError: It could not be written (the disk is full).
+        """
+        try:
+            self._file.write(to_json(record) + b"\n")
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ResponderError(f"the answers cannot be written: {error.strerror}") from error
+        self.written += 1
+
+    def complete(self) -> None:
+        """Put the file in place."""
+        if self._partial is not None and self._target is not None:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._partial.replace(self._target)
+        elif not self.is_standard_output:
+            self._file.close()
+
+    def keep(self) -> Path | None:
+        """Leave the file unfinished; return where its lines are, or None when there are none (or no file)."""
+        if not self.is_standard_output:
+            self._file.close()
+        if self._partial is None:
+            return None
+        if not self.written:
+            self._partial.unlink(missing_ok=True)
+            return None
+        return self._partial

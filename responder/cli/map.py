@@ -1,0 +1,203 @@
+"""`responder map`: a file of prompts in, a file of answers out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from responder.answer import Usage
+from responder.cli.interrupt import Interruption, interruptible
+from responder.cli.lines import Lines, as_record
+from responder.cli.model import make_responder, model_options
+from responder.cli.rows import FORMATS, Row, Rows, Template
+from responder.errors import CancelledError, ConfigurationError
+from responder.messages import Prompt, as_messages
+from responder.responder import Responder
+from responder.results import Result
+
+SOME_FAILED = 1
+
+
+@click.command("map")
+@click.argument("file")
+@click.option("-o", "--out", metavar="OUT.jsonl", help="Where the answers go; default: standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
+@click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
+@click.option("--template", metavar="TEXT", help='Make the prompt of a row\'s values: "Summarise: {text}"; {line} in txt.')
+@model_options
+@click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Calls at once.")
+@click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; calls in flight end then.")
+@click.option("--max-errors", type=click.IntRange(min=1), help="Send nothing new once this many rows have failed.")
+@click.option("--on-error", type=click.Choice(("collect", "stop")), default="collect", show_default=True, help="Go on or stop.")
+@click.option("--checkpoint", metavar="FILE", help="Keep each answer in FILE at once; what it holds already is not asked again.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the run that --checkpoint holds: the file must exist, and OUT is replaced."
+)
+@click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
+@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
+@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
+def map_command(
+    file: str,
+    out: str | None,
+    overwrite: bool,
+    form: str | None,
+    column: str,
+    template: str | None,
+    summary: bool | None,
+    checkpoint: str | None,
+    resume: bool,
+    **choices: Any,
+) -> None:
+    """Ask every prompt of FILE in parallel; write one JSON line for each, in order.
+
+    FILE is a txt file (a prompt a line), a csv file (with a header), or a jsonl file (an object with "prompt" or "messages",
+    or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
+
+    Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
+    elapsed (seconds). With -o the file appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With
+    --checkpoint every finished answer is safe, whatever happens: the same command with --resume asks only the rest.
+
+    Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
+
+    \b
+    responder map questions.txt --model openai:gpt-4o-mini -o answers.jsonl
+    responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
+    """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
+    settings = {name: choices.pop(name) for name in ("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe")}
+    if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
+        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {settings['run_deadline']:g}")
+    if resume and checkpoint is None:
+        raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
+    if resume and checkpoint is not None and not Path(checkpoint).is_file():
+        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
+    settings["checkpoint"] = checkpoint
+    filled = None if template is None else Template(template)
+    with make_responder(**choices) as responder:
+
+        def check(prompt: Prompt) -> None:
+            responder.payload(as_messages(prompt), responder.options)
+
+        with Rows(file, form, column=column, template=filled, check=check) as rows:
+            if checkpoint is not None:
+                from responder.checkpoint import refuse_foreign  # most runs do without a database
+
+                refuse_foreign(checkpoint)  # before the lines of an earlier run are replaced
+            lines = Lines(out, overwrite or resume, file)
+            run = _Run(responder, rows, lines)
+            with interruptible() as interruption:
+                code = run.write_all(interruption, settings)
+    if summary if summary is not None else sys.stderr.isatty():
+        click.echo(run.summary(), err=True)
+    sys.exit(code)
+
+
+class _Run:
+    """One run: takes the results in order, writes and counts them.
+
+    To the map it is the prompts, in a number that is known from the start: so a stopped run reports the rows that it never
+    sent, too.
+    """
+
+    def __init__(self, responder: Responder, rows: Rows, lines: Lines) -> None:
+        self._responder = responder
+        self._rows = rows
+        self._lines = lines
+        self._sent: dict[int, Row] = {}  # rows that were handed to the map and whose result was not taken
+        self._errors: Counter[str] = Counter()
+        self._first_failure = ""
+        self._usage = Usage()
+        self._attempts = 0
+        self._begin = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Prompt]:
+        for index, row in enumerate(self._rows):
+            self._sent[index] = row
+            yield row.prompt
+
+    def write_all(self, interruption: Interruption, settings: dict[str, Any]) -> int:
+        """Ask everything; return the exit code."""
+        # On a terminal the lines themselves show how far it is, and a bar between them would garble both.
+        show_bar = settings["progress"]
+        if show_bar is None and self._lines.is_standard_output and sys.stdout.isatty():
+            show_bar = False
+        try:
+            with self._responder.imap(
+                self,
+                max_workers=settings["workers"],
+                on_error=settings["on_error"],
+                max_errors=settings["max_errors"],
+                run_deadline=settings["run_deadline"],
+                progress=show_bar,
+                cancel=interruption.token,
+                checkpoint=settings["checkpoint"],
+                dedupe=settings["dedupe"],
+            ) as results:
+                for result in results:
+                    if interruption.number is not None and isinstance(result.error, CancelledError):
+                        del self._sent[result.index]  # not finished, so it is not kept
+                    else:
+                        self._take(result)
+                if interruption.number is None:
+                    for result in results.rest():
+                        self._take(result)
+            if self._lines.written == len(self):
+                self._lines.complete()
+        except BrokenPipeError:
+            # Whoever read our lines has had enough (`| head`). What Python would flush at exit goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return SOME_FAILED
+        except BaseException:
+            self._tell_what_is_kept("Stopped")
+            raise
+        if self._lines.written < len(self):
+            self._tell_what_is_kept("Interrupted")
+            return interruption.exit_code
+        if self._errors:
+            click.echo(f"{self._errors.total()} of {len(self)} prompts failed; the first is {self._first_failure}", err=True)
+        return SOME_FAILED if self._errors else 0
+
+    def _take(self, result: Result) -> None:
+        row = self._sent.pop(result.index)
+        error = result.error
+        if isinstance(error, ConfigurationError) and error.fatal and not self._lines.written:
+            raise error  # no credentials, for one: nothing was sent, and no other row can fare better
+        if error is not None:
+            self._first_failure = self._first_failure or f"line {row.line}: {' '.join(str(error).split())}"
+            self._errors[type(error).__name__] += 1
+        self._attempts += result.attempts
+        usage = getattr(error if result.answer is None else result.answer, "usage", None)
+        if isinstance(usage, Usage):
+            self._usage += usage
+        self._lines.write(as_record(result, row))
+
+    def _tell_what_is_kept(self, what: str) -> None:
+        kept = self._lines.keep()
+        written = self._lines.written
+        if kept is not None:
+            click.echo(f"{what}: the {written} finished of {len(self)} results are in {kept}", err=True)
+        elif written:
+            click.echo(f"{what}: {written} of {len(self)} results were written", err=True)
+        elif what == "Interrupted":
+            click.echo(f"{what} before any result came; nothing was written", err=True)
+
+    def summary(self) -> str:
+        """Return the run in one or two lines."""
+        failed = self._errors.total()
+        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self._errors.items()))
+        seconds = time.monotonic() - self._begin
+        done = self._lines.written - failed
+        return (
+            f"{len(self):,} prompts: {done:,} answered, {failed:,} failed{f' ({kinds})' if kinds else ''} in {seconds:.1f} s\n"
+            f"{self._attempts:,} requests; tokens: {self._usage.input_tokens:,} in, {self._usage.output_tokens:,} out"
+        )

@@ -1,0 +1,148 @@
+"""Which model answers, and how? The options that `ask` and `map` share, and the Responder that they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from responder.errors import ConfigurationError
+from responder.limits import Limits
+from responder.providers import for_model
+from responder.responder import Responder
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# A key on a command line is seen by every process of the machine and stays in the shell's history.
+_NOT_ON_A_COMMAND_LINE = ("api_key", "credentials", "session", "extra_headers")
+
+_MODEL = click.option("-m", "--model", envvar="RESPONDER_MODEL", help="PROVIDER:MODEL; default: $RESPONDER_MODEL.")
+_MODELS = click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    envvar="RESPONDER_MODEL",
+    help="PROVIDER:MODEL; default: $RESPONDER_MODEL. Repeatable: several answer side by side.",
+)
+_OPTIONS = (
+    click.option("-s", "--system", help="How the model should behave; goes before every prompt."),
+    click.option("--temperature", type=float, help="Randomness, 0 and up."),
+    click.option("--max-tokens", type=int, help="Limit of an answer in tokens, reasoning included."),
+    click.option("--schema", type=click.Path(), help="File with a JSON Schema that the answer must fit."),
+    click.option(
+        "--option",
+        "pairs",
+        multiple=True,
+        metavar="NAME=JSON",
+        help="Any other option, such as stop='[\"END\"]', reasoning_effort=low, api_version=2024-10-21, or "
+        "extra='{...}' for what only your provider knows. Repeatable.",
+    ),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Bound of one attempt (default: 600)."),
+    click.option("--deadline", type=float, metavar="SECONDS", help="Bound of one answer, retries and waits included."),
+    click.option("--retries", type=int, help="Repeats after a failed attempt, where a repeat can help (default: 4)."),
+    click.option("--base-url", metavar="URL", help="Where the API is; default: the provider's, or the environment's."),
+    click.option("--rpm", type=float, metavar="N", help="Requests a minute that may start, spread evenly."),
+    click.option("--tpm", type=float, metavar="N", help="Tokens a minute, input and output, spread evenly."),
+)
+
+
+def model_options(command: F) -> F:
+    """Add the options that choose a model; the command gets them as keywords, and hands them to `make_responder`."""
+    return _with_options(command, _MODEL)
+
+
+def models_options(command: F) -> F:
+    """Add the same options for a command that takes several models, as its keyword `models`."""
+    return _with_options(command, _MODELS)
+
+
+def _with_options(command: F, model: Callable[[F], F]) -> F:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return model(command)
+
+
+def make_responder(
+    *,
+    model: str | None,
+    system: str | None,
+    temperature: float | None,
+    max_tokens: int | None,
+    schema: str | None,
+    pairs: Sequence[str],
+    timeout: float | None,
+    deadline: float | None,
+    retries: int | None,
+    base_url: str | None,
+    rpm: float | None,
+    tpm: float | None,
+) -> Responder:
+    """Return the Responder that the options describe.
+
+    Raises:
+        ConfigurationError: No model, no key, or an option that makes no sense; the message says what to type.
+    """
+    if not model:
+        raise ConfigurationError("no model: add --model openai:gpt-4o-mini (or simulated:demo), or export RESPONDER_MODEL=...")
+    if deadline is not None and not deadline > 0:
+        raise ConfigurationError(f"--deadline is a number of seconds above 0, not {deadline:g}")
+    keywords = {
+        "system": system,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "schema": None if schema is None else _read_schema(schema),
+        "timeout": timeout,
+        "deadline": deadline,
+        "max_retries": retries,
+        "base_url": base_url,
+        "limits": None if rpm is None and tpm is None else Limits(requests_per_minute=rpm, tokens_per_minute=tpm),
+    }
+    given = {**_read_pairs(pairs), **{name: value for name, value in keywords.items() if value is not None}}
+    try:
+        responder = for_model(model, **given)
+        responder.url()  # the first who asks where the API is learns what is missing; better now than after a thousand rows
+    except ImportError as error:
+        if error.name != "aiohttp":
+            raise
+        raise ConfigurationError(str(error)) from error
+    return responder
+
+
+def _read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not name or not equals:
+            raise ConfigurationError(f"--option {pair!r} is not NAME=JSON, such as --option top_p=0.9")
+        if name in _NOT_ON_A_COMMAND_LINE:
+            raise ConfigurationError(f"--option {name} is not taken: keys come from the environment, see 'responder models'")
+        options[name] = _read_value(name, text)
+    return options
+
+
+def _read_value(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if text.lstrip()[:1] in ("{", "[", '"'):
+            raise ConfigurationError(f"--option {name}: {text!r} is not JSON ({error})") from None
+        return text  # a bare word or a date: quoting it twice, for the shell and for JSON, helps nobody
+
+
+def _read_schema(path: str) -> Mapping[str, Any]:
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"--schema {path}: {error.strerror}") from error
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"--schema {path}, line {error.lineno}: not JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"--schema {path}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"--schema {path}: a JSON Schema is an object, not {type(found).__name__}")
+    return found

@@ -1,0 +1,240 @@
+"""What can go wrong: one tree of errors, for every provider.
+
+    ResponderError                  everything we raise on purpose
+      ConfigurationError            before any request: no key, unknown option. The message says what to type
+      CancelledError                the call or the run was cancelled before this answer came
+      BatchError                    some items of a map failed; carries every result
+      APIError                      a call was made: provider, model, status, request_id, attempts, retryable, retry_after
+        APIConnectionError          nothing usable came back: refused, reset, cut, TLS
+          APITimeoutError           one attempt took longer than `timeout`
+        DeadlineExceededError       the call took longer than `deadline`, retries and waits included
+        APIStatusError              the provider answered with an error status; has `body`
+          BadRequestError           400 and its relatives: the request itself is wrong
+          AuthenticationError       401: the key is wrong or has expired
+          PermissionDeniedError     403: the key may not do this
+          NotFoundError             404: no such model, deployment or URL
+          RateLimitError            429: too fast; `retry_after` says how long to wait
+            QuotaExceededError      no credit, or a daily quota is used up: waiting will not help
+          InternalServerError       5xx: the provider has a problem
+        InvalidResponseError        a 2xx that is not what the provider documents
+        BlockedError                the provider's filter blocked the prompt or the answer
+        EmptyAnswerError            a success with nothing in it
+        StreamInterruptedError      a stream ended before its end marker; has the text so far
+
+Whether a repeat can help is decided where the error is made, and carried by it (`retryable`, `fatal`). Every error pickles,
+and none holds a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from responder.answer import FinishReason, Usage
+
+
+class ResponderError(Exception):
+    """Everything that this package raises on purpose.
+
+    Attributes:
+        attempts: How many requests were sent for this item (0: none).
+        waited: Seconds spent waiting between attempts.
+        fatal: True when no other item of a run with the same key and model can succeed either.
+    """
+
+    attempts: int = 0
+    waited: float = 0.0
+    fatal: bool = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A batch that was attached for whoever catches the error stays in this process: it may hold anything.
+        state = {name: value for name, value in self.__dict__.items() if name != "batch"}
+        return type(self), self.args, state
+
+
+class ConfigurationError(ResponderError):
+    """Something is missing or wrong before any request was made; the message says what to type.
+
+    `fatal` tells a missing key or an unknown option, which no item of a run survives, from one bad prompt.
+    """
+
+    def __init__(self, message: str = "", *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+
+
+class CancelledError(ResponderError):
+    """The call, or the run it belongs to, was cancelled before this answer came.
+
+    Asking again is safe where `attempts` is 0; otherwise the provider may have billed an answer that nobody read.
+    """
+
+
+class BatchError(ResponderError):
+    """At least one item of a map failed and the caller asked for all answers.
+
+    Attributes:
+        results: Every result of the run, failed ones and finished ones, in input order.
+    """
+
+    results: Sequence[Any]
+
+    def __init__(self, message: str = "", results: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.results = results
+
+
+class APIError(ResponderError):
+    """A call was made and did not give an answer.
+
+    Attributes:
+        provider: The provider's name, as in `for_model`.
+        model: The model or deployment that was asked.
+        status: HTTP status, or None when no status came back.
+        request_id: The provider's id of the request, for its support; None when it sent none.
+        code: The provider's own word for the error, such as "context_length_exceeded"; None when it sent none.
+        retryable: True when the same request may succeed later.
+        retry_after: Seconds that the server asked to wait; None when it did not say.
+        elapsed: Seconds from the start of the call to the error.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        provider: str = "",
+        model: str = "",
+        status: int | None = None,
+        request_id: str | None = None,
+        code: str | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        fatal: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.model = model
+        self.status = status
+        self.request_id = request_id
+        self.code = code
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.fatal = fatal
+        self.attempts = 1
+        self.elapsed = 0.0
+
+
+class APIConnectionError(APIError):
+    """Nothing usable came back: no connection, a reset, a cut body, a TLS problem, a wrong certificate."""
+
+
+class APITimeoutError(APIConnectionError):
+    """One attempt took longer than `timeout`. Whether the provider did the work, and billed it, is not known."""
+
+
+class DeadlineExceededError(APIError):
+    """The call took longer than its `deadline`, or could only have gone on after it. The message says where the time went."""
+
+
+class APIStatusError(APIError):
+    """The provider answered with an error status.
+
+    Attributes:
+        body: The error body: parsed JSON, or text (at most the first 2,000 characters) when it was not JSON.
+    """
+
+    def __init__(self, message: str = "", *, body: Any = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.body = body
+
+
+class BadRequestError(APIStatusError):
+    """400 and its relatives (409, 413, 422, a refused redirect): the same request cannot succeed."""
+
+
+class AuthenticationError(APIStatusError):
+    """401, or a provider's own way of saying that the key is wrong or has expired."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """403: the key is known, but may not do this."""
+
+
+class NotFoundError(APIStatusError):
+    """404: no such model, deployment or URL."""
+
+
+class RateLimitError(APIStatusError):
+    """429: too many requests or tokens; `retry_after` holds the server's wait, where it named one."""
+
+
+class QuotaExceededError(RateLimitError):
+    """No credit left, a spending limit, or a quota of the day is used up: waiting will not help."""
+
+
+class InternalServerError(APIStatusError):
+    """5xx: the provider failed or is overloaded; repeated by default."""
+
+
+class InvalidResponseError(APIError):
+    """A success that is not what the provider documents: not JSON, cut, or without the parts that an answer has.
+
+    Attributes:
+        body: The reply: parsed JSON, or text (at most the first 2,000 characters) when it was not JSON.
+    """
+
+    def __init__(self, message: str = "", *, body: Any = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.body = body
+
+
+class _PartialAnswerError(APIError):
+    """An answer of which something came, but not all of it."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        text: str = "",
+        finish_reason: FinishReason = "other",
+        usage: Usage | None = None,
+        body: Any = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(message, **details)
+        self.text = text
+        self.finish_reason = finish_reason
+        self.usage = usage or Usage()
+        self.body = body
+
+
+class BlockedError(_PartialAnswerError):
+    """The provider's filter blocked the prompt or the answer; billed all the same by most providers.
+
+    Attributes:
+        text: What text there was before the block.
+        finish_reason: "content_filter".
+        usage: The tokens that were billed.
+        body: The provider's reply, with its ratings.
+    """
+
+
+class EmptyAnswerError(_PartialAnswerError):
+    """The provider reported success, but there is neither text nor a tool call in the answer.
+
+    Attributes:
+        finish_reason: Why it is empty; "length" means that `max_tokens` was used up by reasoning.
+        usage: The tokens that were billed.
+        body: The provider's reply.
+    """
+
+
+class StreamInterruptedError(_PartialAnswerError):
+    """A stream ended without the provider's end marker.
+
+    Attributes:
+        text: The text that came before the end.
+    """

@@ -1,0 +1,236 @@
+"""How does a Django project ask, and stream to a browser? Settings, checks, a streaming response, closed connections.
+
+    # settings.py
+    INSTALLED_APPS = [..., "responder.integrations.django"]
+    RESPONDER = {
+        "default": {"model": "openai:gpt-4o-mini", "timeout": 30},
+        "claude": {"model": "anthropic:claude-sonnet-4-5", "limits": {"requests_per_minute": 500}},
+    }
+
+    # views.py
+    def ask(request):
+        return stream_response(request, get_responder().stream(request.GET["prompt"]))
+
+Nothing is made at import: the first `get_responder` of a process makes the responder, and all requests share it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from responder.deadline import Timeout
+from responder.errors import ConfigurationError
+from responder.integrations import missing
+from responder.integrations.registry import Registry
+from responder.integrations.sse import HEARTBEAT, Format, chunks_of
+from responder.integrations.wsgi import client_watch, warn_about_worker
+from responder.limits import Limits
+from responder.providers import PROVIDERS, for_model
+from responder.responder import Responder
+
+try:
+    from django.apps import AppConfig
+    from django.conf import settings
+    from django.core import checks
+    from django.core.handlers.asgi import ASGIRequest
+    from django.core.signals import setting_changed
+    from django.db import connections
+    from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+    from django.http.response import HttpResponseBase
+except ModuleNotFoundError as error:
+    raise missing("Django", "django") from error
+
+P = ParamSpec("P")
+V = TypeVar("V")
+
+_SETTING = "RESPONDER"
+_EXAMPLE = 'RESPONDER = {"default": {"model": "openai:gpt-4o-mini"}}'
+
+_responders = Registry()
+
+
+# Responders from the settings
+
+
+def get_responder(name: str = "default") -> Responder:
+    """Return the responder that the settings call so; one for each name and process.
+
+    Args:
+        name: A key of the `RESPONDER` setting. Its value holds "model" ("provider:model") and the keywords of the
+            provider's class; "limits" and "timeout" may be dicts of what `Limits` and `Timeout` take.
+
+    Raises:
+        ConfigurationError: No such name, or settings that make no sense; the message says what to type.
+    """
+    return _responders.get(name, lambda: _make(name, _configured(name), {}))
+
+
+def _configured(name: str) -> Mapping[str, Any]:
+    found = getattr(settings, _SETTING, None)
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"settings.{_SETTING} is missing or not a dict: write {_EXAMPLE} in the settings")
+    if name not in found:
+        raise ConfigurationError(f"settings.{_SETTING} has no {name!r}, only {', '.join(map(repr, found)) or 'nothing'}")
+    keywords = found[name]
+    if not isinstance(keywords, Mapping):
+        raise ConfigurationError(f"settings.{_SETTING}[{name!r}] is a dict, such as {{'model': 'openai:gpt-4o-mini'}}")
+    return keywords
+
+
+def _make(name: str, configured: Mapping[str, Any], replaced: Mapping[str, Any]) -> Responder:
+    keywords = dict(configured)
+    model = keywords.pop("model", None)
+    if not isinstance(model, str):
+        raise ConfigurationError(f'settings.{_SETTING}[{name!r}] needs "model", such as "openai:gpt-4o-mini"')
+    try:
+        for keyword, kind in (("limits", Limits), ("timeout", Timeout)):
+            if isinstance(keywords.get(keyword), Mapping):
+                keywords[keyword] = kind(**keywords[keyword])
+        return for_model(model, **{**keywords, **replaced})
+    except (ConfigurationError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"settings.{_SETTING}[{name!r}]: {error}") from error
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == _SETTING:
+        _responders.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="responder.integrations.django")
+
+
+# Checks
+
+
+class ResponderConfig(AppConfig):
+    """The app: its checks come with `manage.py check`, and with every `runserver` and `migrate`."""
+
+    name = "responder.integrations.django"
+    label = "responder"
+    verbose_name = "Responder"
+
+
+# Registered by the import, since a bare "responder.integrations.django" in INSTALLED_APPS makes a config of Django's own.
+@checks.register
+def check_settings(app_configs: Sequence[Any] | None = None, **_: Any) -> list[Any]:  # noqa: ARG001 - Django's signature
+    """Check the `RESPONDER` setting: an Error for what cannot work, a Warning for a key that is not there (yet).
+
+    No request is made. A machine that only builds or migrates has no keys, and must not be stopped by that.
+
+    Returns:
+        What was found: responder.E001 (the setting's form), responder.E002 (an entry), responder.W001 (a key).
+    """
+    found = getattr(settings, _SETTING, None)
+    if found is None:
+        return []
+    if not isinstance(found, Mapping):
+        return [checks.Error(f"{_SETTING} is a dict of dicts.", hint=f"Write {_EXAMPLE}", id="responder.E001")]
+    messages: list[Any] = []
+    if found and "default" not in found:
+        hint = "get_responder() without a name will fail: name one of them default, or always give a name."
+        messages.append(checks.Warning(f'{_SETTING} has no "default".', hint=hint, id="responder.W002"))
+    for name in found:
+        messages += _check(name)
+    return messages
+
+
+def _check(name: str) -> list[Any]:
+    try:
+        configured = _configured(name)
+        provider = str(configured.get("model", "")).partition(":")[0].strip().lower()
+        # Making the simulated one would start its server.
+        quiet = {"base_url": "http://127.0.0.1:9/v1"} if provider == "simulated" else {}
+        _make(name, configured, quiet).close()
+    except ConfigurationError as error:
+        return [_missing_in_environment(name, error) or checks.Error(str(error), id="responder.E002")]
+    return []
+
+
+def _missing_in_environment(name: str, error: ConfigurationError) -> Any:
+    """Return a Warning when all that is missing is what production has in its environment: keys, endpoints, projects."""
+    try:
+        configured = _configured(name)
+        kind = PROVIDERS[str(configured.get("model", "")).partition(":")[0].strip().lower()]
+    except (ConfigurationError, KeyError):
+        return None
+    stand_ins = {"api_key": "stand-in"}
+    if kind.provider == "azure":
+        stand_ins["endpoint"] = "https://stand-in.openai.azure.com"
+    if kind.provider == "vertex":
+        stand_ins = {"credentials": "stand-in", "project": "stand-in"}
+    try:
+        _make(name, configured, {key: value for key, value in stand_ins.items() if not configured.get(key)}).close()
+    except ConfigurationError:
+        return None
+    return checks.Warning(str(error), hint="Set it where the server runs.", id="responder.W001")
+
+
+# Streaming
+
+
+def stream_response(
+    request: HttpRequest,
+    stream: Iterable[Any],
+    *,
+    format: Format = "events",  # noqa: A002 - the plain word
+    heartbeat: float | None = HEARTBEAT,
+) -> HttpResponseBase:
+    """Return a response that shows a stream as it comes, under WSGI and ASGI, and cancels it when the browser leaves.
+
+    Args:
+        request: The view's request (Django's, or the one of Django REST framework); it tells WSGI from ASGI.
+        stream: A Stream, MergedStreams, a Run, or any iterable of texts or JSON objects. A generator may use the ORM: it runs
+            in a thread of its own, whose connections are closed at the end.
+        format: "events" (server-sent events, see `responder.integrations.sse`) or "text" (plain text, as it comes).
+        heartbeat: Seconds of silence after which a comment is sent, so that proxies and servers see life; None: never.
+
+    Raises:
+        ConfigurationError: A format that does not exist, or one that cannot show this source.
+    """
+    request = getattr(request, "_request", request)
+    is_async = isinstance(request, ASGIRequest)
+    gone = None
+    if not is_async:
+        environ = getattr(request, "environ", {})
+        warn_about_worker(environ)
+        gone = client_watch(environ)
+    chunks, headers = chunks_of(stream, format, heartbeat, gone=gone, around=with_connections_closed)
+    if request.method == "HEAD":
+        chunks.cancel("only the headers were asked for")  # nothing was sent to the provider
+        return HttpResponse(headers=headers)
+    return StreamingHttpResponse(chunks.awaited() if is_async else chunks, headers=headers)
+
+
+# Database connections
+
+
+def with_connections_closed(function: Callable[P, V]) -> Callable[P, V]:
+    """Wrap a function that uses the ORM in a worker thread: connections that it opens are closed when it returns.
+
+    Django keeps a connection for each thread and closes it at the end of a request, which a worker never sees: each would leave
+    one behind, until the database refuses more.
+
+        batch = parallel_map(with_connections_closed(translate), list(Article.objects.all()))
+
+    A connection that the calling thread had before stays open, so the same function may be called in a view, inside of
+    `transaction.atomic`, too. `on_result` runs in the caller's thread and needs no wrapping.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*arguments: P.args, **keywords: P.kwargs) -> V:
+        had = set()
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:  # Django's `close_old_connections` would close that one, too
+                connection.close_if_unusable_or_obsolete()
+            if connection.connection is not None:
+                had.add(connection.alias)
+        try:
+            return function(*arguments, **keywords)
+        finally:
+            for connection in connections.all(initialized_only=True):
+                if connection.alias not in had:
+                    connection.close()
+
+    return wrapped

@@ -1,0 +1,87 @@
+"""What does one task of a queue do? It asks a shard of prompts with threads inside, and returns JSON.
+
+One task for each prompt would pay the queue, and with forking workers a new connection, for every call. The files of the queues
+(`celery.py`, `rq.py`, `huey.py`) register `ask_many` and collect what it returns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from responder.errors import ConfigurationError
+from responder.integrations.registry import Registry
+from responder.messages import Prompt
+from responder.providers import for_model
+from responder.results import Result
+
+SHARD = 500
+"""Prompts in a shard: some minutes of work, and little to do again when a worker dies."""
+
+_responders = Registry()
+
+
+def ask_many(
+    model: str, prompts: Sequence[Prompt], *, responder: Mapping[str, Any] | None = None, **keywords: Any
+) -> list[dict[str, Any]]:
+    """Ask a shard of prompts at once. Arguments and results are JSON, so that any queue can carry them.
+
+    The key comes from the worker's environment: what stands in a task's arguments is readable in the broker. The responder is
+    kept for the next task of the process.
+
+    Args:
+        model: "provider:model", as `for_model` takes it.
+        prompts: Each a str, a {"role", "content"} dict, or a list of those.
+        responder: Keywords for the provider's class, such as {"base_url": "...", "timeout": 60}.
+        **keywords: As `Responder.map` takes them. With `checkpoint` (a path), a task that is run again asks only the rest.
+
+    Returns:
+        For each prompt, in order: {"index", "ok", "text", "finish_reason", "model", "usage": {"input_tokens",
+        "output_tokens"}, "attempts", "error"}; "error" is None or {"type", "message", "retryable"}, and a failed prompt has
+        None for "text", "finish_reason" and "usage".
+
+    Raises:
+        ConfigurationError: A model, keyword or option that makes no sense, or no key. A failed prompt is its own result.
+    """
+    made_with = dict(responder or {})
+    name = json.dumps([model, made_with], sort_keys=True, default=repr)
+    asked = _responders.get(name, lambda: for_model(model, **made_with))
+    return [as_json(result) for result in asked.map(prompts, **{"progress": False, **keywords})]
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """Return a result as a dict of plain values, in the form that `ask_many` tells."""
+    answer, error = result.answer, result.error
+    return {
+        "index": result.index,
+        "ok": result.ok,
+        "text": answer.text if answer is not None else None,
+        "finish_reason": answer.finish_reason if answer is not None else None,
+        "model": answer.model if answer is not None else None,
+        "usage": {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens} if answer else None,
+        "attempts": result.attempts,
+        "error": None
+        if error is None
+        else {"type": type(error).__name__, "message": str(error), "retryable": bool(getattr(error, "retryable", False))},
+    }
+
+
+def shards(prompts: Iterable[Prompt], size: int = SHARD) -> Iterator[list[Prompt]]:
+    """Cut prompts into lists of `size`, the last one shorter. Lazy: an endless input is fine.
+
+    Raises:
+        ConfigurationError: `size` is not a whole number of 1 or more.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ConfigurationError(f"the size of a shard is a whole number, 1 or more, not {size!r}")
+    if isinstance(prompts, (str, bytes)):
+        raise ConfigurationError("shards are made of many prompts, not of one str: put it in a list")
+    prompts = iter(prompts)
+    return iter(lambda: list(islice(prompts, size)), [])
+
+
+def joined(parts: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the results of all shards as one list; each "index" is the place in the whole input then."""
+    return [{**result, "index": index} for index, result in enumerate(result for part in parts for result in part)]

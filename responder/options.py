@@ -1,0 +1,164 @@
+"""How should the model answer? The options that every provider shares, checked once; each provider spells them its own way."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from responder.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may ask for.
+
+    Attributes:
+        name: Its name.
+        description: What it does, for the model.
+        parameters: JSON Schema of its arguments.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything about an answer but the prompt; None means: not sent, the provider's default.
+
+    Attributes:
+        temperature: Randomness, 0 and up.
+        top_p: Nucleus sampling, 0 to 1.
+        max_tokens: The answer's limit in tokens, reasoning included.
+        stop: Texts at which the model stops.
+        seed: For repeatable sampling, where the provider has it.
+        tools: Functions that the model may ask for.
+        tool_choice: "auto", "none", "required", or the name of the tool that must be called.
+        schema: JSON Schema that the answer must fit, or a class with `model_json_schema` (pydantic).
+        reasoning_effort: "minimal", "low", "medium", "high", ... where the model has it.
+        candidates: How many answers to make; the first is `Answer.text`.
+        extra: Merged into the provider's payload as it is: for everything without a word here.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+    tools: tuple[Tool, ...] | None = None
+    tool_choice: str | None = None
+    schema: Mapping[str, Any] | None = None
+    reasoning_effort: str | None = None
+    candidates: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def merged(self, given: Mapping[str, Any]) -> Options:
+        """Return these options with others on top; None takes an option back.
+
+        Raises:
+            ConfigurationError: An option that does not exist, or a value of the wrong kind.
+        """
+        if not given:
+            return self
+        unknown = sorted(set(given) - _NAMES)
+        if unknown:
+            raise ConfigurationError(
+                f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(_NAMES))}; "
+                f"what your provider has beyond that goes into extra={{{unknown[0]!r}: ...}}",
+                fatal=True,
+            )
+        changes = dict(given)
+        if isinstance(changes.get("stop"), str):
+            changes["stop"] = (changes["stop"],)
+        elif changes.get("stop") is not None:
+            changes["stop"] = tuple(_sequence(changes["stop"], "stop"))
+            if not all(isinstance(text, str) for text in changes["stop"]):
+                raise ConfigurationError(f"stop holds texts, not {changes['stop']!r}", fatal=True)
+        if changes.get("tools") is not None:
+            changes["tools"] = tuple(_as_tool(tool) for tool in _sequence(changes["tools"], "tools"))
+        if changes.get("schema") is not None:
+            changes["schema"] = as_schema(changes["schema"])
+        if "extra" in changes:
+            extra = changes["extra"]
+            changes["extra"] = {} if extra is None else overlaid(self.extra, _mapping(extra, "extra"))
+        for name in ("max_tokens", "candidates"):
+            value = changes.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}", fatal=True)
+        return dataclasses.replace(self, **changes)
+
+
+_NAMES = frozenset(option.name for option in dataclasses.fields(Options))
+
+
+def as_schema(schema: Any) -> Mapping[str, Any]:
+    """Return a JSON Schema from a dict or from a class that can make one (pydantic's)."""
+    make = getattr(schema, "model_json_schema", None)
+    found = make() if callable(make) else schema
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"schema is a JSON Schema (a dict) or a pydantic model, not {type(schema).__name__}", fatal=True)
+    return found
+
+
+def _as_tool(tool: Any) -> Tool:
+    if isinstance(tool, Tool):
+        return tool
+    found = _mapping(tool, "a tool")
+    if found.get("type") == "function" and "function" in found:
+        found = _mapping(found["function"], "a tool's function")
+    if not isinstance(found.get("name"), str):
+        raise ConfigurationError("a tool needs a name: Tool(name, description, parameters), or a dict of these", fatal=True)
+    parameters = found.get("parameters") or found.get("input_schema") or {"type": "object", "properties": {}}
+    return Tool(found["name"], str(found.get("description") or ""), parameters)
+
+
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(f"{what} is a dict, not {type(value).__name__}", fatal=True)
+    return value
+
+
+def _sequence(value: Any, what: str) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        raise ConfigurationError(f"{what} is a list, not {type(value).__name__}", fatal=True)
+    return value
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object with another one laid over it: objects inside are laid over each other, all else is replaced.
+
+    So `extra={"generationConfig": {"topK": 3}}` keeps the temperature that stands beside it.
+    """
+    made = dict(below)
+    for name, value in above.items():
+        under = made.get(name)
+        made[name] = overlaid(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
+    return made
+
+
+def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema as OpenAI's strict mode wants it: every object closed, and all of its properties required.
+
+    What a schema calls optional becomes required all the same, because strict mode refuses anything else; say "or null" in the
+    type of what the model may leave out.
+    """
+    made: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "default":
+            continue  # refused, though pydantic writes it; what is named so inside "properties" is a property
+        if isinstance(value, Mapping) and key in ("properties", "$defs", "definitions"):
+            made[key] = {name: strict_schema(part) if isinstance(part, Mapping) else part for name, part in value.items()}
+        elif isinstance(value, Mapping):
+            made[key] = strict_schema(value)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and key in ("anyOf", "allOf", "oneOf", "prefixItems"):
+            made[key] = [strict_schema(part) if isinstance(part, Mapping) else part for part in value]
+        else:
+            made[key] = value
+    kinds = made.get("type")
+    if "properties" in made and (kinds == "object" or (isinstance(kinds, list) and "object" in kinds)):
+        made.setdefault("additionalProperties", False)
+        made["required"] = list(made["properties"])
+    return made

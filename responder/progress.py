@@ -1,0 +1,90 @@
+"""How far is it? A progress bar on stderr where a person looks, or a callable of the user's. The only room that imports tqdm."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from responder.results import ItemResult
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a map is.
+
+    Attributes:
+        done: Items that have a result, failed ones included.
+        total: Items in all; None for an input without a length.
+        failed: Items that failed.
+        input_tokens: Tokens that went in so far.
+        output_tokens: Tokens that came out so far.
+        elapsed: Seconds since the start.
+    """
+
+    done: int
+    total: int | None
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    elapsed: float
+
+
+ProgressOption: TypeAlias = bool | Callable[[Progress], object] | None
+"""None: a bar only on a terminal or in a notebook; True, False: always, never; a callable: gets each Progress."""
+
+
+class ProgressReporter:
+    """Counts results and shows them. Called from one thread, the one that takes the results."""
+
+    def __init__(self, option: ProgressOption, total: int | None, unit: str) -> None:
+        self._callable = option if callable(option) else None
+        self._bar = _bar(total, unit) if option is True or (option is None and _is_watched()) else None
+        self._total = total
+        self._done = self._failed = self._input = self._output = 0
+        self._begin = time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        """True when nobody wants to know."""
+        return self._callable is None and self._bar is None
+
+    def add(self, result: ItemResult[Any, Any]) -> None:
+        """Count a result."""
+        self._done += 1
+        self._failed += not result.ok
+        usage = getattr(result.value if result.ok else result.error, "usage", None)
+        if usage is not None:
+            self._input += getattr(usage, "input_tokens", 0)
+            self._output += getattr(usage, "output_tokens", 0)
+        if self._callable is not None:
+            elapsed = time.monotonic() - self._begin
+            self._callable(Progress(self._done, self._total, self._failed, self._input, self._output, elapsed))
+        if self._bar is not None:
+            shown = {"failed": self._failed} if self._failed else {}
+            if self._input or self._output:
+                shown["tokens"] = self._input + self._output
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(1)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _is_watched() -> bool:
+    # A notebook's stderr is no terminal, but its bar is seen all the same.
+    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+
+
+def _bar(total: int | None, unit: str) -> Any:
+    if "ipykernel" in sys.modules:
+        from tqdm.auto import tqdm as notebook_bar
+
+        return notebook_bar(total=total, unit=unit)
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)

@@ -1,0 +1,85 @@
+"""Which providers are there? One class each; `for_model` finds it by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from responder.errors import ConfigurationError
+from responder.providers.anthropic import AnthropicResponder
+from responder.providers.azure import AzureOpenAIResponder
+from responder.providers.compatible import (
+    CerebrasResponder,
+    CompatibleResponder,
+    DeepSeekResponder,
+    FireworksResponder,
+    GroqResponder,
+    HuggingFaceResponder,
+    LlamaCppResponder,
+    LMStudioResponder,
+    MistralResponder,
+    OpenRouterResponder,
+    TogetherResponder,
+    VLLMResponder,
+    XAIResponder,
+    ZAIResponder,
+)
+from responder.providers.gemini import GeminiResponder
+from responder.providers.ollama import OllamaResponder
+from responder.providers.openai import OpenAIResponder
+from responder.providers.simulated import SimulatedResponder
+from responder.providers.vertex import VertexAIResponder
+from responder.responder import Responder
+
+PROVIDERS: Mapping[str, type[Responder]] = {
+    kind.provider: kind
+    for kind in (
+        OpenAIResponder,
+        AzureOpenAIResponder,
+        GeminiResponder,
+        VertexAIResponder,
+        AnthropicResponder,
+        GroqResponder,
+        MistralResponder,
+        DeepSeekResponder,
+        OpenRouterResponder,
+        TogetherResponder,
+        FireworksResponder,
+        XAIResponder,
+        CerebrasResponder,
+        HuggingFaceResponder,
+        ZAIResponder,
+        OllamaResponder,
+        VLLMResponder,
+        LMStudioResponder,
+        LlamaCppResponder,
+        CompatibleResponder,
+        SimulatedResponder,
+    )
+}
+"""The class of each provider's name."""
+
+
+def for_model(name: str, **keywords: Any) -> Responder:
+    """Return a responder for "provider:model", such as `for_model("groq:llama-3.3-70b-versatile", temperature=0)`.
+
+    Args:
+        name: The provider's name, a colon, and the model as the provider spells it (which may hold colons, too).
+        **keywords: As the provider's class takes them.
+
+    Raises:
+        ConfigurationError: No such provider, or no model; the message names those there are.
+    """
+    provider, colon, model = name.partition(":")
+    kind = PROVIDERS.get(provider.strip().lower())
+    if kind is None:
+        import difflib  # only here, for the hint
+
+        close = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigurationError(
+            f"unknown provider {provider!r}{hint}: use one of {', '.join(PROVIDERS)}, as in 'openai:gpt-4o-mini'"
+        )
+    if not colon or not model.strip():
+        raise ConfigurationError(f"{name!r} names no model: write {provider}:MODEL")
+    return kind(model.strip(), **keywords)

@@ -1,0 +1,48 @@
+"""The simulated provider: answers without a key and without a network, and says so.
+
+It talks to an embedded `responder.simulator`, one for the process, started when the first responder is made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from responder.providers.openai import OpenAIResponder
+
+# As patient as a small, fast model: long enough to see what concurrency gives.
+LATENCY = "uniform:0.3:0.9"
+TOKENS_PER_SECOND = 60.0
+
+_lock = threading.Lock()
+_running: dict[int, Any] = {}
+
+
+class SimulatedResponder(OpenAIResponder):
+    """A simulated model of any name: `for_model("simulated:demo")`. Its answers quote the prompt."""
+
+    provider = "simulated"
+    base_url = ""
+    base_url_variables = ()
+    key_variables = ()
+    key_required = False
+
+    def _base_url_of_environment(self) -> str | None:
+        return _simulator_url()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.base_url = _simulator_url()  # the one it was made with may belong to another process
+
+
+def _simulator_url() -> str:
+    """Return the base URL of this process's simulator; a forked child starts its own."""
+    with _lock:
+        if os.getpid() not in _running:
+            from responder.simulator import Simulator
+
+            simulator = Simulator(latency=LATENCY, tokens_per_second=TOKENS_PER_SECOND)
+            simulator.start()
+            _running[os.getpid()] = simulator
+        return str(_running[os.getpid()].base_url("openai"))

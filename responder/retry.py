@@ -1,0 +1,136 @@
+"""Whether and when to try again: the policy. What can succeed on a repeat is the error's own knowledge (`retryable`).
+
+The only room that imports tenacity.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import tenacity
+
+from responder.cancellation import CancelToken
+from responder.deadline import Deadline
+from responder.errors import APIError, CancelledError, DeadlineExceededError
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one call did, filled in while it runs; one thread writes it.
+
+    Attributes:
+        attempts: Requests sent so far.
+        waited: Seconds spent waiting between them.
+        started: `time.monotonic()` at the start of the call.
+    """
+
+    attempts: int = 0
+    waited: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how patiently to repeat.
+
+    The wait before repeat n (1, 2, ...) is drawn evenly from the upper half of min(longest_backoff, first_backoff * 2**(n-1))
+    ("equal jitter"), so that threads that failed together do not come back together. Where the server named a wait, that is
+    the floor, and up to a tenth of it (at most 1 s) is added for the same reason.
+
+    Attributes:
+        max_retries: Repeats after the first attempt; 0 means one attempt.
+        first_backoff: Seconds, the largest wait before the first repeat.
+        longest_backoff: Seconds, the largest wait that is ours.
+        longest_wait: Seconds, the largest wait that is obeyed when a server asks for it; a longer one ends the call at once.
+    """
+
+    max_retries: int = 4
+    first_backoff: float = 1.0
+    longest_backoff: float = 30.0
+    longest_wait: float = 120.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int) or self.max_retries < 0:
+            raise ValueError(f"max_retries is a whole number of repeats, 0 or more, not {self.max_retries!r}")
+
+    def backoff(self, repeat: int, hint: float | None) -> float:
+        """Return the seconds to wait before a repeat (1 is the first).
+
+        Args:
+            repeat: Which repeat it is.
+            hint: The wait that the server asked for, or None.
+        """
+        if not hint:
+            return self._own(repeat)
+        hinted = hint + random.uniform(0.0, min(1.0, max(0.05, 0.1 * hint)))
+        # A server that goes on refusing after the wait that it asked for gets more time, never less.
+        return hinted if repeat <= 1 else max(hinted, self._own(repeat - 1))
+
+    def _own(self, repeat: int) -> float:
+        ceiling = min(self.longest_backoff, self.first_backoff * 2.0 ** min(repeat - 1, 30))
+        return random.uniform(0.5, 1.0) * ceiling
+
+
+class Retrier:
+    """Runs attempts until one succeeds or no repeat makes sense. Safe for threads: its state is tenacity's, one per thread."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.policy = policy
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(self._may_repeat),
+            stop=tenacity.stop_after_attempt(policy.max_retries + 1),
+            wait=self._wait,
+            sleep=lambda _seconds: None,  # `_rest` sleeps instead: it knows the call's deadline and token
+            before_sleep=self._rest,
+            reraise=True,
+        )
+
+    def call(self, attempt: Callable[[], T], trace: Trace, deadline: Deadline, cancel: CancelToken | None) -> T:
+        """Run `attempt` until it returns.
+
+        Raises:
+            APIError: The last attempt's own error, as it was.
+            DeadlineExceededError: The next wait would end after the deadline; its cause is the last error.
+            CancelledError: The token was cancelled while waiting.
+        """
+        result: T = self._retrying(_attempt, attempt, trace, deadline, cancel)
+        return result
+
+    def _may_repeat(self, error: BaseException) -> bool:
+        if not isinstance(error, APIError) or not error.retryable:
+            return False
+        return error.retry_after is None or error.retry_after <= self.policy.longest_wait
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome is not None else None
+        return self.policy.backoff(state.attempt_number, getattr(error, "retry_after", None))
+
+    def _rest(self, state: tenacity.RetryCallState) -> None:
+        _, trace, deadline, cancel = state.args
+        error: Any = state.outcome.exception() if state.outcome is not None else None
+        seconds = state.next_action.sleep if state.next_action is not None else 0.0
+        left = deadline.remaining()
+        if seconds >= left:
+            raise DeadlineExceededError(
+                f"the next attempt would start in {seconds:.1f} s, but the deadline is in {max(left, 0.0):.1f} s "
+                f"({trace.attempts} attempts, {trace.waited:.1f} s of waits); the last error: {error}",
+                status=error.status,
+                request_id=error.request_id,
+                retry_after=error.retry_after,
+            ) from error
+        begin = time.monotonic()
+        if cancel is None:
+            time.sleep(seconds)
+        elif cancel.wait(seconds):
+            raise CancelledError(f"the call was stopped while it waited to try again: {cancel.reason}") from error
+        trace.waited += time.monotonic() - begin
+
+
+def _attempt(attempt: Callable[[], T], *_for_the_waits: object) -> T:
+    return attempt()

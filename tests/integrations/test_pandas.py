@@ -1,0 +1,119 @@
+"""A column of prompts in, a column of answers out, under the same index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from responder import BadRequestError, BatchError, ConfigurationError, OpenAIResponder
+from responder.integrations.pandas import map_frame, map_series
+from responder.simulator import Fault, Simulator
+
+
+@pytest.fixture
+def gpt(simulator: Simulator, responder_for: Callable[..., OpenAIResponder]) -> OpenAIResponder:
+    """Ask the simulator."""
+    return responder_for(simulator, base_url=simulator.base_url("openai"))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [None, [7, 7, 3], ["x", "y", "x"], pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (1, "a")])],
+    ids=["range", "duplicates", "words", "several levels"],
+)
+def test_answers_stand_under_the_same_index(gpt: OpenAIResponder, index: Any) -> None:
+    """Any index, duplicates included, comes back as it was, with the answers in place and the name kept."""
+    prompts = pd.Series(["a", "b", "c"], index=index, name="question")
+    answers = map_series(gpt, prompts)
+    assert answers.index.equals(prompts.index)
+    assert answers.name == "question"
+    assert answers.dtype == object
+    assert list(answers) == [f"Simulated answer to: {prompt}" for prompt in "abc"]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT], ids=["None", "NaN", "NA", "NaT"])
+def test_missing_values_are_not_asked(gpt: OpenAIResponder, simulator: Simulator, missing: Any) -> None:
+    """They become None, whatever form they have."""
+    answers = map_series(gpt, pd.Series(["a", missing], dtype=object))
+    assert answers.iloc[1] is None
+    assert len(simulator.received) == 1
+
+
+def test_equal_prompts_are_asked_once(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """Each of them gets the one answer."""
+    answers = map_series(gpt, pd.Series(["a", "b", "a", "a"]))
+    assert len(simulator.received) == 2
+    assert answers.iloc[0] == answers.iloc[2] == answers.iloc[3] == "Simulated answer to: a"
+
+
+def test_columns_of_texts_and_of_categories_are_taken(gpt: OpenAIResponder) -> None:
+    """The input's dtype does not matter."""
+    for dtype in ("string", "category"):
+        assert list(map_series(gpt, pd.Series(["a", None], dtype=dtype))) == ["Simulated answer to: a", None]
+
+
+def test_an_empty_column_stays_empty(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """Nothing is asked, and the dtype is the same as ever."""
+    answers = map_series(gpt, pd.Series([], dtype=object))
+    assert (len(answers), answers.dtype) == (0, object)
+    assert simulator.received == []
+
+
+def test_messages_are_prompts_too(gpt: OpenAIResponder) -> None:
+    """A cell may hold a whole conversation."""
+    cell = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert list(map_series(gpt, pd.Series([cell], dtype=object))) == ["Simulated answer to: Hi"]
+
+
+def test_a_failure_is_raised_with_all_results(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """By default, a failed prompt raises, and what was answered is not lost."""
+    simulator.script_for("bad", Fault.status(400, "no"))
+    with pytest.raises(BatchError) as caught:
+        map_series(gpt, pd.Series(["good", "bad"]))
+    assert [result.ok for result in caught.value.results] == [True, False]
+
+
+def test_a_failure_may_stand_in_the_column(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """`errors="object"` puts the error in its place, `errors="none"` None."""
+    simulator.script_for("bad", Fault.status(400, "no").repeated(2))
+    prompts = pd.Series(["good", "bad"])
+    assert isinstance(map_series(gpt, prompts, errors="object").iloc[1], BadRequestError)
+    assert list(map_series(gpt, prompts, errors="none")) == ["Simulated answer to: good", None]
+
+
+def test_an_unknown_way_of_errors_is_refused(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="raise"):
+        map_series(gpt, pd.Series(["a"]), errors="ignore")  # type: ignore[arg-type]
+    assert simulator.received == []
+
+
+def test_a_frame_is_asked_in_the_words_of_a_template(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """Each row fills the template; texts and errors come as two columns under the same index."""
+    simulator.script_for("In German: bad", Fault.status(400, "no"))
+    frame = pd.DataFrame({"text": ["good", "bad", None], "language": ["French", "German", "Greek"]}, index=[5, 5, 9])
+    found = map_frame(gpt, frame, "In {language}: {text}")
+    assert found.index.equals(frame.index)
+    assert list(found.columns) == ["text", "error"]
+    assert list(found["text"]) == ["Simulated answer to: In French: good", None, None]
+    assert [type(error) for error in found["error"]] == [type(None), BadRequestError, type(None)]
+    assert [call.prompt for call in simulator.received if "Greek" in str(call.prompt)] == []
+
+
+def test_the_columns_may_be_put_back_into_the_frame(gpt: OpenAIResponder) -> None:
+    """The way the docs show it."""
+    frame = pd.DataFrame({"question": ["a", "b"]}, index=["x", "y"])
+    frame[["answer", "error"]] = map_frame(gpt, frame, "{question}")
+    assert list(frame["answer"]) == ["Simulated answer to: a", "Simulated answer to: b"]
+
+
+@pytest.mark.parametrize("template", ["{txt}", "no braces", "{text", "{text.upper}", "{}"])
+def test_a_template_that_fits_no_column_is_refused(gpt: OpenAIResponder, simulator: Simulator, template: str) -> None:
+    """A typing error is told before anything is sent."""
+    with pytest.raises(ConfigurationError, match="template"):
+        map_frame(gpt, pd.DataFrame({"text": ["a"]}), template)
+    assert simulator.received == []

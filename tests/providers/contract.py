@@ -1,0 +1,161 @@
+"""What every provider's responder is put through: how to make one of each, and what its provider documents.
+
+The shapes are written from the providers' references, never taken from our `payload`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wire.player import Player
+
+from responder import Answer, Responder, ResponderError
+from responder.limits import forget_limits
+from responder.providers import PROVIDERS
+
+KEY = "not-a-real-key-0123456789"
+NAMES = tuple(PROVIDERS)
+# Those that answer without a key, and the one whose key is a token of Google's.
+KEYLESS = ("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated")
+KEYED = tuple(name for name in NAMES if name not in (*KEYLESS, "vertex"))
+
+KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "azure": ("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "groq": ("GROQ_API_KEY",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "xai": ("XAI_API_KEY",),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "huggingface": ("HF_TOKEN",),
+    "zai": ("ZAI_API_KEY",),
+    "ollama": ("OLLAMA_API_KEY",),
+    "vllm": ("VLLM_API_KEY",),
+}
+"""The environment variables that each provider's own documents name."""
+
+URL_VARIABLES: Mapping[str, str] = {
+    "openai": "OPENAI_BASE_URL",
+    "azure": "AZURE_OPENAI_ENDPOINT",
+    "gemini": "GOOGLE_GEMINI_BASE_URL",
+    "vertex": "GOOGLE_VERTEX_BASE_URL",
+    "anthropic": "ANTHROPIC_BASE_URL",
+    "ollama": "OLLAMA_BASE_URL",
+    "vllm": "VLLM_BASE_URL",
+}
+OTHER_VARIABLES = (
+    "OPENAI_API_VERSION",
+    "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_CLOUD_LOCATION",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)
+
+
+def dialect(provider: str) -> str:
+    """Return which of the three dialects a provider speaks."""
+    return {"gemini": "gemini", "vertex": "gemini", "anthropic": "anthropic"}.get(provider, "openai")
+
+
+def make(provider: str, url: str, model: str = "m-1", **keywords: Any) -> Responder:
+    """Return a responder that asks a server of ours once, with a key."""
+    forget_limits()  # a refusal in one test must not slow down the next one
+    given: dict[str, Any] = {"api_key": KEY, "max_retries": 0, "base_url": url}
+    if provider == "vertex":
+        given["project"] = "p-1"
+    if provider == "azure":
+        given["api_version"] = "2024-10-21"
+    return PROVIDERS[provider](model, **{**given, **keywords})
+
+
+def documented(provider: str, **changes: Any) -> dict[str, Any]:
+    """Return a plain reply as the provider's reference shows it; `changes` replace keys of the first choice.
+
+    Its usage is 5 tokens in and 7 out.
+    """
+    if dialect(provider) == "gemini":
+        candidate = {
+            "content": {"role": "model", "parts": [{"text": "A bat-and-ball game."}]},
+            "finishReason": "STOP",
+            "index": 0,
+            "safetyRatings": [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "NEGLIGIBLE"}],
+        }
+        return {
+            "candidates": [{**candidate, **changes}],
+            "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 7, "totalTokenCount": 12},
+            "modelVersion": "m-1-0001",
+            "responseId": "abc",
+        }
+    if dialect(provider) == "anthropic":
+        return {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": "m-1-0001",
+            "content": [{"type": "text", "text": "A bat-and-ball game."}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 5, "output_tokens": 7},
+            **changes,
+        }
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "A bat-and-ball game.", "refusal": None},
+        "logprobs": None,
+        "finish_reason": "stop",
+    }
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1736680015,
+        "model": "m-1-0001",
+        "choices": [{**choice, **changes}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
+        "system_fingerprint": None,
+    }
+
+
+def said(message: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
+    """Return a reply of OpenAI's dialect with this message."""
+    return documented("openai", message={"role": "assistant", **message}, **changes)
+
+
+def outcome(
+    player: Player,
+    provider: str,
+    body: Any,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    prompt: Any = "What is baseball?",
+    **keywords: Any,
+) -> Any:
+    """Return the Answer that a responder makes of a reply, or the error that it raises instead.
+
+    Args:
+        player: The server.
+        provider: Whose responder.
+        body: Bytes, or anything JSON.
+        status: HTTP status.
+        headers: Of the reply; JSON if there are none.
+        prompt: What is asked.
+        **keywords: Of the responder.
+    """
+    player.play(status, {"content-type": "application/json"} if headers is None else headers, body)
+    with make(provider, player.url + ("/v1" if provider == "ollama" else ""), **keywords) as responder:
+        try:
+            return responder.answer(prompt)
+        except ResponderError as error:
+            return error
+
+
+def answered(player: Player, provider: str, body: Any, **keywords: Any) -> Answer:
+    """Return the Answer that a responder makes of a reply; raise the error that comes instead."""
+    found = outcome(player, provider, body, **keywords)
+    if isinstance(found, Answer):
+        return found
+    raise found

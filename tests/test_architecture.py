@@ -1,0 +1,155 @@
+"""The plan of the house, kept true: imports go down only, and each third-party package has one owner."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import responder
+
+HOUSE = Path(responder.__file__).parent
+
+# From the ground up. Rooms of one floor do not know one another, but for the values, which are built of each other, and for
+# the ways in: a provider may be another one with a few words changed, and the command line and the frameworks share tools.
+FLOORS: list[set[str]] = [
+    {
+        "_version", "answer", "cancellation", "deadline", "errors", "events", "messages", "options", "reading", "results",
+        "waits",
+    },
+    {"checkpoint", "credentials", "dedupe", "failures", "http1", "limits", "parallel", "progress", "retry"},
+    {"mapping", "sockets"},
+    {"transport"},
+    {"stream"},
+    {"merging"},
+    {"responder"},
+    {"providers.*"},
+    {"providers"},
+    {""},  # the front door
+    {"cli", "cli.*", "integrations", "integrations.*"},
+    {"__main__"},
+]  # fmt: skip
+
+OWNERS = {
+    "requests": {"transport"},
+    "urllib3": {"transport"},
+    "tenacity": {"retry"},
+    "google": {"credentials"},
+    "tqdm": {"progress"},
+    "click": {"cli"},
+    "aiohttp": {"simulator"},
+    "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
+    "pytest": {"simulator"},
+}
+
+
+def rooms() -> dict[str, Path]:
+    """Return the file of each module, by its name without the package's."""
+    found = {}
+    for path in sorted(HOUSE.rglob("*.py")):
+        parts = path.relative_to(HOUSE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+ROOMS = rooms()
+
+
+def imports(room: str) -> Iterator[str]:
+    """Yield the whole name of each module that a room imports, wherever in the file."""
+    path = ROOMS[room]
+    package = ["responder", *path.relative_to(HOUSE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                # `from responder import mapping` names a module; `from responder.answer import Answer` what is in one.
+                yield name if name.removeprefix("responder.") in ROOMS else base
+
+
+def inside(room: str) -> set[str]:
+    """Return the rooms of our own that a room imports."""
+    return {
+        name.removeprefix("responder").removeprefix(".")
+        for name in imports(room)
+        if name == "responder" or name.startswith("responder.")
+    }
+
+
+def floor(room: str) -> int:
+    for number, names in enumerate(FLOORS):
+        if room in names or ("." in room and f"{room.partition('.')[0]}.*" in names):
+            return number
+    raise AssertionError(f"responder/{room} has no floor: give it one in the table, as low as can be")
+
+
+def in_the_garden(room: str) -> bool:
+    return room == "simulator" or room.startswith("simulator.")
+
+
+HOUSE_ROOMS = [room for room in ROOMS if not in_the_garden(room)]
+
+
+@pytest.mark.parametrize("room", HOUSE_ROOMS)
+def test_imports_go_down(room: str) -> None:
+    """Never up, and sideways only where the plan says so."""
+    own = floor(room)
+    for other in inside(room):
+        if in_the_garden(other):
+            assert room == "providers.simulated" or room.startswith("cli"), f"{room} imports the simulator"
+            continue
+        same_wing = room.partition(".")[0] == other.partition(".")[0] and room.startswith(("providers.", "cli", "integrations"))
+        sideways = own == 0 or same_wing
+        assert floor(other) < own or (sideways and floor(other) == own), f"{room} imports {other}"
+
+
+def test_no_imports_go_in_circles() -> None:
+    """Also where they may go sideways."""
+    done: set[str] = set()
+
+    def visit(room: str, way: tuple[str, ...]) -> None:
+        assert room not in way, " -> ".join([*way, room])
+        if room not in done:
+            for other in inside(room):
+                if other in ROOMS and not in_the_garden(other) and other not in ("cli", "integrations"):
+                    visit(other, (*way, room))
+            done.add(room)
+
+    for room in HOUSE_ROOMS:
+        visit(room, ())
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_package_is_imported_by_its_owner_alone(room: str) -> None:
+    """`requests` is known in one room, tenacity in another."""
+    for name in imports(room):
+        root = name.partition(".")[0]
+        if room.startswith("integrations.") and root not in OWNERS:
+            continue  # a framework's own integration imports it, and whatever the framework stands on
+        if root != "responder" and root not in sys.stdlib_module_names:
+            assert root in OWNERS, f"{room} imports {root}, which nobody owns"
+            assert room.partition(".")[0] in OWNERS[root], f"{room} imports {root}"
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if in_the_garden(room)])
+def test_the_simulator_imports_nothing_of_the_house(room: str) -> None:
+    """A mistake that both sides share would hide itself."""
+    assert all(in_the_garden(other) for other in inside(room))
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room.startswith("providers.") and room != "providers.simulated"])
+def test_a_provider_knows_no_threads_and_no_clock(room: str) -> None:
+    """It is pure: a URL, a payload, a parse."""
+    assert not {"threading", "time", "socket", "http", "concurrent"} & {name.partition(".")[0] for name in imports(room)}
+
+
+def test_no_room_is_a_drawer_for_everything() -> None:
+    """The door plate says what is inside."""
+    assert not {name.rpartition(".")[2] for name in ROOMS} & {"utils", "helpers", "common", "misc", "base_utils"}

@@ -1,0 +1,547 @@
+"""The checkpoint: what was paid for is asked once, whatever kills the run, and a file that is not ours is left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import PATIENCE, Server, always
+from shell import environment
+
+from responder import (
+    Answer,
+    AnthropicResponder,
+    BadRequestError,
+    CancelledError,
+    ConfigurationError,
+    GeminiResponder,
+    OpenAIResponder,
+)
+from responder.checkpoint import Checkpoint, StoredAnswer
+from responder.responder import Responder
+from responder.simulator import Fault, Simulator
+
+PROMPTS = [f"prompt {number};" for number in range(40)]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "run.db"
+
+
+def responder(simulator: Simulator, model: str = "m", **keywords: Any) -> OpenAIResponder:
+    return OpenAIResponder(model, **{"api_key": "test-key", "base_url": simulator.base_url("openai"), **keywords})
+
+
+def asked(simulator: Simulator) -> list[str]:
+    """Return the prompts that came in, and forget them."""
+    prompts = [request.prompt or "" for request in simulator.received]
+    simulator.clear()
+    return prompts
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def start(script: str, *arguments: object, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """Start a program that has the package at hand."""
+    return subprocess.Popen(
+        [sys.executable, *options, "-c", script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+# Asked once
+
+
+def test_a_second_run_asks_only_what_is_missing(simulator: Simulator, file: Path) -> None:
+    """Answers that the file holds are not asked for again, wherever their prompts stand now."""
+    model = responder(simulator)
+    model.map(PROMPTS[:25], checkpoint=file)
+    asked(simulator)
+
+    batch = model.map(PROMPTS[::-1], checkpoint=file)
+
+    assert sorted(asked(simulator)) == sorted(PROMPTS[25:])
+    assert batch.texts() == [f"Simulated answer to: {prompt}" for prompt in PROMPTS[::-1]]
+    assert [result.attempts for result in batch] == [1] * 15 + [0] * 25
+
+
+@pytest.mark.parametrize("kind", [OpenAIResponder, AnthropicResponder, GeminiResponder])
+def test_an_answer_comes_back_as_it_was(kind: Callable[..., Responder], simulator: Simulator, file: Path) -> None:
+    """Text, usage, finish reason, ids and the raw reply are those of the first run; only `attempts` says 0."""
+    name = {OpenAIResponder: "openai", AnthropicResponder: "anthropic", GeminiResponder: "gemini"}[kind]  # type: ignore[index]
+    model = kind("m", api_key="test-key", base_url=simulator.base_url(name))
+    prompt = "Grüße 🐈 a\u2028b"
+
+    first, second = (model.map([prompt], checkpoint=file)[0].unwrap() for _ in range(2))
+
+    assert len(simulator.received) == 1
+    for field in ("text", "usage", "finish_reason", "request_id", "model", "provider", "raw", "reasoning", "tool_calls"):
+        assert getattr(second, field) == getattr(first, field)
+    assert (first.attempts, second.attempts) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "What is cricket?"},
+        {"prompt": [{"role": "user", "content": "What is baseball?"}, {"role": "assistant", "content": "A"}]},
+        {"temperature": 0.5},
+        {"max_tokens": 50},
+        {"extra": {"user": "u"}},
+        {"system": "Be brief."},
+        {"schema": {"type": "object", "properties": {"name": {"type": "string"}}}},
+        {"model": "another"},
+        {"base_url": "groq"},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_whatever_is_changed_is_asked_anew(change: dict[str, Any], simulator: Simulator, file: Path) -> None:
+    """What was asked is prompt, options, system, schema, model and URL; another one of them is another question."""
+
+    def run(prompt: Any = "What is baseball?", base_url: str = "openai", **more: Any) -> None:
+        responder(simulator, base_url=simulator.base_url(base_url), **more).map([prompt], checkpoint=file)
+
+    run()
+    run(**change)
+    assert len(simulator.received) == 2
+    run()
+    run(**change)
+    assert len(simulator.received) == 2
+
+
+def test_another_key_is_no_other_question(simulator: Simulator, file: Path) -> None:
+    """A key that was renewed meanwhile does not make anybody pay twice."""
+    responder(simulator).map(["Hi"], checkpoint=file)
+    responder(simulator, api_key="renewed-key").map(["Hi"], checkpoint=file)
+    assert len(simulator.received) == 1
+
+
+def test_equal_prompts_of_a_run_keep_their_own_answers(file: Path) -> None:
+    """Five samples of one prompt are five answers, also when they are resumed; two more are asked for."""
+    numbers = itertools.count()
+    with Simulator(reply=lambda prompt: f"sample {next(numbers)}") as simulator:
+        model = responder(simulator)
+        first = model.map(["a sample"] * 5, checkpoint=file).texts()
+        second = model.map(["a sample"] * 5, checkpoint=file).texts()
+        third = model.map(["a sample"] * 7, checkpoint=file).texts()
+        assert len(simulator.received) == 7
+    assert len(set(first)) == 5
+    assert set(second) == set(first)
+    assert set(third) > set(first)
+    assert len(set(third)) == 7
+
+
+def test_failures_are_not_kept(simulator: Simulator, file: Path) -> None:
+    """A second run asks for what failed, and for nothing else."""
+    simulator.script_for("prompt 3;", Fault.status(400))
+    model = responder(simulator)
+    first = model.map(PROMPTS, checkpoint=file)
+    asked(simulator)
+    second = model.map(PROMPTS, checkpoint=file)
+    assert isinstance(first[3].error, BadRequestError)
+    assert asked(simulator) == ["prompt 3;"]
+    assert second.ok
+
+
+def test_with_dedupe_an_answer_is_kept_once(simulator: Simulator, file: Path) -> None:
+    """Equal prompts that are asked once have one answer in the file, and a second run asks nothing."""
+    model = responder(simulator)
+    for _ in range(2):
+        assert model.map(["a", "b"] * 5, checkpoint=file, dedupe=True).ok
+    assert sorted(asked(simulator)) == ["a", "b"]
+
+
+def test_a_run_that_was_stopped_keeps_what_is_finished(simulator: Simulator, file: Path) -> None:
+    """`on_error="raise"`, a loop that is left, a lapsed run_deadline: the next run goes on from there."""
+    model = responder(simulator)
+    simulator.script_for("prompt 20;", Fault.status(400))
+    with pytest.raises(BadRequestError) as raised:
+        model.map(PROMPTS, checkpoint=file, on_error="raise", max_workers=2)
+    kept = {result.prompt for result in raised.value.batch if result.ok}  # type: ignore[attr-defined]
+    assert len(kept) >= 15
+    asked(simulator)
+    with model.imap(PROMPTS, checkpoint=file, max_workers=2) as run:
+        kept |= {next(run).prompt for _ in range(30)}
+    kept -= set(asked(simulator))
+
+    assert model.map(PROMPTS, checkpoint=file).ok
+    assert not kept & set(asked(simulator))
+
+
+def test_every_kind_of_map_takes_one(simulator: Simulator, file: Path) -> None:
+    """`imap` and `imap_unordered` keep and take answers as `map` does."""
+    model = responder(simulator)
+    assert all(result.ok for result in model.imap(PROMPTS, checkpoint=file))
+    assert sorted(result.index for result in model.imap_unordered(PROMPTS, checkpoint=file)) == list(range(len(PROMPTS)))
+    assert len(simulator.received) == len(PROMPTS)
+
+
+# Killed
+
+
+RUN = """
+import sys
+from responder import OpenAIResponder
+
+url, file, count, workers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+model = OpenAIResponder("m", api_key="test-key", base_url=url)
+batch = model.map(
+    [f"prompt {number};" for number in range(count)],
+    checkpoint=file,
+    max_workers=workers,
+    on_result=lambda result: print(result.index, result.ok, flush=True),
+)
+sys.exit(0 if batch.ok else 1)
+"""
+
+
+@pytest.mark.pain(4)
+def test_a_run_that_is_killed_again_and_again_pays_for_nothing_twice(file: Path) -> None:
+    """SIGKILL at any moment loses no finished answer; paid calls are at most one a prompt and those in flight at a kill."""
+    count, workers = 120, 4
+    stops = (0, 1, 7, 30, 22, 11)  # new results after which it is killed; 0: as soon as a request is at the server
+    told: set[int] = set()
+    with Simulator(latency="uniform:0.002:0.01") as simulator:
+        for stop in stops:
+            before = len(simulator.received)
+            told_before = {f"prompt {index};" for index in told}
+            process = start(RUN, simulator.base_url("openai"), file, count, workers)
+            assert process.stdout is not None
+            fresh = 0
+            if stop == 0:
+                assert simulator.wait_for(before + 1, timeout=60)
+            while fresh < stop:
+                index = int(process.stdout.readline().split()[0])
+                fresh += index not in told
+                told.add(index)
+            process.kill()
+            rest, _ = process.communicate()
+            assert process.returncode == -signal.SIGKILL
+            told |= {int(line.split()[0]) for line in rest.splitlines(keepends=True) if line.endswith("\n")}
+            assert simulator.wait_until_idle()
+            assert not told_before & {request.prompt for request in simulator.received[before:]}
+        process = start(RUN, simulator.base_url("openai"), file, count, workers)
+        output, errors = process.communicate(timeout=60)
+        prompts = [request.prompt for request in simulator.received]
+    assert (process.returncode, errors) == (0, "")
+    assert len(output.splitlines()) == count
+    assert set(prompts) == {f"prompt {number};" for number in range(count)}
+    assert len(prompts) <= count + len(stops) * workers
+
+
+def test_what_was_handed_out_before_a_kill_is_in_the_file(simulator: Simulator, file: Path) -> None:
+    """The answer is stored before its result is handed out, so whoever has seen it need not pay again."""
+    simulator.script_for("prompt 30;", Fault.silence())
+    process = start(RUN, simulator.base_url("openai"), file, 40, 2)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    seen = [int(process.stdout.readline().split()[0]) for _ in range(30)]
+    process.kill()
+    process.communicate()
+    asked(simulator)
+
+    assert responder(simulator).map(PROMPTS, checkpoint=file).ok
+
+    assert not {f"prompt {number};" for number in seen} & set(asked(simulator))
+
+
+# Several at once
+
+
+def test_two_processes_may_write_to_one_file(file: Path) -> None:
+    """Each gets all its answers, and what either of them has paid for is there for the next run."""
+    with Simulator(latency=0.005) as simulator:
+        processes = [start(RUN, simulator.base_url("openai"), file, 60, 4) for _ in range(2)]
+        for process in processes:
+            output, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors) == (0, "")
+            assert output.count("True") == 60
+        paid = len(simulator.received)
+        process = start(RUN, simulator.base_url("openai"), file, 60, 4)
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert len(simulator.received) == paid
+
+
+def test_many_may_begin_one_file_at_the_same_moment(tmp_path: Path) -> None:
+    """Whoever comes while another one is just making the file waits for it, and takes it for what it is."""
+    for attempt in range(40):
+        file, barrier = tmp_path / f"{attempt}.db", threading.Barrier(6)
+
+        def begin(number: int, file: Path = file, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(PATIENCE)
+            checkpoint = Checkpoint(file)
+            checkpoint.store(bytes([number]), {"number": number}, None)
+            checkpoint.close()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(begin, range(6)))
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("SELECT count(*) FROM answers").fetchone() == (6,)
+
+
+def test_a_file_that_was_only_begun_is_taken_over(file: Path) -> None:
+    """A process that was killed while it made the file leaves one without tables: that is no foreign file."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    assert file.stat().st_size > 0
+    Checkpoint(file).close()
+
+
+def test_an_empty_file_is_taken_over(file: Path) -> None:
+    """`mktemp` makes such files."""
+    file.touch()
+    Checkpoint(file).close()
+
+
+def test_threads_store_and_take_together(file: Path) -> None:
+    """Every answer that was stored is taken once, whatever the threads do at the same time."""
+    first = Checkpoint(file)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: first.store(b"q", {"number": number}, None), range(200)))
+    first.close()
+    second = Checkpoint(file)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: second.take(b"q"), range(210)))
+        list(pool.map(lambda number: second.store(b"r", {"number": number}, "id"), range(50)))
+    second.close()
+    second.close()
+    assert found.count(None) == 10
+    assert sorted(answer.reply["number"] for answer in found if answer is not None) == list(range(200))
+
+
+# Files that are refused
+
+
+def valid(file: Path) -> None:
+    checkpoint = Checkpoint(file)
+    for number in range(300):
+        checkpoint.store(bytes([number % 256]), {"text": "x" * 200}, None)
+    checkpoint.close()
+
+
+def truncated(file: Path) -> None:
+    valid(file)
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def scrambled(file: Path) -> None:
+    valid(file)
+    with file.open("r+b") as opened:
+        opened.seek(4096)
+        opened.write(b"\xa5" * 20_000)
+
+
+def headless(file: Path) -> None:
+    valid(file)
+    with file.open("r+b") as opened:
+        opened.write(b"\0garbage" * 12)
+
+
+def of_another_program(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE precious (value TEXT)")
+
+
+def of_a_later_version(file: Path) -> None:
+    valid(file)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def text(file: Path) -> None:
+    file.write_text("What is baseball?\n")
+
+
+@pytest.mark.parametrize("make", [truncated, scrambled, headless, of_another_program, of_a_later_version, text])
+def test_a_file_that_is_not_ours_is_refused_and_left_untouched(
+    make: Callable[[Path], None], simulator: Simulator, file: Path, tmp_path: Path
+) -> None:
+    """Damaged, foreign or of the future: nothing is sent, and not a byte changes."""
+    make(file)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"run\.db"):
+        responder(simulator).map(["Hi"], checkpoint=file)
+    assert contents(tmp_path) == before
+    assert not simulator.received
+
+
+@pytest.mark.parametrize("place", [".", "no/such/folder/run.db", "text.txt/run.db"])
+def test_a_place_that_cannot_be_written_is_refused(place: str, simulator: Simulator, tmp_path: Path) -> None:
+    """A folder, or a file in a folder that is not there, is told before anything is sent."""
+    (tmp_path / "text.txt").write_text("Hi")
+    with pytest.raises(ConfigurationError, match="checkpoint"):
+        responder(simulator).map(["Hi"], checkpoint=tmp_path / place)
+    assert not simulator.received
+
+
+@pytest.mark.parametrize("name", ["odd ?name#%41.db", "Grüße 🐈.db"])
+def test_any_name_will_do(name: str, simulator: Simulator, tmp_path: Path) -> None:
+    """Characters that mean something in a URI are part of the name."""
+    for _ in range(2):
+        responder(simulator).map(["Hi"], checkpoint=str(tmp_path / name))
+    assert len(simulator.received) == 1
+    assert set(contents(tmp_path)) == {name}
+
+
+# A full disk
+
+
+FULL = """
+import resource, sys
+from responder import OpenAIResponder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+model = OpenAIResponder("m", api_key="test-key", base_url=sys.argv[1])
+batch = model.map([f"prompt {number};" for number in range(2000)], checkpoint=sys.argv[2], max_workers=4)
+print([result.index for result in batch if result.ok])
+print({type(result.error).__name__ for result in batch if not result.ok}, batch[1999].error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_full_disk_stops_the_run_and_keeps_what_there_is(simulator: Simulator, file: Path) -> None:
+    """No more is asked than can be kept; the answers in hand are handed out, and those in the file are safe."""
+    process = start(FULL, simulator.base_url("openai"), file)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    done = json.loads(output.splitlines()[0])
+    paid = len(asked(simulator))
+    assert 10 < len(done) < 1000
+    assert paid - len(done) <= 4  # what was in flight was ended
+    assert "{'CancelledError'}" in output
+    assert "cannot be written" in output
+    assert "Make room" in output
+
+    batch = responder(simulator).map([f"prompt {number};" for number in done], checkpoint=file)
+
+    assert batch.ok
+    assert len(asked(simulator)) <= 4  # only what was being written when the disk was full
+
+
+def test_what_could_not_be_written_is_never_taken_for_stored(file: Path) -> None:
+    """A failed write may undo what other threads have written and not yet committed: all of them are told."""
+    checkpoint = Checkpoint(file)
+    checkpoint.store(b"first", {"text": "kept"}, None)
+    checkpoint._connection.execute("PRAGMA max_page_count = 8")
+    told, kept = 0, 1
+    for number in range(200):
+        try:
+            checkpoint.store(b"more", {"text": "x" * 3000, "number": number}, None)
+            kept += 1
+        except ConfigurationError:
+            told += 1
+            checkpoint._connection.execute("PRAGMA max_page_count = 1000000")  # somebody makes room in the middle of it
+    checkpoint.close()
+    assert told >= 190  # the first failure is the last word: this run keeps nothing more
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM answers").fetchone() == (kept,)
+
+
+def test_an_answer_that_cannot_be_looked_up_is_our_own_error(simulator: Simulator, file: Path) -> None:
+    """A file that breaks in mid-run stops it with an error that names the file, not with SQLite's own."""
+    model = responder(simulator)
+    model.map(PROMPTS, checkpoint=file)
+
+    def damage(prompts: list[str]) -> Iterator[str]:
+        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("DROP TABLE answers")
+        yield from prompts
+
+    batch = model.map(damage(PROMPTS[:4]), checkpoint=file)
+
+    assert {type(result.error) for result in batch} <= {ConfigurationError, CancelledError}
+    assert any("run.db" in str(result.error) for result in batch)
+
+
+# What it costs, and what it tells
+
+
+def test_endless_input_takes_no_more_memory(
+    serve: Callable[..., Server], responder_for: Callable[..., Responder], file: Path
+) -> None:
+    """Neither writing nor reading keeps what was handed out: as many answers live after 2,000 as after 200."""
+    model = responder_for(serve(always()))
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(thing) in (Answer, StoredAnswer) for thing in gc.get_objects())
+
+    for _ in range(2):
+        run = model.imap((f"prompt {number}" for number in itertools.count()), checkpoint=file, max_workers=4)
+        with run:
+            counts = [alive() for number, _result in zip(range(2000), run, strict=False) if number % 400 == 200]
+        del run
+        assert max(counts) <= 4 * 8 + 8
+
+
+def test_no_key_and_no_header_is_in_the_file(simulator: Simulator, file: Path, tmp_path: Path) -> None:
+    """Neither while the run goes on nor afterwards; what was asked is not in it, either."""
+    model = responder(simulator, api_key="hidden-key", extra_headers={"X-Team": "hidden-header"}, system="hidden-system")
+    seen: list[bytes] = []
+    model.map(
+        PROMPTS,
+        checkpoint=file,
+        on_result=lambda _result: seen.extend(contents(tmp_path).values()),
+        max_workers=2,
+    )
+    everything = b"".join([*seen, *contents(tmp_path).values()])
+    assert b"Simulated answer" in everything
+    assert b"hidden" not in everything
+
+
+def test_after_a_run_it_is_one_file(simulator: Simulator, file: Path, tmp_path: Path) -> None:
+    """Closed with the run: it can be copied, moved or deleted at once."""
+    responder(simulator).map(PROMPTS, checkpoint=file)
+    assert set(contents(tmp_path)) == {"run.db"}
+    assert all(result.ok for result in responder(simulator).imap(PROMPTS, checkpoint=file))
+    assert set(contents(tmp_path)) == {"run.db"}
+
+
+STRICT = """
+import gc, sys
+from responder import OpenAIResponder
+
+model = OpenAIResponder("m", api_key="test-key", base_url=sys.argv[1])
+model.map(["a", "b"], checkpoint=sys.argv[2])
+for result in model.imap((str(number) for number in range(1000)), checkpoint=sys.argv[2], max_workers=2):
+    break
+del result
+gc.collect()
+kept = model.imap((str(number) for number in range(1000)), checkpoint=sys.argv[2], max_workers=2)
+next(kept)
+model.close()
+"""
+
+
+def test_nothing_is_left_open(simulator: Simulator, file: Path) -> None:
+    """In Python's development mode with warnings as errors nothing is said, also by a run that is left to the exit."""
+    process = start(STRICT, simulator.base_url("openai"), file, options=("-X", "dev", "-W", "error"))
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_the_checkpoint_is_imported_only_when_it_is_wanted(simulator: Simulator) -> None:
+    """Programs without one do without SQLite."""
+    script = "import sys; from responder import OpenAIResponder as R; R('m', api_key='k'); print('sqlite3' in sys.modules)"
+
+    assert start(script).communicate(timeout=60) == ("False\n", "")

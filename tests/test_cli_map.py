@@ -1,0 +1,369 @@
+"""`responder map`: every row gets its line, in order, and the file is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from shell import error_line, records, run, start
+
+from responder.simulator import Fault, Simulator
+
+MODEL = ("--model", "openai:m")
+
+
+@pytest.fixture(autouse=True)
+def provider(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make the simulator the provider of `openai:`, and work in a folder of our own."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    monkeypatch.setenv("OPENAI_BASE_URL", simulator.base_url("openai"))
+    monkeypatch.delenv("RESPONDER_MODEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, content: str) -> str:
+    """Write a file in the folder and return its name."""
+    Path(name).write_text(content, encoding="utf-8")
+    return name
+
+
+def numbered(count: int) -> str:
+    """Write a file of so many prompts and return its name."""
+    return write("prompts.txt", "".join(f"prompt {number};\n" for number in range(count)))
+
+
+def names() -> set[str]:
+    """Return what is in the folder."""
+    return {path.name for path in Path().iterdir()}
+
+
+def test_each_row_gets_a_line_with_all_that_is_known() -> None:
+    """A line holds index, line, id, text, finish reason, usage, attempts and seconds, and no error."""
+    result = run("map", write("a.jsonl", '\n{"id": "a", "prompt": "Hi"}\n"Ho"\n'), *MODEL)
+    first, second = records(result.stdout)
+    assert result.exit_code == 0
+    assert (first["index"], first["line"], first["id"], first["text"]) == (0, 2, "a", "Simulated answer to: Hi")
+    assert (first["finish_reason"], first["attempts"]) == ("stop", 1)
+    assert first["usage"]["input_tokens"] > 0
+    assert first["elapsed"] >= 0
+    assert "error" not in first
+    assert (second["index"], second["line"]) == (1, 3)
+    assert "id" not in second
+
+
+def test_lines_keep_the_order_of_the_input(simulator: Simulator) -> None:
+    """Answers that come late do not change the order, with any number of workers."""
+    simulator.script_for("prompt 0;", Fault.delay(0.3))
+    simulator.script_for("prompt 40;", Fault.delay(0.2))
+    result = run("map", numbered(300), *MODEL, "--workers", 32)
+    assert [record["text"] for record in records(result.stdout)] == [f"Simulated answer to: prompt {n};" for n in range(300)]
+    assert [record["index"] for record in records(result.stdout)] == list(range(300))
+
+
+def test_the_workers_ask_at_once(simulator: Simulator) -> None:
+    """So many calls are in flight together as --workers says: the server answers only when it has seen them all."""
+    simulator.hold(24)
+    assert run("map", numbered(24), *MODEL, "--workers", 24).exit_code == 0
+    assert simulator.most_in_flight == 24
+
+
+def test_csv_and_template_make_the_prompts(simulator: Simulator) -> None:
+    """A csv file with a template asks what the template says of each row."""
+    run("map", write("a.csv", "id,text\n1,one\n2,two\n"), *MODEL, "--template", "Summarise: {text}", "--workers", 1)
+    assert [request.prompt for request in simulator.received] == ["Summarise: one", "Summarise: two"]
+
+
+def test_standard_input_is_a_file_too() -> None:
+    """`-` reads standard input, whose format is seen in its first line."""
+    result = run("map", "-", *MODEL, stdin='{"prompt": "Hi"}\n')
+    assert records(result.stdout)[0]["text"] == "Simulated answer to: Hi"
+
+
+def test_a_pipe_is_read_to_its_end_before_anything_is_sent(simulator: Simulator) -> None:
+    """A mistake in the last line of a pipe is told before the first line is sent."""
+    result = run("map", "-", *MODEL, "--format", "jsonl", stdin='"Hi"\n{\n')
+    assert "standard input, line 2" in error_line(result)
+    assert not simulator.received
+
+
+def test_a_named_pipe_can_be_the_input(tmp_path: Path) -> None:
+    """A file that can be read only once (a named pipe, a shell's <(...)) works as the input."""
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_text, args=("Hi\n",))
+    writer.start()
+    result = run("map", "pipe", *MODEL)
+    writer.join()
+    assert len(records(result.stdout)) == 1
+
+
+def test_the_options_reach_every_request(simulator: Simulator) -> None:
+    """What `ask` takes, `map` takes: system, temperature and the rest go with each prompt."""
+    run("map", numbered(3), *MODEL, "--system", "Be brief.", "--temperature", "0", "--option", "seed=7")
+    assert [(r.body["messages"][0]["content"], r.body["temperature"], r.body["seed"]) for r in simulator.received] == [
+        ("Be brief.", 0.0, 7)
+    ] * 3
+
+
+def test_a_failed_row_has_its_error_and_hurts_no_other(simulator: Simulator) -> None:
+    """A failure is a line with type, message, status and whether a repeat can help; the exit code is 1."""
+    simulator.script_for("prompt 1;", Fault.status(400, "not like this"))
+    result = run("map", numbered(3), *MODEL)
+    first, second, third = records(result.stdout)
+    assert result.exit_code == 1
+    assert second["error"]["type"] == "BadRequestError"
+    assert "not like this" in second["error"]["message"]
+    assert (second["error"]["status"], second["error"]["retryable"]) == (400, False)
+    assert (second["finish_reason"], second["usage"], second["attempts"]) == (None, None, 1)
+    assert "text" not in second
+    assert "text" in first
+    assert "text" in third
+    assert error_line(result).startswith("1 of 3 prompts failed; the first is line 2:")
+
+
+def test_attempts_count_what_was_sent(simulator: Simulator) -> None:
+    """A row that needed a second request says so."""
+    simulator.script(Fault.status(503, retry_after=0.01))
+    assert records(run("map", numbered(1), *MODEL).stdout)[0]["attempts"] == 2
+
+
+@pytest.mark.parametrize("option", [("--on-error", "stop"), ("--max-errors", "1")])
+def test_a_stopped_run_has_a_line_for_every_row(simulator: Simulator, option: tuple[str, str]) -> None:
+    """After the error that stops the run nothing new is sent, and each row that was not sent says why."""
+    simulator.script_for("prompt 0;", Fault.status(400))
+    result = run("map", numbered(200), *MODEL, "--workers", 1, *option)
+    found = records(result.stdout)
+    assert [record["index"] for record in found] == list(range(200))
+    assert [record["line"] for record in found] == list(range(1, 201))
+    assert found[-1]["error"]["type"] == "CancelledError"
+    assert found[-1]["attempts"] == 0
+    assert len(simulator.received) < 200
+    assert result.exit_code == 1
+
+
+def test_a_wrong_key_ends_the_run_at_once(simulator: Simulator) -> None:
+    """An error that no row can survive is met by those that are on their way, not once a row."""
+    simulator.always(Fault.status(401))
+    result = run("map", numbered(100), *MODEL, "--workers", 2, "-o", "out.jsonl")
+    assert result.exit_code == 1
+    assert len(simulator.received) < 50
+    assert len(records(Path("out.jsonl").read_text())) == 100
+
+
+def test_the_run_deadline_ends_calls_in_flight(simulator: Simulator) -> None:
+    """--run-deadline ends a run against a silent server, and every row says so."""
+    simulator.always(Fault.silence())
+    found = records(run("map", numbered(40), *MODEL, "--workers", 2, "--run-deadline", 0.5).stdout)
+    assert len(found) == 40
+    assert all("deadline" in record["error"]["message"] for record in found)
+
+
+def test_the_file_appears_when_it_is_complete(simulator: Simulator) -> None:
+    """While the run goes on there is no OUT; afterwards it is whole, and nothing else is left."""
+    simulator.script_for("prompt 2;", Fault.silence())
+    process = start("map", numbered(3), *MODEL, "-o", "out.jsonl", "--deadline", 1)
+    assert simulator.wait_for(3, timeout=60)
+    during = names()
+    _, errors = process.communicate(timeout=60)
+    assert "out.jsonl" not in during
+    assert len(records(Path("out.jsonl").read_text())) == 3
+    assert names() == {"prompts.txt", "out.jsonl"}
+    assert "1 of 3 prompts failed" in errors
+
+
+def test_nothing_goes_to_standard_output_with_a_file() -> None:
+    """With -o, standard output stays empty; -o - is standard output."""
+    assert run("map", numbered(1), *MODEL, "-o", "out.jsonl").stdout == ""
+    assert len(records(run("map", numbered(1), *MODEL, "-o", "-").stdout)) == 1
+
+
+def test_an_existing_file_is_replaced_only_on_request(simulator: Simulator) -> None:
+    """OUT that exists is left alone, and nothing is sent; --overwrite replaces it."""
+    write("out.jsonl", "precious")
+    refused = run("map", numbered(1), *MODEL, "-o", "out.jsonl")
+    assert (refused.exit_code, Path("out.jsonl").read_text()) == (2, "precious")
+    assert "--overwrite" in error_line(refused)
+    assert not simulator.received
+    assert run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite").exit_code == 0
+    assert len(records(Path("out.jsonl").read_text())) == 1
+
+
+def test_the_lines_of_an_interrupted_run_are_not_overwritten(simulator: Simulator) -> None:
+    """An OUT.partial of an earlier run is left alone unless --overwrite is given."""
+    write("out.jsonl.partial", "paid for")
+    refused = run("map", numbered(1), *MODEL, "-o", "out.jsonl")
+    assert (refused.exit_code, Path("out.jsonl.partial").read_text()) == (2, "paid for")
+    assert not simulator.received
+
+
+def test_the_input_is_never_the_output(simulator: Simulator) -> None:
+    """Writing over the input is refused, also with --overwrite and under another name."""
+    write("a.jsonl", '"Hi"\n')
+    Path("link.jsonl").symlink_to("a.jsonl")
+    for out in ("a.jsonl", "link.jsonl"):
+        assert "is the input" in error_line(run("map", "a.jsonl", *MODEL, "-o", out, "--overwrite"))
+    assert Path("a.jsonl").read_text() == '"Hi"\n'
+
+
+def test_a_link_stays_a_link_to_the_new_file() -> None:
+    """OUT that is a link leads to the new lines, and stays a link."""
+    write("real.jsonl", "old")
+    Path("out.jsonl").symlink_to("real.jsonl")
+    run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite")
+    assert Path("out.jsonl").is_symlink()
+    assert len(records(Path("real.jsonl").read_text())) == 1
+
+
+def test_a_device_can_be_written_to() -> None:
+    """OUT that is no regular file is written to, and not replaced."""
+    os.mkfifo("out")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(Path("out").read_text()))
+    reader.start()
+    assert run("map", numbered(2), *MODEL, "-o", "out").exit_code == 0
+    reader.join()
+    assert stat.S_ISFIFO(Path("out").stat().st_mode)
+    assert len(records(read[0])) == 2
+
+
+def test_an_empty_input_gives_an_empty_output() -> None:
+    """A file without a prompt is no mistake: OUT is there, and empty."""
+    assert run("map", write("a.txt", "\n\n"), *MODEL, "-o", "out.jsonl").exit_code == 0
+    assert Path("out.jsonl").read_text() == ""
+
+
+def test_lines_are_flushed_as_they_come(simulator: Simulator) -> None:
+    """A reader of standard output has the first lines while a later row still waits for its answer."""
+    simulator.script_for("prompt 2;", Fault.silence())
+    process = start("map", numbered(3), *MODEL)
+    assert process.stdout is not None
+    early = [json.loads(process.stdout.readline())["index"] for _ in range(2)]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert early == [0, 1]
+    assert process.returncode == 130
+
+
+def test_a_reader_that_has_had_enough_is_no_error(simulator: Simulator) -> None:
+    """`| head -1` ends the run quietly: no traceback, and what is in flight is ended."""
+    process = start("map", numbered(2000), *MODEL, "--workers", 4)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    assert errors == ""
+    assert len(simulator.received) < 2000
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_keeps_what_is_finished(simulator: Simulator, number: signal.Signals, code: int) -> None:
+    """Ctrl-C ends calls in flight; OUT does not appear, and OUT.partial has every finished row, late ones included."""
+    simulator.script_for("prompt 5;", Fault.silence())
+    process = start("map", numbered(10), *MODEL, "-o", "out.jsonl", "--workers", 2)
+    # One worker is stuck in row 5, so the other one has finished all that came before the last request.
+    assert simulator.wait_for(10, timeout=60)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    found = [record["index"] for record in records(Path("out.jsonl.partial").read_text())]
+    assert process.returncode == code
+    assert found[:8] == [0, 1, 2, 3, 4, 6, 7, 8]
+    assert 5 not in found
+    assert "out.jsonl" not in names()
+    assert errors.startswith(f"Interrupted: the {len(found)} finished of 10 results are in ")
+    assert "out.jsonl.partial" in errors
+
+
+def test_an_interrupt_before_the_first_answer_leaves_nothing(simulator: Simulator) -> None:
+    """A run that has nothing yet leaves no file behind."""
+    simulator.always(Fault.silence())
+    process = start("map", numbered(10), *MODEL, "-o", "out.jsonl")
+    assert simulator.wait_for(10, timeout=60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert names() == {"prompts.txt"}
+    assert "nothing was written" in errors
+
+
+def test_a_killed_run_leaves_whole_lines_and_no_output(simulator: Simulator) -> None:
+    """After SIGKILL there is no OUT, and what stands in OUT.partial are whole lines in order."""
+    simulator.script_for("prompt 150;", Fault.silence())
+    process = start("map", numbered(300), *MODEL, "-o", "out.jsonl", "--workers", 2)
+    assert simulator.wait_for(160, timeout=60)
+    process.kill()
+    process.communicate(timeout=60)
+    found = [record["index"] for record in records(Path("out.jsonl.partial").read_text())]
+    assert "out.jsonl" not in names()
+    assert found == list(range(len(found)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("missing.txt", *MODEL), "missing.txt: No such file"),
+        ((".", *MODEL), "directory"),
+        (("good.txt",), "--model"),
+        (("good.txt", "--model", "opnai:m"), "did you mean 'openai'"),
+        (("good.txt", "--model", "anthropic:m"), "export ANTHROPIC_API_KEY"),
+        (("bad.jsonl", *MODEL), "bad.jsonl, line 2"),
+        (("good.csv", *MODEL), "no column 'prompt'"),
+        (("good.csv", *MODEL, "--column", "x"), "no column 'x'"),
+        (("good.csv", *MODEL, "--template", "{x}"), "--template wants 'x'"),
+        (("good.txt", *MODEL, "--template", "{"), "--template"),
+        (("good.txt", *MODEL, "--run-deadline", "0"), "--run-deadline"),
+        (("good.txt", *MODEL, "--option", "nonsense=1"), "nonsense"),
+        (("good.txt", *MODEL, "-o", "no/such/out.jsonl"), "no/such/out.jsonl: No such file"),
+        (("good.txt", *MODEL, "-o", "."), "directory"),
+        (("picture.jsonl", "--model", "ollama:m"), "picture.jsonl, line 1: Ollama takes images as bytes"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_happens(arguments: tuple[str, ...], words: str, simulator: Simulator) -> None:
+    """Bad input is told in one line with exit code 2; nothing is sent, and nothing is written."""
+    write("good.txt", "Hi\n")
+    write("good.csv", "text\nHi\n")
+    write("bad.jsonl", '"Hi"\n{"prompt"\n')
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}}
+    write("picture.jsonl", json.dumps({"messages": [{"role": "user", "content": [picture]}]}))
+    before = names()
+    result = run("map", *(arguments if "-o" in arguments else (*arguments, "-o", "out.jsonl")))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in error_line(result)
+    assert names() == before
+    assert not simulator.received
+
+
+def test_missing_google_credentials_are_told_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that are looked for only at the first call end the run with one line all the same."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    result = run("map", numbered(5), "--model", "vertex:m", "-o", "out.jsonl")
+    assert result.exit_code == 2
+    assert "gcloud auth application-default login" in error_line(result)
+    assert names() == {"prompts.txt"}
+
+
+def test_a_summary_and_a_bar_go_to_standard_error_on_request() -> None:
+    """--summary and --progress write to standard error; without a terminal both are silent by default."""
+    silent = run("map", numbered(3), *MODEL)
+    told = run("map", numbered(3), *MODEL, "--summary", "--progress")
+    assert silent.stderr == ""
+    assert "3 prompts: 3 answered, 0 failed" in told.stderr
+    assert "3/3" in told.stderr
+    assert len(records(told.stdout)) == 3
+
+
+def test_odd_characters_survive(simulator: Simulator) -> None:
+    """Prompts beyond ASCII, line separators and half of a surrogate pair included, come back whole, one line each."""
+    odd = ["Grüße 🐈", "a\u2028b\u0085c", "half \ud83d pair"]
+    result = run("map", write("a.jsonl", "".join(json.dumps(prompt) + "\n" for prompt in odd)), *MODEL, "-o", "out.jsonl")
+    texts = [record["text"] for record in records(Path("out.jsonl").read_bytes().decode())]
+    assert result.exit_code == 0
+    assert texts[:2] == [f"Simulated answer to: {prompt}" for prompt in odd[:2]]
+    assert len(texts) == 3

@@ -1,0 +1,990 @@
+"""The governor: evenly spread starts, one pause for all, first come first served, and no place that is ever lost."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import PATIENCE, Server, one_by_one, reply
+
+from responder import (
+    APIError,
+    CancelledError,
+    CancelToken,
+    ConfigurationError,
+    DeadlineExceededError,
+    GeminiResponder,
+    Limits,
+    OpenAIResponder,
+    RateLimitError,
+    Usage,
+)
+from responder import limits as limits_module
+from responder.deadline import NEVER, Deadline
+from responder.limits import Governor, Permit, governor_for
+from responder.responder import Responder
+from responder.simulator import Fault, Simulator
+
+
+class Queued(CancelToken):
+    """A token that tells when its call stands in the line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queued = threading.Event()
+
+    def register(self, callback: Callable[[], object]) -> int:
+        number = super().register(callback)
+        self.queued.set()
+        return number
+
+
+class Call:
+    """A call that asks a governor for its turn, in a thread of its own, and stands in the line when this is made."""
+
+    def __init__(self, governor: Governor, name: str = "", started: queue.SimpleQueue[str] | None = None) -> None:
+        self.token = Queued()
+        self.permit: Permit | None = None
+        self.error: BaseException | None = None
+        self._governor = governor
+        self._name = name
+        self._started = started
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+        assert self.token.queued.wait(PATIENCE)
+
+    def _ask(self) -> None:
+        try:
+            self.permit = self._governor.acquire(1.0, NEVER, self.token)
+        except CancelledError as error:
+            self.error = error
+        self.token.queued.set()  # it need not have waited
+        if self._started is not None:
+            self._started.put(self._name)
+
+    def join(self) -> Permit:
+        """Wait for the turn."""
+        self._thread.join(PATIENCE)
+        assert self.permit is not None, "the call never had its turn"
+        return self.permit
+
+    def end(self) -> None:
+        """Wait for the end, whatever it is."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "the call still waits"
+
+
+def ask(governor: Governor, seconds: float | None = None) -> Permit:
+    """Ask for a turn in this thread."""
+    return governor.acquire(1.0, Deadline.after(seconds), None)
+
+
+def is_full(governor: Governor) -> bool:
+    """Return whether a call that may wait a moment gets no turn; one that does gives it back."""
+    try:
+        ask(governor, 0.05).settle()
+    except DeadlineExceededError:
+        return True
+    return False
+
+
+def fill(governor: Governor, most: int = 1000) -> list[Permit]:
+    """Take turns until there are no more (or `most`), and return them."""
+    permits: list[Permit] = []
+    with contextlib.suppress(DeadlineExceededError):
+        while len(permits) < most:
+            permits.append(ask(governor, 0.05))
+    return permits
+
+
+def refusal(retry_after: float | None = None, status: int = 429) -> APIError:
+    return APIError("slow down", status=status, retryable=True, retry_after=retry_after)
+
+
+def tokens(total: int) -> Usage:
+    return Usage(input_tokens=total, known=True)
+
+
+@pytest.fixture
+def remote() -> Iterator[Simulator]:
+    """Give a simulator in a process of its own, whose clock no thread of ours can hold up."""
+    with Simulator(process=True) as running:
+        yield running
+
+
+def responder(simulator: Simulator, model: str = "m", **keywords: Any) -> OpenAIResponder:
+    return OpenAIResponder(model, **{"api_key": "test-key", "base_url": simulator.base_url("openai"), **keywords})
+
+
+def arrivals(simulator: Simulator) -> list[float]:
+    return [request.arrived for request in simulator.received]
+
+
+def most_within(moments: list[float], seconds: float) -> int:
+    """Return the largest number of moments that any window of so many seconds holds."""
+    return max(sum(begin <= moment < begin + seconds for moment in moments) for begin in moments)
+
+
+# Evenly spread starts
+
+
+@pytest.mark.pain(8)
+def test_fifty_threads_at_600_a_minute_arrive_evenly_spaced(remote: Simulator) -> None:
+    """One request starts every tenth of a second, from the first on: there is never a burst."""
+    model = responder(remote, limits=Limits(requests_per_minute=600))
+
+    batch = model.map([f"prompt {number}" for number in range(31)], max_workers=50)
+
+    moments = arrivals(remote)
+    assert batch.ok
+    assert moments[-1] - moments[0] >= 2.8  # 30 intervals of 0.1 s, less what a late first one may take from them
+    assert most_within(moments, 0.3) <= 6  # twice its share
+
+
+def test_a_pause_between_two_maps_saves_up_no_burst(remote: Simulator) -> None:
+    """Minutes that were not used are gone: what was left unused earlier does not come in one go."""
+    governor = Governor(Limits(requests_per_minute=600))
+    ask(governor).settle()
+    threading.Event().wait(0.5)  # not used; there is nothing to wait for
+
+    begin = time.monotonic()
+    for _ in range(4):
+        ask(governor).settle()
+
+    assert time.monotonic() - begin >= 0.29
+
+
+def test_tokens_spread_the_starts_too() -> None:
+    """At 60,000 tokens a minute, a call that may take 100 holds the next one up for a tenth of a second."""
+    governor = Governor(Limits(tokens_per_minute=60_000))
+    first = ask(governor)
+    first.settle(None, tokens(100))
+
+    begin = time.monotonic()
+    ask(governor)
+
+    assert begin - first.started + time.monotonic() - begin >= 0.09
+
+
+@pytest.mark.parametrize(
+    "limits", [{"max_concurrency": 0}, {"requests_per_minute": -1}, {"tokens_per_minute": math.nan}, {"max_concurrency": True}]
+)
+def test_a_limit_that_is_no_number_above_0_is_refused(limits: dict[str, Any]) -> None:
+    """Nonsense is told when it is typed."""
+    with pytest.raises(ConfigurationError, match="number above 0"):
+        Limits(**limits)
+
+
+# Reserve and settle
+
+
+def seconds_reserved(governor: Governor) -> float:
+    """Return how far ahead of now tokens are reserved, in seconds."""
+    return governor._next_token - time.monotonic()
+
+
+def test_a_call_reserves_its_estimate_before_it_starts() -> None:
+    """Input as estimated, and an output as nobody has seen one yet, are taken before anything is sent."""
+    governor = Governor(Limits(tokens_per_minute=60))
+
+    governor.acquire(44.0, NEVER, None)
+
+    assert seconds_reserved(governor) == pytest.approx(300.0, abs=5)
+
+
+def test_what_was_reserved_too_much_is_given_back() -> None:
+    """The usage of the answer settles the account, in both directions."""
+    governor = Governor(Limits(tokens_per_minute=60))
+    governor.acquire(44.0, NEVER, None).settle(None, tokens(10))
+    assert seconds_reserved(governor) == pytest.approx(10.0, abs=5)
+
+    dear = Governor(Limits(tokens_per_minute=60))
+    dear.acquire(44.0, NEVER, None).settle(None, tokens(1000))
+    assert seconds_reserved(dear) == pytest.approx(1000.0, abs=5)
+
+
+def test_tokens_that_are_given_back_let_the_next_call_start() -> None:
+    """A call that waits for tokens is told at once when they are free after all."""
+    governor = Governor(Limits(tokens_per_minute=60))
+    first = ask(governor)
+    waiting = Call(governor)
+
+    first.settle(None, Usage(known=True))
+
+    waiting.join()
+
+
+@pytest.mark.parametrize("usage", [None, Usage()])
+def test_without_a_usage_the_estimate_stands(usage: Usage | None) -> None:
+    """A reply that does not say what it took may have taken what was thought."""
+    governor = Governor(Limits(tokens_per_minute=60))
+    governor.acquire(44.0, NEVER, None).settle(None, usage)
+    assert seconds_reserved(governor) == pytest.approx(300.0, abs=5)
+
+
+def test_a_failed_attempt_is_settled_too() -> None:
+    """What a blocked answer took is billed; an error with its usage counts as any answer does."""
+    governor = Governor(Limits(tokens_per_minute=60, max_concurrency=1))
+    governor.acquire(44.0, NEVER, None).settle(refusal(status=500), tokens(20))
+    assert seconds_reserved(governor) == pytest.approx(20.0, abs=5)
+
+
+def test_a_permit_counts_once() -> None:
+    """Settling a second time changes nothing."""
+    governor = Governor(Limits(max_concurrency=2, tokens_per_minute=60_000_000))
+    permit, _other = ask(governor), ask(governor)
+    permit.settle()
+    permit.settle()
+    ask(governor, 5)
+    assert is_full(governor)
+
+
+def test_the_estimate_follows_the_answers() -> None:
+    """After short answers less is reserved for the next ones."""
+    governor = Governor(Limits(tokens_per_minute=60_000_000))
+    before = ask(governor).tokens
+    for _ in range(100):
+        ask(governor).settle(None, Usage(input_tokens=5, output_tokens=5, known=True))
+    assert ask(governor).tokens < before / 10
+
+
+def test_a_blocked_answer_gives_back_what_it_did_not_take(simulator: Simulator) -> None:
+    """Through a responder: tokens that the failed attempt did not use are free again."""
+    simulator.always(Fault.blocked_answer())
+    model = responder(simulator, limits=Limits(tokens_per_minute=600))
+
+    batch = model.map(["a", "b"], max_workers=1, deadline=20)
+
+    assert [result.attempts for result in batch] == [1, 1]  # with 256 tokens kept the second one would wait for 26 s
+    assert [type(result.error).__name__ for result in batch] == ["BlockedError"] * 2
+
+
+# One pause for all
+
+
+@pytest.mark.pain(8)
+@pytest.mark.pain(9)
+def test_one_refusal_pauses_all_workers_for_the_time_the_server_asked_for(remote: Simulator) -> None:
+    """After a 429 with Retry-After no request comes in that time; then a few come first, and no burst."""
+    remote.always(Fault.delay(0.1))
+    remote.script_for("the refused one", Fault.status(429, retry_after=1.5))
+    model = responder(remote)
+
+    batch = model.map(["the refused one", *(f"prompt {number}" for number in range(150))], max_workers=32)
+
+    refused = next(request for request in remote.received if request.status == 429)
+    assert refused.left is not None
+    before = [moment for moment in arrivals(remote) if moment <= refused.left + 0.3]  # on the way when the refusal came
+    after = [moment for moment in arrivals(remote) if moment > refused.left + 0.3]
+    assert batch.ok
+    assert len(before) <= 70
+    assert after[0] - refused.left >= 1.45
+    assert sum(moment < after[0] + 0.09 for moment in after) <= 8, "the first round after a pause is small"
+    assert len(after) == 152 - len(before)
+
+
+@pytest.mark.pain(9)
+def test_geminis_wait_in_the_body_is_obeyed_by_all(remote: Simulator) -> None:
+    """Google sends no header: the wait stands in the error's details, with a fraction of a second."""
+    remote.always(Fault.delay(0.1))
+    remote.script_for("the refused one", Fault.status(429, retry_delay=1.25))
+    model = GeminiResponder("m", api_key="test-key", base_url=remote.base_url("gemini"))
+
+    batch = model.map(["the refused one", *(f"prompt {number}" for number in range(60))], max_workers=16)
+
+    refused = next(request for request in remote.received if request.status == 429)
+    assert refused.left is not None
+    assert batch.ok
+    after = [moment for moment in arrivals(remote) if moment > refused.left + 0.3]
+    assert after[0] - refused.left >= 1.2
+
+
+@pytest.mark.parametrize("status", [429, 503, 529])
+def test_a_refusal_with_a_wait_holds_everybody(status: int) -> None:
+    """Too many requests, unavailable and overloaded are one: nobody starts in the time that was asked for."""
+    governor = Governor(Limits())
+    ask(governor).settle(refusal(0.3, status))
+    begin = time.monotonic()
+
+    ask(governor)
+
+    assert time.monotonic() - begin >= 0.29
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        APIError("bad request", status=400),
+        APIError("server error", status=500, retryable=True, retry_after=60),
+        APIError("no credit", status=429, retryable=False, retry_after=60),
+        ValueError("not ours"),
+    ],
+)
+def test_other_failures_hold_nobody(error: Exception) -> None:
+    """A wrong request, a broken answer or a spent quota says nothing about how fast we may go."""
+    governor = Governor(Limits())
+    ask(governor).settle(error)
+    ask(governor, 5.0)
+
+
+def test_a_pause_without_a_hint_doubles_with_each_burst() -> None:
+    """A 429 that names no wait pauses for about a second; after a second burst for two."""
+    governor = Governor(Limits())
+    ask(governor).settle(refusal())
+    assert 0.9 <= governor._paused_until - time.monotonic() <= 1.6
+
+    second = Permit(governor, 1.0, time.monotonic())
+    second.settle(refusal())
+    assert 1.8 <= governor._paused_until - time.monotonic() <= 2.7
+
+
+def test_a_wait_of_a_day_holds_the_others_no_longer_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A huge Retry-After ends its own call; whoever comes later tries for himself after the longest wait that is kept."""
+    monkeypatch.setattr(limits_module, "_LONGEST_KEPT", 0.3)
+    governor = Governor(Limits())
+    ask(governor).settle(refusal(86_400.0))
+
+    ask(governor, 20.0)
+
+
+def test_a_shorter_wait_does_not_shorten_a_longer_one() -> None:
+    """Of several waits the latest end holds."""
+    governor = Governor(Limits())
+    first, second = ask(governor), ask(governor)
+    first.settle(refusal(30.0))
+    second.settle(refusal(0.1))
+    with pytest.raises(DeadlineExceededError):
+        ask(governor, 0.3)
+
+
+# Calls at once
+
+
+def grown(governor: Governor, answers: int) -> None:
+    """Let so many calls start and be answered, one by one."""
+    for _ in range(answers):
+        ask(governor, 5).settle()
+
+
+def burst(running: int, error: APIError) -> Governor:
+    """Return a governor that had so many calls in flight, all of which were refused."""
+    governor = Governor(Limits())
+    permits = [ask(governor) for _ in range(running)]
+    for permit in permits:
+        permit.settle(error)
+    return governor
+
+
+def test_a_burst_of_refusals_cuts_once() -> None:
+    """Sixteen calls that are refused together halve the number of calls at once, and not sixteen times."""
+    governor = burst(16, refusal(status=503))
+    assert len(fill(governor)) == 8
+
+
+def test_a_second_burst_cuts_again() -> None:
+    """Refusals of what was sent after the first cut say that it is still too much."""
+    governor = burst(16, refusal(status=503))
+    for permit in fill(governor):
+        permit.settle(refusal(status=503))
+    assert len(fill(governor)) == 4
+
+
+def test_the_number_of_calls_at_once_never_falls_below_one() -> None:
+    """However often the provider refuses, somebody tries again."""
+    governor = Governor(Limits())
+    for _ in range(20):
+        ask(governor, 5).settle(refusal(status=503))
+    assert len(fill(governor)) == 1
+
+
+def test_answers_grow_it_again() -> None:
+    """A round of answers makes room for about one call more."""
+    governor = burst(16, refusal(status=503))
+    grown(governor, 20)
+    assert 9 <= len(fill(governor)) <= 11
+
+
+def test_beyond_the_last_refusal_it_grows_more_slowly() -> None:
+    """Up to where the provider refused it takes a round of answers to grow by one, further on ten of them."""
+    governor = burst(16, refusal(status=503))
+    grown(governor, 100)
+    assert 14 <= len(fill(governor)) <= 15
+
+
+def test_after_a_pause_it_grows_back_to_where_it_was_refused() -> None:
+    """A slow start ends at half; from there on a round of answers makes room for one more, as after any refusal."""
+    governor = burst(16, refusal(0.05))
+    grown(governor, 7)
+    assert len(fill(governor)) in (8, 9)
+    for permit in list(governor._in_flight):
+        permit.settle()
+    grown(governor, 60)
+    assert 12 <= len(fill(governor)) <= 15
+
+
+def test_after_a_pause_few_go_first_and_twice_as_many_with_each_round() -> None:
+    """A slow start: two calls, then four, then eight, as answers come in."""
+    governor = burst(64, refusal(0.05))
+    assert ask(governor, 20).waited >= 0.0  # the pause is over
+    rounds = []
+    for permit in list(governor._in_flight):
+        permit.settle()
+    for _ in range(3):
+        permits = fill(governor)
+        rounds.append(len(permits))
+        for permit in permits:
+            permit.settle()
+    assert rounds == [3, 6, 12]
+
+
+def test_answers_to_what_was_sent_before_the_refusal_do_not_grow_it() -> None:
+    """They say nothing about what is allowed now."""
+    governor = Governor(Limits())
+    permits = [ask(governor) for _ in range(40)]
+    permits.pop().settle(refusal(status=503))
+    for permit in permits:
+        permit.settle()
+    assert len(fill(governor)) == 20
+
+
+def test_without_adaptive_only_the_wait_is_kept() -> None:
+    """`adaptive=False` leaves the number of calls at once alone."""
+    governor = Governor(Limits(adaptive=False, max_concurrency=16))
+    for permit in [ask(governor) for _ in range(16)]:
+        permit.settle(refusal(0.3))
+    begin = time.monotonic()
+    permits = [ask(governor, 20), *fill(governor)]
+    assert permits[0].started - begin >= 0.29
+    assert len(permits) == 16
+
+
+# First come, first served
+
+
+def test_who_asks_first_starts_first() -> None:
+    """Whatever wakes the line, its order stays."""
+    governor = Governor(Limits(max_concurrency=1))
+    holder = ask(governor)
+    started: queue.SimpleQueue[str] = queue.SimpleQueue()
+    calls = [Call(governor, str(number), started) for number in range(8)]
+
+    holder.settle()
+    order = []
+    for call in calls:
+        order.append(started.get(timeout=PATIENCE))
+        call.join().settle()
+
+    assert order == [str(number) for number in range(8)]
+
+
+def test_a_big_map_does_not_starve_another_one_or_a_single_call(simulator: Simulator) -> None:
+    """A call that comes while a map of hundreds runs waits for those that stand before it, and for no more."""
+    limits = Limits(max_concurrency=2)
+    big, small = responder(simulator, limits=limits), responder(simulator, limits=limits)
+    gate = simulator.hold(1000)
+    with ThreadPoolExecutor(2) as pool:
+        many = pool.submit(big.map, [f"big {number}" for number in range(200)], max_workers=4)
+        assert simulator.wait_for(2)  # two of the four are at the server, and two stand in the line, or soon will
+        token = Queued()
+        view = pool.submit(small.answer, "the view", cancel=token)
+        assert token.queued.wait(PATIENCE)
+        gate.release()
+        assert view.result(PATIENCE).text == "Simulated answer to: the view"
+        assert many.result(PATIENCE).ok
+    place = next(number for number, request in enumerate(simulator.received) if request.prompt == "the view")
+    assert place <= 12
+
+
+def test_two_maps_share_their_turns(simulator: Simulator) -> None:
+    """Of two maps that run at once neither has to wait for the other one's end."""
+    limits = Limits(max_concurrency=2)
+    one, two = responder(simulator, limits=limits), responder(simulator, limits=limits)
+    gate = simulator.hold(1000)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(one.map, ["one"] * 60, max_workers=4)
+        assert simulator.wait_for(2)
+        second = pool.submit(two.map, ["two"] * 60, max_workers=4)
+        assert simulator.wait_for(2)
+        gate.release()
+        assert first.result(PATIENCE).ok
+        assert second.result(PATIENCE).ok
+    prompts = [request.prompt for request in simulator.received]
+    assert "two" in prompts[:60]
+    assert simulator.most_in_flight <= 2
+
+
+# Who shares a governor
+
+
+def test_the_same_provider_url_key_and_model_share_one_governor(simulator: Simulator) -> None:
+    """Two responders that a provider cannot tell apart keep to one limit together; the stricter words hold."""
+    one, two = responder(simulator, limits=Limits(max_concurrency=3)), responder(simulator, limits=Limits(max_concurrency=2))
+    other_key, other_model = responder(simulator, api_key="another-key"), responder(simulator, "another")
+    for model in (one, two, other_key, other_model):
+        model.answer("Hi")
+
+    assert one._governor is two._governor
+    assert one._governor is not None
+    assert one._governor.limits.max_concurrency == 2
+    assert len({id(model._governor) for model in (one, two, other_key, other_model)}) == 3
+
+
+def test_another_key_is_not_held_by_ones_refusal(simulator: Simulator) -> None:
+    """The pause belongs to the key that was refused."""
+    simulator.script(Fault.status(429, retry_after=60))
+    with pytest.raises(RateLimitError):
+        responder(simulator, max_retries=0).answer("Hi")
+    assert responder(simulator, api_key="another-key").answer("Hi", deadline=20).text
+
+
+def test_limits_of_two_responders_all_hold() -> None:
+    """What one of them does not name is taken from the other one."""
+    one = governor_for(("together",), Limits(max_concurrency=4, requests_per_minute=100))
+    two = governor_for(("together",), Limits(requests_per_minute=200, tokens_per_minute=1000, adaptive=False))
+    assert one is two
+    assert one.limits == Limits(4, 100, 1000, adaptive=False)
+
+
+# Maps and streams together
+
+
+def test_max_concurrency_holds_over_maps_and_streams(simulator: Simulator) -> None:
+    """Maps, merged streams and single calls together are never more at the server than it says."""
+    simulator.always(Fault.delay(0.02))
+    models = [responder(simulator, limits=Limits(max_concurrency=3)) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        batch = pool.submit(models[0].map, ["a"] * 30, max_workers=8)
+        merged = pool.submit(lambda: [event.error for event in models[1].stream_map(["b"] * 30, max_workers=8)])
+        single = pool.submit(lambda: [models[2].answer("c") for _ in range(10)])
+        assert batch.result(PATIENCE).ok
+        assert set(merged.result(PATIENCE)) == {None}
+        assert len(single.result(PATIENCE)) == 10
+    assert simulator.most_in_flight == 3
+
+
+def only_one(simulator: Simulator) -> OpenAIResponder:
+    return responder(simulator, limits=Limits(max_concurrency=1))
+
+
+def test_a_stream_gives_its_place_back_at_its_end(simulator: Simulator) -> None:
+    """The next call starts when the last piece has come."""
+    model = only_one(simulator)
+    stream = model.stream("Hi")
+    assert "".join(stream)
+    assert model.answer("Hi", deadline=20).text
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda stream: stream.cancel(),
+        lambda stream: stream.close(),
+        lambda stream: stream.__exit__(None, None, None),
+    ],
+    ids=["cancel", "close", "with"],
+)
+def test_a_stream_that_is_left_gives_its_place_back(simulator: Simulator, leave: Callable[[Any], None]) -> None:
+    """Cancelled, closed or left: the place is free at once."""
+    simulator.script(Fault.stall_stream(3))
+    model = only_one(simulator)
+    stream = model.stream("Hi")
+    next(stream)
+    with pytest.raises(DeadlineExceededError):
+        model.answer("Hi", deadline=0.2)
+    leave(stream)
+    assert model.answer("Hi", deadline=20).text
+
+
+def test_a_stream_that_is_dropped_gives_its_place_back(simulator: Simulator) -> None:
+    """So does one that nobody holds any more, also when only the garbage collector finds it."""
+    simulator.script(Fault.stall_stream(3), Fault.stall_stream(3))
+    model = only_one(simulator)
+    next(model.stream("Hi"))
+    stream: Any = model.stream("Hi", deadline=20)
+    next(stream)
+    circle = [stream]
+    circle.append(circle)  # type: ignore[arg-type]
+    del stream, circle
+    gc.collect()
+    assert model.answer("Hi", deadline=20).text
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.cut_stream(2), Fault.stream_error(2), Fault.status(400), Fault.reset(before_headers=True)]
+)
+def test_a_stream_that_fails_gives_its_place_back(simulator: Simulator, fault: Fault) -> None:
+    """Whatever ends it, and whenever."""
+    simulator.script(fault)
+    model = responder(simulator, limits=Limits(max_concurrency=1), max_retries=0)
+    with pytest.raises(APIError):
+        list(model.stream("Hi"))
+    assert model.answer("Hi", deadline=20).text
+
+
+def test_a_refused_stream_holds_the_map_beside_it(serve: Callable[..., Server], responder_for: Callable[..., Responder]) -> None:
+    """A 429 to a stream pauses the answers, too."""
+    server = serve(one_by_one(reply(b"{}", "429 Too Many Requests", Retry_After="0.4"), reply()))
+    model = responder_for(server)
+    with pytest.raises(RateLimitError):
+        list(model.stream("Hi"))
+    begin = time.monotonic()
+    assert model.answer("Hi").text
+    assert time.monotonic() - begin >= 0.3
+
+
+# Deadlines and cancelling in the line
+
+
+def test_the_deadline_holds_in_the_line_and_nothing_is_sent(simulator: Simulator) -> None:
+    """A call whose turn does not come in time says so, and never reaches the server."""
+    model = responder(simulator, limits=Limits(requests_per_minute=1))
+    model.answer("first")
+    with pytest.raises(DeadlineExceededError, match=r"waited 0\.[2-9] s for its turn within the rate limits; nothing was sent"):
+        model.answer("second", deadline=0.25)
+    assert [request.prompt for request in simulator.received] == ["first"]
+
+
+def test_a_passed_deadline_sends_nothing(simulator: Simulator) -> None:
+    """No turn is taken for a call that is over."""
+    with pytest.raises(DeadlineExceededError):
+        responder(simulator).answer("Hi", deadline=0)
+    assert not simulator.received
+
+
+def test_cancel_ends_the_wait_and_nothing_is_sent(simulator: Simulator) -> None:
+    """A call in the line ends when its token is cancelled; those behind it keep their places."""
+    model = responder(simulator, limits=Limits(requests_per_minute=1))
+    model.answer("first")
+    token, errors = Queued(), queue.SimpleQueue[BaseException]()
+
+    def call() -> None:
+        try:
+            model.answer("second", cancel=token)
+        except CancelledError as error:
+            errors.put(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    assert token.queued.wait(PATIENCE)
+    token.cancel("enough")
+    assert "waited for its turn: enough" in str(errors.get(timeout=PATIENCE))
+    thread.join(PATIENCE)
+    assert len(simulator.received) == 1
+
+
+def test_a_call_that_leaves_the_line_makes_room_for_the_next() -> None:
+    """The second in the line takes over when the first one is cancelled."""
+    governor = Governor(Limits(max_concurrency=1, requests_per_minute=600))
+    holder = ask(governor)
+    first, second = Call(governor), Call(governor)
+    first.token.cancel()
+    first.end()
+    assert isinstance(first.error, CancelledError)
+    holder.settle()
+    second.join()
+
+
+class CancelledLate(CancelToken):
+    """Is cancelled right after it was looked at for the first time."""
+
+    @property
+    def cancelled(self) -> bool:
+        found = super().cancelled
+        self.cancel("late")
+        return found
+
+
+def test_a_cancel_between_a_look_and_the_sleep_is_not_lost() -> None:
+    """Whoever cancels at the worst moment ends the wait all the same."""
+    governor = Governor(Limits(max_concurrency=1))
+    holder = ask(governor)
+    ended = threading.Event()
+
+    def call() -> None:
+        with contextlib.suppress(CancelledError):
+            governor.acquire(1.0, NEVER, CancelledLate())
+        ended.set()
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        assert ended.wait(5.0)
+    finally:
+        holder.settle()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals to a thread")
+def test_ctrl_c_in_the_line_leaves_no_place_taken() -> None:
+    """A KeyboardInterrupt takes the call out of the line, so that those behind it do not wait for ever."""
+    governor = Governor(Limits(max_concurrency=1))
+    holder = ask(governor)
+    token = Queued()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        assert token.queued.wait(PATIENCE)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            governor.acquire(1.0, Deadline.after(PATIENCE), token)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    thread.join(PATIENCE)
+    behind = Call(governor)
+    holder.settle()
+    behind.join()
+
+
+class Interrupting(Limits):
+    """Settles permits whenever it is read, as the garbage collector may between any two steps of a thread."""
+
+    dropped: ClassVar[list[Permit]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "requests_per_minute" and Interrupting.dropped:
+            Interrupting.dropped.pop().settle()
+        return super().__getattribute__(name)
+
+
+def test_a_permit_may_be_settled_by_the_garbage_collector() -> None:
+    """It ends a dropped stream in any thread, also in one that holds the governor's lock: that must not lock up."""
+    governor = Governor(Interrupting(max_concurrency=8, requests_per_minute=60_000_000))
+    Interrupting.dropped = [ask(governor) for _ in range(7)]
+    done = threading.Event()
+
+    def work() -> None:
+        for _ in range(100):
+            ask(governor).settle()
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+
+    assert done.wait(5.0)
+    assert len(fill(governor, 20)) == 8
+
+
+# What the headers tell
+
+
+def bucket(remaining: int, reset: str = "60s", limit: int = 100) -> Mapping[str, str]:
+    return {
+        "x-ratelimit-limit-requests": str(limit),
+        "x-ratelimit-remaining-requests": str(remaining),
+        "x-ratelimit-reset-requests": reset,
+    }
+
+
+def test_a_nearly_empty_bucket_slows_starts_to_its_refill() -> None:
+    """With 1 of 100 requests left and full again in 19.8 s, one starts every 0.2 s, before anything is refused."""
+    governor = Governor(Limits())
+    first = ask(governor)
+    first.observe(bucket(1, "19.8s"))
+    first.settle()
+    begin = time.monotonic()
+    for _ in range(3):
+        ask(governor)
+    assert time.monotonic() - begin >= 0.39
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        bucket(50),
+        bucket(11),
+        bucket(5, "soon"),
+        bucket(0, limit=0),
+        {"x-ratelimit-remaining-requests": "-1", "x-ratelimit-limit-requests": "x"},
+        {},
+    ],
+)
+def test_a_full_or_an_unreadable_bucket_slows_nothing(headers: Mapping[str, str]) -> None:
+    """A provider whose headers are odd is not punished for them."""
+    governor = Governor(Limits())
+    ask(governor).observe(headers)
+    for _ in range(20):
+        ask(governor, 0.5)
+
+
+def test_a_bucket_that_has_filled_up_lifts_the_pace_for_those_who_wait() -> None:
+    """The slow pace ends with the reply that says so, also for who stands in the line already."""
+    governor = Governor(Limits())
+    permit = ask(governor)
+    permit.observe(bucket(0, "6000s"))
+    ask(governor)  # the one that starts before the next minute
+    waiting = Call(governor)
+    permit.observe(bucket(90))
+    waiting.join()
+    for _ in range(20):
+        ask(governor, 0.5)
+
+
+def test_tokens_that_run_out_slow_starts_too() -> None:
+    """Anthropic's spelling: 100 of 10,000 tokens left, full again in 60 s, and an answer has some hundred."""
+    governor = Governor(Limits())
+    permit = ask(governor)
+    permit.observe(
+        {
+            "anthropic-ratelimit-requests-limit": "1000",
+            "anthropic-ratelimit-requests-remaining": "999",
+            "anthropic-ratelimit-requests-reset": "1s",
+            "anthropic-ratelimit-tokens-limit": "10000",
+            "anthropic-ratelimit-tokens-remaining": "100",
+            "anthropic-ratelimit-tokens-reset": "60",
+        }
+    )
+    ask(governor)
+    with pytest.raises(DeadlineExceededError):
+        ask(governor, 0.5)
+
+
+def test_a_simulated_provider_that_runs_dry_is_paced_and_refuses_little(remote: Simulator) -> None:
+    """With real limits at the server, the headers alone keep nearly all calls from being refused."""
+    with Simulator(process=True, requests_per_minute=120) as limited:
+        model = responder(limited)
+        batch = model.map([f"prompt {number}" for number in range(124)], max_workers=8)
+        refused = sum(request.status == 429 for request in limited.received)
+    assert batch.ok
+    assert refused <= 8
+
+
+# Forked children
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_is_not_held_by_its_parents_calls() -> None:
+    """The lock, the line and the calls in flight stay behind: none of their threads is in the child."""
+    governor = governor_for(("fork", str(time.monotonic())), Limits(max_concurrency=1))
+    holder = ask(governor)
+    waiting = Call(governor)
+
+    def child() -> None:
+        governor_for(("of the child",), Limits())
+        ask(governor, 5).settle()
+
+    with governor._lock:  # as another thread may, at the moment of the fork
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+    process.join(PATIENCE)
+    if process.is_alive():
+        process.kill()
+    assert process.exitcode == 0
+    holder.settle()
+    waiting.join()
+
+
+# While the provider is content
+
+
+def test_a_content_provider_costs_no_thread_and_no_wait(simulator: Simulator) -> None:
+    """Without limits and refusals nothing waits, and no thread keeps the time."""
+    model = responder(simulator)
+    before = set(threading.enumerate())
+    batch = model.map(["Hi"] * 50, max_workers=8)
+    assert [result.waited for result in batch] == [0.0] * 50
+    assert set(threading.enumerate()) <= before
+
+
+def test_the_time_in_the_line_stands_in_the_result(simulator: Simulator) -> None:
+    """`waited` counts the seconds that a call waited for its turn."""
+    batch = responder(simulator, limits=Limits(requests_per_minute=600)).map(["Hi"] * 4, max_workers=4)
+    assert sum(result.waited for result in batch) >= 0.3
+
+
+# Any sequence
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    most=st.integers(1, 5),
+    steps=st.lists(
+        st.one_of(
+            st.just("ask"),
+            st.just("cancel"),
+            st.tuples(st.just("settle"), st.sampled_from(["answer", "unavailable", "wrong", "slow down"])),
+        ),
+        max_size=40,
+    ),
+)
+def test_no_sequence_passes_the_ceiling_or_leaves_anybody_waiting(most: int, steps: list[Any]) -> None:
+    """Whatever is asked, settled and cancelled: 0 <= in flight <= max_concurrency, and everybody has a turn in the end."""
+    governor = Governor(Limits(max_concurrency=most))
+    errors: dict[str, APIError | None] = {
+        "answer": None,
+        "unavailable": refusal(status=503),
+        "wrong": APIError("no", status=400),
+        "slow down": refusal(0.001),
+    }
+    calls: list[Call | Permit] = []
+
+    def settle(error: APIError | None) -> None:
+        permit = next((call for call in calls if isinstance(call, Permit)), None)
+        if permit is not None:
+            calls.remove(permit)
+            permit.settle(error)
+        for position, call in enumerate(calls):
+            if isinstance(call, Call) and call.permit is not None:
+                calls[position] = call.join()
+
+    for step in steps:
+        if step == "ask":
+            try:
+                calls.append(ask(governor, 0.0005))
+            except DeadlineExceededError:
+                calls.append(Call(governor))
+        elif step == "cancel":
+            for call in calls:
+                if isinstance(call, Call) and call.permit is None:
+                    call.token.cancel()
+                    call.end()
+                    if call.permit is None:
+                        calls.remove(call)
+                    break
+        else:
+            settle(errors[step[1]])
+        assert 0 <= len(governor._in_flight) <= most
+    while calls:
+        first = next((call for call in calls if isinstance(call, Permit) or call.permit is not None), None)
+        if first is None:
+            first = calls[0]
+            assert isinstance(first, Call)
+            first.join()
+        calls.remove(first)
+        (first if isinstance(first, Permit) else first.join()).settle()
+        assert 0 <= len(governor._in_flight) <= most
+    assert not governor._in_flight
+    ask(governor, PATIENCE).settle()
+
+
+def test_open_streams_do_not_keep_others_waiting_after_a_refusal() -> None:
+    """A stream that the provider has begun to answer is no sign that it is busy: the next calls go out beside it."""
+    with Simulator() as simulator:
+        simulator.script(Fault.status(429, retry_after=0.1))
+        simulator.script_for("stall", Fault.stall_stream(after_events=4).repeated(4))
+        gpt = OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"))
+        gpt.answer("refused once, then answered")
+
+        streams = [gpt.stream("stall") for _ in range(4)]
+        try:
+            for stream in streams:
+                next(stream)
+            assert gpt.answer("beside them", deadline=10).attempts == 1
+        finally:
+            for stream in streams:
+                stream.close()

@@ -1,0 +1,79 @@
+"""How far is it? A bar where a person looks, or a callable; never anything on stdout."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from responder import OpenAIResponder, Progress, parallel_imap, parallel_map
+from responder.simulator import Fault, Simulator
+
+
+class Terminal(io.StringIO):
+    """A stderr that a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def work(item: int) -> int:
+    return 1 // item
+
+
+def test_a_bar_is_shown_on_stderr_when_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Results go to stdout in many a script: it stays clean."""
+    parallel_map(work, [1, 0, 1], progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "3/3" in shown.err
+    assert "failed=1" in shown.err
+
+
+@pytest.mark.parametrize(("terminal", "is_shown"), [(Terminal(), True), (io.StringIO(), False), (None, False)])
+def test_by_default_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, terminal: Any, is_shown: bool) -> None:
+    """Logs of servers stay free of it; a process without a stderr works, too."""
+    monkeypatch.setattr(sys, "stderr", terminal)
+    parallel_map(work, [1, 1])
+    monkeypatch.undo()
+    assert bool(terminal and terminal.getvalue()) is is_shown
+
+
+def test_no_bar_when_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even on a terminal."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    parallel_map(work, [1, 1], progress=False)
+    monkeypatch.undo()
+    assert terminal.getvalue() == ""
+
+
+def test_a_callable_gets_each_step_in_the_callers_thread(simulator: Simulator) -> None:
+    """Web frameworks want it there; the counts go up to the total."""
+    simulator.script_for("bad", Fault.status(400))
+    steps: list[tuple[Progress, int]] = []
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), max_retries=0) as gpt:
+        batch = gpt.map(["a", "bad", "c"], progress=lambda progress: steps.append((progress, threading.get_ident())))
+    assert [progress.done for progress, _ in steps] == [1, 2, 3]
+    assert {thread for _, thread in steps} == {threading.get_ident()}
+    last = steps[-1][0]
+    assert (last.total, last.failed) == (3, 1)
+    assert (last.input_tokens, last.output_tokens) == (batch.usage.input_tokens, batch.usage.output_tokens)
+    assert last.elapsed > 0
+
+
+def test_the_total_of_a_generator_is_not_known() -> None:
+    """It is not pulled to find out."""
+    steps: list[Progress] = []
+    list(parallel_imap(work, (1 for _ in range(3)), progress=steps.append))
+    assert [(progress.done, progress.total) for progress in steps] == [(1, None), (2, None), (3, None)]
+
+
+def test_a_bar_is_closed_when_the_loop_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """The next print starts on a line of its own."""
+    with parallel_imap(work, [1] * 100, max_workers=1, progress=True) as run:
+        next(run)
+    assert capsys.readouterr().err.endswith("\n")

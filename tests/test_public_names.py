@@ -1,0 +1,62 @@
+"""What stands at the front door: every name is there, documented, and typed as a user needs it."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import responder
+from responder.providers import PROVIDERS
+
+
+def test_every_public_name_exists_once_and_in_order() -> None:
+    """`__all__` is what it says."""
+    assert len(set(responder.__all__)) == len(responder.__all__)
+    for name in responder.__all__:
+        assert hasattr(responder, name), name
+
+
+def test_nothing_else_of_ours_stands_at_the_front_door() -> None:
+    """What is imported there is meant to be public; the rest are modules."""
+    names = {name for name, value in vars(responder).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert names <= set(responder.__all__) | {"TYPE_CHECKING", "annotations"}
+
+
+def test_every_provider_stands_at_the_front_door() -> None:
+    """Whoever knows `for_model` can have the class as well."""
+    assert {kind.__name__ for kind in PROVIDERS.values()} <= set(responder.__all__)
+
+
+@pytest.mark.parametrize("name", [name for name in responder.__all__ if not name.startswith("_")])
+def test_every_public_name_is_documented(name: str) -> None:
+    """Classes, functions, and the public methods of classes."""
+    found = getattr(responder, name)
+    if inspect.isclass(found) or inspect.isfunction(found):
+        assert inspect.getdoc(found), name
+    if inspect.isclass(found):
+        for method, value in vars(found).items():
+            if not method.startswith("_") and inspect.isfunction(value):
+                assert inspect.getdoc(getattr(found, method)), f"{name}.{method}"
+
+
+def test_the_public_api_is_typed_as_a_user_writes_it() -> None:
+    """Mypy in its strict mode reads a program of a user's."""
+    pytest.importorskip("mypy")
+    program = Path(__file__).parent / "typing" / "api.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", str(program)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """Without the marker file, type checkers would ignore all of it."""
+    assert (Path(responder.__file__).parent / "py.typed").is_file()
