@@ -46,6 +46,10 @@ class Usage:
         )
 
 
+NO_USAGE = Usage()
+"""Nothing was asked, or nothing was told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer of a model.
@@ -67,7 +71,7 @@ class Answer:
 
     text: str
     finish_reason: FinishReason = "stop"
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     model: str = ""
     provider: str = ""
     request_id: str | None = None

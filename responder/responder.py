@@ -36,8 +36,9 @@ from responder.options import Options, overlaid
 from responder.parallel import OnError, Run
 from responder.progress import ProgressOption
 from responder.results import Batch, Result
-from responder.retry import Retrier, RetryPolicy, Trace
+from responder.retry import Retrier, RetryPolicy
 from responder.stream import ChunkReader, Stream
+from responder.trace import Trace
 
 if TYPE_CHECKING:
     from responder.checkpoint import Checkpoint

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
-from responder.answer import Answer, Usage
+from responder.answer import NO_USAGE, Answer, Usage
 from responder.errors import BatchError
 from responder.messages import Prompt
 
@@ -51,7 +51,15 @@ class ItemResult(Generic[I, V]):
 
 @dataclass(frozen=True, slots=True)
 class Result(ItemResult[Prompt, Answer]):
-    """What became of one prompt: its answer or its error, never neither."""
+    """What became of one prompt: its answer or its error, never neither.
+
+    Attributes:
+        usage: Tokens of all its attempts, failed ones included where the provider told; none where nothing was asked.
+        cost: US dollars for them; None when a price is not known.
+    """
+
+    usage: Usage = NO_USAGE
+    cost: float | None = None
 
     @property
     def prompt(self) -> Prompt:

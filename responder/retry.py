@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import tenacity
@@ -16,23 +16,9 @@ import tenacity
 from responder.cancellation import CancelToken
 from responder.deadline import Deadline
 from responder.errors import APIError, CancelledError, DeadlineExceededError
+from responder.trace import Trace
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Trace:
-    """What one call did, filled in while it runs; one thread writes it.
-
-    Attributes:
-        attempts: Requests sent so far.
-        waited: Seconds spent waiting between them.
-        started: `time.monotonic()` at the start of the call.
-    """
-
-    attempts: int = 0
-    waited: float = 0.0
-    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)

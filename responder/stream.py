@@ -27,7 +27,8 @@ from responder.errors import (
 from responder.events import BodyDecoder, Event
 from responder.limits import Permit
 from responder.messages import ToolCall
-from responder.retry import Retrier, Trace
+from responder.retry import Retrier
+from responder.trace import Trace
 
 if TYPE_CHECKING:
     from responder.transport import Incoming

@@ -18,7 +18,7 @@ HOUSE = Path(responder.__file__).parent
 FLOORS: list[set[str]] = [
     {
         "_version", "answer", "cancellation", "deadline", "errors", "events", "messages", "options", "reading", "results",
-        "waits",
+        "trace", "waits",
     },
     {"checkpoint", "credentials", "dedupe", "failures", "http1", "limits", "parallel", "progress", "retry"},
     {"mapping", "sockets"},

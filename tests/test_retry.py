@@ -35,8 +35,9 @@ from responder import (
     RateLimitError,
 )
 from responder.deadline import NEVER, Deadline
-from responder.retry import Retrier, RetryPolicy, Trace
+from responder.retry import Retrier, RetryPolicy
 from responder.simulator import Fault, Simulator
+from responder.trace import Trace
 
 QUICK = RetryPolicy(max_retries=3, first_backoff=0.01, longest_backoff=0.02)
 

@@ -1,0 +1,48 @@
+"""What one call did: its attempts, its waits, and what they used. Filled in while it runs; it decides nothing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from responder.answer import NO_USAGE, Usage
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request of a call. Moments are those of `time.monotonic()`.
+
+    Attributes:
+        queued: When it began to wait for its turn within the limits.
+        sent: When its turn came.
+        ended: When its answer or its error was there.
+        cause: "" for an answer; else why it failed, in a word: "429", "503", "timeout", "connection", "cancelled", ...
+    """
+
+    queued: float
+    sent: float
+    ended: float
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one call did; one thread at a time writes it.
+
+    Attributes:
+        attempts: Requests sent so far.
+        waited: Seconds spent waiting so far: on limits, and between attempts.
+        started: `time.monotonic()` at the start of the call.
+        made: The attempts, in the order in which they ended.
+        usage: Tokens of all attempts, also of failed ones where the provider told.
+        cost: US dollars for them, as far as a price is known.
+        priced: False when something was used whose price is not known; `cost` lacks it then.
+    """
+
+    attempts: int = 0
+    waited: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+    made: list[Attempt] = field(default_factory=list)
+    usage: Usage = NO_USAGE
+    cost: float = 0.0
+    priced: bool = True
