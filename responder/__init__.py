@@ -23,7 +23,9 @@ from responder.errors import (
     BadRequestError,
     BatchError,
     BlockedError,
+    BudgetExceededError,
     CancelledError,
+    CircuitOpenError,
     ConfigurationError,
     DeadlineExceededError,
     EmptyAnswerError,
@@ -54,6 +56,7 @@ from responder.messages import (
 )
 from responder.options import Options, Tool
 from responder.parallel import Run
+from responder.prices import Price
 from responder.progress import Progress
 from responder.providers import for_model
 from responder.providers.anthropic import AnthropicResponder
@@ -80,8 +83,10 @@ from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
-from responder.results import Batch, ItemBatch, ItemResult, Result, Summary
+from responder.results import Batch, ItemBatch, ItemResult, Result
+from responder.runs import AnswerRun
 from responder.stream import Stream
+from responder.summary import Summary
 
 __all__ = [
     "APIConnectionError",
@@ -89,6 +94,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "Answer",
+    "AnswerRun",
     "AnthropicResponder",
     "Audio",
     "AuthenticationError",
@@ -97,9 +103,11 @@ __all__ = [
     "Batch",
     "BatchError",
     "BlockedError",
+    "BudgetExceededError",
     "CancelToken",
     "CancelledError",
     "CerebrasResponder",
+    "CircuitOpenError",
     "CompatibleResponder",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -128,6 +136,7 @@ __all__ = [
     "OpenRouterResponder",
     "Options",
     "PermissionDeniedError",
+    "Price",
     "Progress",
     "QuotaExceededError",
     "RateLimitError",

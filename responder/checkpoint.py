@@ -2,12 +2,14 @@
 
 One SQLite file, JSON values, no pickles. An answer is kept under what was asked (provider, URL, and the whole payload: model,
 options, messages, schema), so that a changed prompt or option is asked anew, wherever in the input it stands. A prompt that
-is asked several times in a run has as many answers. Several threads and processes may write to one file.
+is asked several times in a run has as many answers. Several threads and processes may write to one file; a forked child opens
+it anew. As an answer cache the same file gives a question's newest answer to whoever asks.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -15,6 +17,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +30,9 @@ _VERSION = 1
 
 # Seconds to wait for other processes that write to the same file.
 _PATIENCE = 60.0
+
+# Seconds that a fork waits for the threads that are just reading or writing; they take milliseconds.
+_FORK_PATIENCE = 5.0
 
 _SCHEMA = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, begun REAL NOT NULL);
@@ -54,7 +60,7 @@ class StoredAnswer:
 
 
 class Checkpoint:
-    """The finished answers of one run and of those before it. Safe for threads.
+    """The finished answers of one run and of those before it. Safe for threads; a forked child uses a connection of its own.
 
     Args:
         path: The file; made where there is none.
@@ -65,25 +71,38 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        refuse_foreign(self.path)
-        self._lock = threading.Lock()  # guards the connection and `_stored`
+        self._lock = threading.Lock()  # held by whoever is in SQLite; guards the connection and `_stored`
         self._commit_lock = threading.Lock()  # held by the one thread that commits for all
         self._stored = 0
         self._committed = 0
         self._failure = ""  # why nothing more can be written
+        self._closed = False
+        self._connection: sqlite3.Connection | None = None
+        _every[id(self)] = self
         try:
-            self._connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False, isolation_level=None)
-            self._run = self._begin()
+            with self._lock:
+                refuse_foreign(self.path)
+                self._run = self._begin(self._opened())
         except sqlite3.Error as error:
-            self.__del__()  # now, and not when nobody holds the error any more
+            self.close()  # now, and not when nobody holds the error any more
             raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
 
-    def _begin(self) -> int:
-        connection = self._connection
-        # With a write-ahead log a killed process loses nothing that was committed, and a commit costs no flush to the disk.
-        self._keep_a_log()
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("BEGIN IMMEDIATE")
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection; after a fork, a new one. For whoever holds the lock."""
+        if self._connection is None:
+            if self._closed:
+                raise sqlite3.ProgrammingError("it was closed")
+            if os.path.realpath(self.path) in _inherited:
+                raise sqlite3.OperationalError("this process was forked while its parent wrote to the file")
+            self._connection = sqlite3.connect(self.path, timeout=0.0, check_same_thread=False, isolation_level=None)
+            # With a write-ahead log a killed process loses nothing that was committed, and a commit costs no flush to the disk.
+            _execute(self._connection, "PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")
+        return self._connection
+
+    @staticmethod
+    def _begin(connection: sqlite3.Connection) -> int:
+        _execute(connection, "BEGIN IMMEDIATE")
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
@@ -92,18 +111,6 @@ class Checkpoint:
         run = connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid
         connection.execute("COMMIT")
         return int(run or 0)
-
-    def _keep_a_log(self) -> None:
-        # SQLite's own patience does not cover this: two connections that switch a new file at the same moment would both wait.
-        ends = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > ends:
-                    raise
-                time.sleep(random.uniform(0.001, 0.02))
 
     @staticmethod
     def key(provider: str, url: str, body: bytes) -> bytes:
@@ -118,17 +125,34 @@ class Checkpoint:
         """
         try:
             with self._lock:
-                found = self._connection.execute(
-                    "SELECT id, reply FROM answers WHERE question = ? AND run < ? LIMIT 1", (question, self._run)
+                connection = self._opened()
+                found = _execute(
+                    connection, "SELECT id, reply FROM answers WHERE question = ? AND run < ? LIMIT 1", question, self._run
                 ).fetchone()
                 if found is None:
                     return None
                 # Written at once, or together with an answer that another thread is just storing.
-                self._connection.execute("UPDATE answers SET run = ? WHERE id = ?", (self._run, found[0]))
+                _execute(connection, "UPDATE answers SET run = ? WHERE id = ?", self._run, found[0])
         except sqlite3.Error as error:
             raise self._cannot_go_on(str(error)) from error
-        kept = json.loads(found[1])
-        return StoredAnswer(kept["reply"], kept["request_id"])
+        return _stored(found[1])
+
+    def find(self, question: bytes) -> StoredAnswer | None:
+        """Return the newest answer to a question, whichever run stored or took it, and leave it to be found again.
+
+        This is what makes a cache of the file: `take` hands each answer out once a run, since five samples of one prompt are
+        five answers.
+
+        Raises:
+            ConfigurationError: The file broke.
+        """
+        try:
+            with self._lock:
+                newest = "SELECT reply FROM answers WHERE question = ? ORDER BY id DESC LIMIT 1"
+                found = _execute(self._opened(), newest, question).fetchone()
+        except sqlite3.Error as error:
+            raise self._cannot_go_on(str(error)) from error
+        return None if found is None else _stored(found[0])
 
     def store(self, question: bytes, reply: Mapping[str, Any], request_id: str | None) -> None:
         """Keep an answer; when this returns, the process may be killed.
@@ -140,11 +164,10 @@ class Checkpoint:
         try:
             with self._lock:
                 self._refuse_after_failure()
-                if not self._connection.in_transaction:
-                    self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.execute(
-                    "INSERT INTO answers (question, run, reply) VALUES (?, ?, ?)", (question, self._run, value)
-                )
+                connection = self._opened()
+                if not connection.in_transaction:
+                    _execute(connection, "BEGIN IMMEDIATE")
+                connection.execute("INSERT INTO answers (question, run, reply) VALUES (?, ?, ?)", (question, self._run, value))
                 self._stored += 1
                 mine = self._stored
             # Whoever comes first commits for all who have stored meanwhile.
@@ -153,7 +176,8 @@ class Checkpoint:
                     with self._lock:
                         self._refuse_after_failure()
                         upto = self._stored
-                        self._connection.execute("COMMIT")
+                        if self._connection is not None and self._connection.in_transaction:  # else a fork has seen to it
+                            _execute(self._connection, "COMMIT")
                     self._committed = upto
         except sqlite3.Error as error:
             raise self._cannot_go_on(str(error)) from error
@@ -173,17 +197,91 @@ class Checkpoint:
     def close(self) -> None:
         """Write what is left and close the file; harmless when it is closed."""
         with self._commit_lock, self._lock:
+            self._closed = True
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             try:
-                if self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
-            except sqlite3.Error:
-                pass  # closed already, or a full disk that `store` has told of
-            self._connection.close()
+                if connection.in_transaction:
+                    _execute(connection, "COMMIT")
+            except sqlite3.Error as error:
+                self._failure = str(error)  # a full disk: those who wait for this commit are told
+            connection.close()
 
     def __del__(self) -> None:
         # The workers of a run share it, and nobody knows which of them is the last.
         if hasattr(self, "_connection"):
             self.close()
+
+    def _start_anew(self) -> None:
+        """In a forked child, forget the locks that the parent's threads may hold; the next use opens the file again."""
+        self._lock = threading.Lock()
+        self._commit_lock = threading.Lock()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Some thread did not leave it in time. Closing it, as the garbage collector would, deletes what another process
+            # writes to after the parent has ended: it is kept, unused, as long as the child lives.
+            _inherited.add(os.path.realpath(self.path))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+def _execute(connection: sqlite3.Connection, statement: str, *values: object) -> sqlite3.Cursor:
+    """Execute a statement as soon as other processes, and other connections of this one, let it."""
+    ends = 0.0
+    while True:
+        try:
+            return connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            now = time.monotonic()
+            ends = ends or now + _PATIENCE
+            if "locked" not in str(error) or now > ends:
+                raise
+        # SQLite's own patience looks ten times a second, and finds no gap beside a process that writes without a pause; nor
+        # does it cover the change to a write-ahead log, where two that begin a new file would both wait for ever.
+        time.sleep(random.uniform(0.0002, 0.002))
+
+
+def _stored(value: str) -> StoredAnswer:
+    kept = json.loads(value)
+    return StoredAnswer(kept["reply"], kept["request_id"])
+
+
+# By their `id`: unlike a WeakSet it can be listed while other threads add to it.
+_every: weakref.WeakValueDictionary[int, Checkpoint] = weakref.WeakValueDictionary()
+# Files with a connection that came from the parent. SQLite takes its locks for this process's own: they cannot be used here.
+_inherited: set[str] = set()
+_held = threading.local()
+
+
+def _alive() -> list[Checkpoint]:
+    return [checkpoint for reference in _every.valuerefs() if (checkpoint := reference()) is not None]
+
+
+def _before_fork() -> None:
+    # SQLite forbids to take an open connection into a child, where it would know of locks that only the parent has. Its own
+    # locks between threads cannot be renewed there, either: nobody may be in it while the process forks.
+    ends = time.monotonic() + _FORK_PATIENCE
+    every = sorted(_alive(), key=id)  # the same order for two threads that fork
+    _held.checkpoints = [one for one in every if one._lock.acquire(timeout=max(0.0, ends - time.monotonic()))]
+    for checkpoint in _held.checkpoints:
+        checkpoint._disconnect()
+
+
+def _after_fork_in_parent() -> None:
+    for checkpoint in _held.__dict__.pop("checkpoints", ()):
+        checkpoint._lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for checkpoint in _alive():
+        checkpoint._start_anew()
+    _held.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def refuse_foreign(path: str) -> None:

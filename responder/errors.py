@@ -4,6 +4,8 @@
       ConfigurationError            before any request: no key, unknown option. The message says what to type
       CancelledError                the call or the run was cancelled before this answer came
       BatchError                    some items of a map failed; carries every result
+      BudgetExceededError           the run's money is used up; nothing was sent for this item
+      CircuitOpenError              the provider is down: too many failures in a row; nothing was sent
       APIError                      a call was made: provider, model, status, request_id, attempts, retryable, retry_after
         APIConnectionError          nothing usable came back: refused, reset, cut, TLS
           APITimeoutError           one attempt took longer than `timeout`
@@ -85,6 +87,26 @@ class BatchError(ResponderError):
     def __init__(self, message: str = "", results: Sequence[Any] = ()) -> None:
         super().__init__(message)
         self.results = results
+
+
+class BudgetExceededError(ResponderError):
+    """The run's `budget` does not allow this request; nothing was sent. It ends the run, with what is finished kept."""
+
+    fatal = True
+
+
+class CircuitOpenError(ResponderError):
+    """The provider is down: many attempts in a row failed, and nothing was sent any more. It ends a run.
+
+    Attributes:
+        retry_after: Seconds until the next call is let through to find out.
+    """
+
+    fatal = True
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class APIError(ResponderError):

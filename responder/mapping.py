@@ -17,6 +17,7 @@ I = TypeVar("I")  # noqa: E741 - item
 V = TypeVar("V")  # value
 R = TypeVar("R", bound=ItemResult[Any, Any])
 B = TypeVar("B")  # batch
+K = TypeVar("K", bound=Run[Any, Any])  # kind of run
 
 
 def start(
@@ -24,6 +25,7 @@ def start(
     items: Iterable[I],
     unfinished: Callable[[int, I, Exception], R],
     *,
+    kind: Callable[..., K],
     ordered: bool,
     token: CancelToken,
     deadline: Deadline,
@@ -35,7 +37,7 @@ def start(
     cancel: CancelToken | None,
     unit: str,
     fatal_ends: bool,
-) -> Run[I, R]:
+) -> K:
     """Return a run with its progress shown and its callback called; the keywords are those of `Responder.map`."""
     if isinstance(items, (str, bytes)):
         raise ConfigurationError("this map takes many items, not one str: put it in a list")
@@ -46,7 +48,7 @@ def start(
         if on_result is not None:
             on_result(result)
 
-    return Run(
+    return kind(
         perform,
         items,
         max_workers=max_workers,
@@ -186,6 +188,7 @@ def _run(
         perform,
         items,
         unfinished,
+        kind=Run[I, ItemResult[I, V]],
         ordered=ordered,
         token=token,
         deadline=ends,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from responder.answer import NO_USAGE
 from responder.results import ItemResult
 
 
@@ -19,9 +20,10 @@ class Progress:
         done: Items that have a result, failed ones included.
         total: Items in all; None for an input without a length.
         failed: Items that failed.
-        input_tokens: Tokens that went in so far.
+        input_tokens: Tokens that went in so far, those of failed attempts included.
         output_tokens: Tokens that came out so far.
         elapsed: Seconds since the start.
+        cost: US dollars so far; None where a price is not known.
     """
 
     done: int
@@ -30,6 +32,7 @@ class Progress:
     input_tokens: int
     output_tokens: int
     elapsed: float
+    cost: float | None = None
 
 
 ProgressOption: TypeAlias = bool | Callable[[Progress], object] | None
@@ -44,6 +47,7 @@ class ProgressReporter:
         self._bar = _bar(total, unit) if option is True or (option is None and _is_watched()) else None
         self._total = total
         self._done = self._failed = self._input = self._output = 0
+        self._cost: float | None = 0.0
         self._begin = time.monotonic()
 
     @property
@@ -55,17 +59,20 @@ class ProgressReporter:
         """Count a result."""
         self._done += 1
         self._failed += not result.ok
-        usage = getattr(result.value if result.ok else result.error, "usage", None)
-        if usage is not None:
-            self._input += getattr(usage, "input_tokens", 0)
-            self._output += getattr(usage, "output_tokens", 0)
+        usage = getattr(result, "usage", NO_USAGE)  # items of any function have none
+        self._input += usage.input_tokens
+        self._output += usage.output_tokens
+        cost = getattr(result, "cost", None)
+        self._cost = self._cost + cost if self._cost is not None and cost is not None else None
         if self._callable is not None:
             elapsed = time.monotonic() - self._begin
-            self._callable(Progress(self._done, self._total, self._failed, self._input, self._output, elapsed))
+            self._callable(Progress(self._done, self._total, self._failed, self._input, self._output, elapsed, self._cost))
         if self._bar is not None:
-            shown = {"failed": self._failed} if self._failed else {}
+            shown: dict[str, Any] = {"failed": self._failed} if self._failed else {}
             if self._input or self._output:
                 shown["tokens"] = self._input + self._output
+            if self._cost:
+                shown["cost"] = f"${self._cost:.2f}" if self._cost >= 0.1 else f"${self._cost:.4f}"
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(1)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -14,16 +15,17 @@ from urllib.parse import urlsplit, urlunsplit
 from responder import mapping
 from responder._version import __version__
 from responder.answer import Answer
+from responder.breaker import Breaker, breaker_for
+from responder.calls import BYTES_PER_TOKEN, SINGLE, Call, Terms
 from responder.cancellation import CancelToken
 from responder.credentials import Credential, KeyCredential
 from responder.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
-from responder.dedupe import AskedOnce
 from responder.errors import (
     APIError,
     AuthenticationError,
     BlockedError,
-    CancelledError,
     ConfigurationError,
+    DeadlineExceededError,
     EmptyAnswerError,
     InvalidResponseError,
     ResponderError,
@@ -33,15 +35,17 @@ from responder.limits import Governor, Limits, Permit, governor_for
 from responder.merging import MergedStreams
 from responder.messages import Message, Prompt, as_messages
 from responder.options import Options, overlaid
-from responder.parallel import OnError, Run
+from responder.parallel import OnError
+from responder.prices import Price, Pricing, listed_price
 from responder.progress import ProgressOption
 from responder.results import Batch, Result
 from responder.retry import Retrier, RetryPolicy
+from responder.runs import AnswerRun, Asker, Settings, open_file, start
 from responder.stream import ChunkReader, Stream
 from responder.trace import Trace
 
 if TYPE_CHECKING:
-    from responder.checkpoint import Checkpoint
+    from responder.checkpoint import Checkpoint, StoredAnswer
     from responder.transport import Incoming, Reply
 
 Self = TypeVar("Self", bound="Responder")
@@ -49,9 +53,6 @@ Self = TypeVar("Self", bound="Responder")
 # Header names that hold secrets; their values are neither shown nor pickled.
 _SECRET_WORDS = ("auth", "key", "token", "secret", "cookie", "password")
 
-
-# A rough estimate, for what is reserved before a call: English text has about four bytes in a token.
-_BYTES_PER_TOKEN = 4.0
 
 _STREAM_HEADERS = {"Accept": "text/event-stream, application/json"}
 _NONE: Mapping[str, str] = {}
@@ -73,6 +74,11 @@ class Responder(ABC):
             model; None: what it asks for by its refusals and headers.
         session: A `requests.Session` of your own to send with (adapters, proxies, client certificates, mocks).
         extra_headers: Sent with every request, on top of ours.
+        price: What the model costs; None: what genai-prices says, where it is installed and knows the model.
+        cache: A file that keeps every answer, and gives it again to whoever asks the same (its `attempts` are 0). It may be the
+            checkpoint of a map.
+        fallbacks: Responders that are asked in turn, in their own words, when this one cannot answer: it is down, refuses the
+            key, or failed after all repeats. Not when the prompt is at fault, or is blocked.
         **options: Defaults for every call, see `Options`: temperature, max_tokens, stop, seed, tools, schema, extra, ...
 
     Raises:
@@ -103,6 +109,9 @@ class Responder(ABC):
         limits: Limits | None = None,
         session: Any = None,
         extra_headers: Mapping[str, str] | None = None,
+        price: Price | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        fallbacks: Sequence[Responder] = (),
         **options: Any,
     ) -> None:
         if not isinstance(model, str) or not model.strip():
@@ -113,6 +122,9 @@ class Responder(ABC):
         self.deadline = deadline
         self.options = Options().merged(options)
         self.extra_headers = dict(extra_headers or {})
+        self.cache = os.fspath(cache) if cache is not None else None
+        self.fallbacks = _responders(fallbacks)
+        self._price = price
         self._limits = limits or Limits()
         self._session = session
         self._credential = self._make_credential(api_key)
@@ -132,6 +144,8 @@ class Responder(ABC):
         self._transport = Transport(self._session)
         self._retrier = Retrier(self._policy)
         self._governor: Governor | None = None
+        self._breaker: Breaker | None = None
+        self._answers: Checkpoint | None = None
         self._fixed_headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -199,6 +213,7 @@ class Responder(ABC):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         cancel: CancelToken | None = None,
+        fallbacks: Sequence[Responder] | None = None,
         **options: Any,
     ) -> Answer:
         """Ask the model and wait for its whole answer.
@@ -208,6 +223,7 @@ class Responder(ABC):
             timeout: Seconds for one attempt; None: the responder's.
             deadline: Seconds for this call, retries and waits included; None: the responder's.
             cancel: A token that ends the call within milliseconds when another thread cancels it.
+            fallbacks: Who is asked when this one cannot answer; None: the responder's own.
             **options: On top of the responder's defaults, see `Options`.
 
         Returns:
@@ -220,7 +236,11 @@ class Responder(ABC):
         """
         trace = Trace()
         ends = Deadline.after(self.deadline if deadline is None else deadline)
-        return self._ask(self._body(prompt, self.options.merged(options)), self._timeout(timeout), ends, cancel, trace)
+        others = self._others(fallbacks)
+        if others or self.cache is not None:
+            return Asker([self, *others], options, timeout, cancel, SINGLE).answer(prompt, ends, trace)
+        merged = self.options.merged(options)
+        return self.ask(self.question(prompt, merged), merged, timeout, ends, cancel, trace)
 
     def stream(
         self,
@@ -272,24 +292,40 @@ class Responder(ABC):
         except ValueError as error:
             raise ConfigurationError(str(error), fatal=True) from None
 
-    def _ask(self, body: bytes, timeout: Timeout, deadline: Deadline, cancel: CancelToken | None, trace: Trace) -> Answer:
+    def question(self, prompt: Prompt, options: Options) -> bytes:
+        """Return what is sent for a prompt.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        return self._body(prompt, options)
+
+    def ask(
+        self,
+        question: bytes,
+        options: Options,
+        timeout: float | Timeout | None,
+        deadline: Deadline,
+        cancel: CancelToken | None,
+        trace: Trace,
+        terms: Terms = SINGLE,
+    ) -> Answer:
+        """Return the answer to a question, over as many attempts as it takes; `answer` and the maps are made of this."""
+        bounds = self._timeout(timeout)
         try:
             url = self.url()
-
-            def attempt() -> Answer:
-                permit = self._permit(body, deadline, cancel, trace)
-                trace.attempts += 1
-                try:
-                    reply = self._send(url, body, timeout, deadline, cancel)
-                    permit.observe(reply.headers)
-                    answer = self._read(reply)
-                except BaseException as error:
-                    permit.settle(error, getattr(error, "usage", None))
-                    raise
-                permit.settle(None, answer.usage)
-                return answer
-
-            answer = self._retrier.call(attempt, trace, deadline, cancel)
+            call = Call(
+                lambda token, permit: self._exchange(url, question, bounds, deadline, token, permit),
+                *self._shared(),
+                self._price if terms is SINGLE else self.price,
+                len(question),
+                options.max_tokens,
+                deadline,
+                cancel,
+                trace,
+                terms,
+            )
+            answer = self._retrier.call(call.attempt, trace, deadline, cancel, terms.retries)
         except ResponderError as error:
             self._sign(error, trace)
             _forget_frames(error)
@@ -299,14 +335,44 @@ class Responder(ABC):
         object.__setattr__(answer, "elapsed", time.monotonic() - trace.started)
         return answer
 
-    def _permit(self, body: bytes, deadline: Deadline, cancel: CancelToken | None, trace: Trace) -> Permit:
-        """Wait for the turn of an attempt."""
-        if self._governor is None:
+    def _exchange(
+        self, url: str, body: bytes, timeout: Timeout, deadline: Deadline, cancel: CancelToken | None, permit: Permit
+    ) -> Answer:
+        reply = self._send(url, body, timeout, deadline, cancel)
+        permit.observe(reply.headers)
+        return self._read(reply)
+
+    def key(self, question: bytes) -> bytes:
+        """Return the name under which a checkpoint or cache keeps the answer to a question."""
+        return hashlib.sha256(b"\0".join((self.provider.encode(), self.url().encode(), question))).digest()
+
+    def restored(self, kept: StoredAnswer) -> Answer:
+        """Return an answer that a checkpoint or cache kept, as if it had just come."""
+        answer = self.parse(kept.reply)
+        object.__setattr__(answer, "request_id", kept.request_id)
+        object.__setattr__(answer, "attempts", 0)
+        return answer
+
+    @property
+    def answers(self) -> Checkpoint | None:
+        """The opened `cache`; None without one."""
+        if self._answers is None and self.cache is not None:
+            self._answers = open_file(self.cache)
+        return self._answers
+
+    @property
+    def price(self) -> Pricing | None:
+        """What the model costs: as given, else as genai-prices says; None where neither knows."""
+        if self._price is not None:
+            return self._price
+        return listed_price(self.provider, self.model)
+
+    def _shared(self) -> tuple[Governor, Breaker]:
+        """Return what every responder of the process with the same provider, base URL, key and model shares."""
+        if self._governor is None or self._breaker is None:
             identity = (self.provider, self.base_url, self.model, self._credential.identity())
-            self._governor = governor_for(identity, self._limits)
-        permit = self._governor.acquire(len(body) / _BYTES_PER_TOKEN, deadline, cancel)
-        trace.waited += permit.waited
-        return permit
+            self._governor, self._breaker = governor_for(identity, self._limits), breaker_for(identity)
+        return self._governor, self._breaker
 
     def _body(self, prompt: Prompt, options: Options, adapt: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> bytes:
         try:
@@ -412,6 +478,8 @@ class Responder(ABC):
         """Write into an error what only the call knows."""
         error.attempts = trace.attempts
         error.waited = trace.waited
+        if isinstance(error, DeadlineExceededError):
+            error.args = (f"{error} ({trace.account()})",)
         if isinstance(error, APIError):
             error.provider = self.provider
             error.model = error.model or self.model
@@ -433,6 +501,10 @@ class Responder(ABC):
         cancel: CancelToken | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         dedupe: bool = False,
+        budget: float | None = None,
+        hedge: float | None = None,
+        fallbacks: Sequence[Responder] | None = None,
+        retry_share: float = 0.2,
         timeout: float | Timeout | None = None,
         **options: Any,
     ) -> Batch:
@@ -456,6 +528,13 @@ class Responder(ABC):
                 was asked in the same words with the same options (its `attempts` are 0), and asks only the rest.
             dedupe: Ask equal prompts once, and give each of them that answer (the repeats' `attempts` are 0). The answers of
                 the run stay in memory for it.
+            budget: US dollars that the run may spend. Each request sets its estimated cost aside and books the real one; when the
+                rest is not enough for another one, the run ends with a BudgetExceededError in what was not sent.
+            hedge: The part of the prompts, such as 0.05, that may be asked a second time when they take longer than all others:
+                the first answer counts, the other call is cancelled. Only with room in the limits and the budget.
+            fallbacks: Who is asked when this one cannot answer; None: the responder's own.
+            retry_share: The part of the run's requests that may be repeats of failed ones, so that a provider that fails broadly
+                is not asked five times as much. Refusals for the rate do not count. Two for each worker are always allowed.
             timeout: Seconds for one attempt; None: the responder's.
             **options: As `answer` takes them.
 
@@ -464,9 +543,7 @@ class Responder(ABC):
             APIError: With `on_error="raise"`, the first failure. It, and whatever else ends the run early (Ctrl-C), has an
                 attribute `batch` that holds what is finished.
         """
-        run = self._run(
-            prompts,
-            False,
+        settings = Settings(
             max_workers,
             on_error,
             max_errors,
@@ -477,10 +554,14 @@ class Responder(ABC):
             cancel,
             checkpoint,
             dedupe,
+            budget,
+            hedge,
+            self._others(fallbacks),
+            retry_share,
             timeout,
-            options,
         )
-        return mapping.collect(run, Batch)
+        run = start([self, *settings.fallbacks], prompts, False, settings, options)
+        return mapping.collect(run, lambda results: Batch(results, run.history))
 
     def imap(
         self,
@@ -496,17 +577,19 @@ class Responder(ABC):
         cancel: CancelToken | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         dedupe: bool = False,
+        budget: float | None = None,
+        hedge: float | None = None,
+        fallbacks: Sequence[Responder] | None = None,
+        retry_share: float = 0.2,
         timeout: float | Timeout | None = None,
         **options: Any,
-    ) -> Run[Prompt, Result]:
+    ) -> AnswerRun:
         """Ask many prompts at once; iterate over the results in input order, as soon as each is there.
 
         Lazy: at most 8 times `max_workers` prompts are pulled ahead of what was taken, so a generator of ten million, or an
         endless one, is fine. Leaving the loop ends the calls in flight. The keywords are those of `map`.
         """
-        return self._run(
-            prompts,
-            True,
+        settings = Settings(
             max_workers,
             on_error,
             max_errors,
@@ -517,9 +600,13 @@ class Responder(ABC):
             cancel,
             checkpoint,
             dedupe,
+            budget,
+            hedge,
+            self._others(fallbacks),
+            retry_share,
             timeout,
-            options,
         )
+        return start([self, *settings.fallbacks], prompts, True, settings, options)
 
     def imap_unordered(
         self,
@@ -535,16 +622,18 @@ class Responder(ABC):
         cancel: CancelToken | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         dedupe: bool = False,
+        budget: float | None = None,
+        hedge: float | None = None,
+        fallbacks: Sequence[Responder] | None = None,
+        retry_share: float = 0.2,
         timeout: float | Timeout | None = None,
         **options: Any,
-    ) -> Run[Prompt, Result]:
+    ) -> AnswerRun:
         """Ask many prompts at once; iterate over the results as they finish (`result.index` says which is which).
 
         Lazy: at most twice `max_workers` prompts are pulled ahead of what was taken. The keywords are those of `map`.
         """
-        return self._run(
-            prompts,
-            False,
+        settings = Settings(
             max_workers,
             on_error,
             max_errors,
@@ -555,92 +644,16 @@ class Responder(ABC):
             cancel,
             checkpoint,
             dedupe,
+            budget,
+            hedge,
+            self._others(fallbacks),
+            retry_share,
             timeout,
-            options,
         )
+        return start([self, *settings.fallbacks], prompts, False, settings, options)
 
-    def _run(
-        self,
-        prompts: Iterable[Prompt],
-        ordered: bool,
-        max_workers: int,
-        on_error: OnError,
-        max_errors: int | None,
-        deadline: float | None,
-        run_deadline: float | None,
-        progress: ProgressOption,
-        on_result: Callable[[Result], object] | None,
-        cancel: CancelToken | None,
-        checkpoint: str | os.PathLike[str] | None,
-        dedupe: bool,
-        timeout: float | Timeout | None,
-        options: Mapping[str, Any],
-    ) -> Run[Prompt, Result]:
-        merged = self.options.merged(options)
-        bounds = self._timeout(timeout)
-        seconds = self.deadline if deadline is None else deadline
-        token = CancelToken()
-        run_ends = Deadline.after(run_deadline, "run_deadline")
-        Deadline.after(seconds)  # nonsense is told here, once, and not by every item
-        store = _checkpoint(checkpoint) if checkpoint is not None else None
-        asked = AskedOnce() if dedupe else None
-
-        def ask(body: bytes, ends: Deadline, trace: Trace) -> Answer:
-            answer = self._stored(store, body) if store is not None else None
-            if answer is None:
-                answer = self._ask(body, bounds, ends, token, trace)
-                if store is not None:
-                    self._keep(store, body, answer, token)
-            return answer
-
-        def perform(index: int, prompt: Prompt) -> Result:
-            trace = Trace()
-            try:
-                if token.cancelled:
-                    raise CancelledError(f"not sent: {token.reason}")
-                body = self._body(prompt, merged)
-                ends = Deadline.after(seconds).earliest(run_ends)
-                if asked is None:
-                    answer = ask(body, ends, trace)
-                else:
-                    answer = asked.result(body, lambda: ask(body, ends, trace), ends)
-            except Exception as error:  # noqa: BLE001 - a prompt's error belongs to its result
-                # No variable keeps the error: its traceback holds this frame, and the two would keep each other alive.
-                return Result(index, prompt, None, error, trace.attempts, time.monotonic() - trace.started, trace.waited)
-            return Result(index, prompt, answer, None, trace.attempts, time.monotonic() - trace.started, trace.waited)
-
-        return mapping.start(
-            perform,
-            prompts,
-            lambda index, prompt, error: Result(index, prompt, None, error, 0),
-            ordered=ordered,
-            token=token,
-            deadline=run_ends,
-            max_workers=max_workers,
-            on_error=on_error,
-            max_errors=max_errors,
-            progress=progress,
-            on_result=on_result,
-            cancel=cancel,
-            unit="prompts",
-            fatal_ends=True,
-        )
-
-    def _stored(self, store: Checkpoint, body: bytes) -> Answer | None:
-        """Return an answer that the checkpoint holds, as if it had just come; None where it has to be asked for."""
-        found = store.take(store.key(self.provider, self.url(), body))
-        if found is None:
-            return None
-        answer = self.parse(found.reply)
-        object.__setattr__(answer, "request_id", found.request_id)
-        object.__setattr__(answer, "attempts", 0)
-        return answer
-
-    def _keep(self, store: Checkpoint, body: bytes, answer: Answer, token: CancelToken) -> None:
-        try:
-            store.store(store.key(self.provider, self.url(), body), answer.raw, answer.request_id)
-        except ConfigurationError as error:
-            token.cancel(str(error))  # this answer is in our hands; what cannot be kept is not asked for
+    def _others(self, fallbacks: Sequence[Responder] | None) -> tuple[Responder, ...]:
+        return self.fallbacks if fallbacks is None else _responders(fallbacks)
 
     def stream_map(
         self,
@@ -691,7 +704,7 @@ class Responder(ABC):
         state = {
             name: value
             for name, value in self.__dict__.items()
-            if name not in ("_transport", "_retrier", "_session", "_governor")
+            if name not in ("_transport", "_retrier", "_session", "_governor", "_breaker", "_answers")
         }
         state["extra_headers"] = {
             name: value for name, value in self.extra_headers.items() if not any(word in name.lower() for word in _SECRET_WORDS)
@@ -715,7 +728,11 @@ class _StreamCall:
 
     def open(self, token: CancelToken, trace: Trace) -> tuple[Incoming, Permit]:
         responder = self._responder
-        permit = responder._permit(self._body, self._deadline, token, trace)
+        governor, breaker = responder._shared()
+        breaker.enter(0.0, self._deadline, token)
+        permit = governor.acquire(len(self._body) / BYTES_PER_TOKEN, self._deadline, token)
+        trace.waited += permit.waited
+        trace.limited += permit.waited
         trace.attempts += 1
         try:
             incoming = responder._open(self._body, self._timeout, self._deadline, token)
@@ -723,7 +740,9 @@ class _StreamCall:
             permit.accept()
         except BaseException as error:
             permit.settle(error)
+            breaker.note(error)
             raise
+        breaker.note(None)
         return incoming, permit
 
     def reader(self) -> ChunkReader:
@@ -751,11 +770,12 @@ def _without_secret(reply: Reply, secret: str) -> Reply:
     return reply
 
 
-def _checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    # Imported when a run wants one: most programs do without a database.
-    from responder.checkpoint import Checkpoint
-
-    return Checkpoint(path)
+def _responders(found: Any) -> tuple[Responder, ...]:
+    if isinstance(found, Responder):
+        found = (found,)
+    if not isinstance(found, Sequence) or not all(isinstance(each, Responder) for each in found):
+        raise ConfigurationError(f"fallbacks is a list of responders, not {found!r}", fatal=True)
+    return tuple(found)
 
 
 def _first_set(variables: tuple[str, ...]) -> str | None:

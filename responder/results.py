@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from responder.answer import NO_USAGE, Answer, Usage
-from responder.errors import BatchError
+from responder.errors import BatchError, ConfigurationError
 from responder.messages import Prompt
+from responder.summary import Summary, percentile
 
 I = TypeVar("I")  # noqa: E741 - item
 V = TypeVar("V")  # value
@@ -129,8 +132,22 @@ class ItemBatch(_Results[ItemResult[I, V]]):
         return [result.unwrap() for result in self._results]
 
 
+class RunHistory(Protocol):
+    """What a run recorded of itself."""
+
+    def summary(self) -> Summary:
+        """Return the run in numbers."""
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write the run as an HTML page."""
+
+
 class Batch(_Results[Result]):
     """The results of `Responder.map`, in input order."""
+
+    def __init__(self, results: Iterable[Result], history: RunHistory | None = None) -> None:
+        super().__init__(results)
+        self._history = history
 
     def answers(self) -> list[Answer]:
         """Return all answers.
@@ -147,84 +164,56 @@ class Batch(_Results[Result]):
 
     @property
     def usage(self) -> Usage:
-        """The tokens that this run used: of its answers, and of failed items whose error says what was billed.
+        """The tokens that this run used, those of failed attempts included where the provider told.
 
         What came out of a checkpoint, or from an equal prompt, was not asked for and is not counted.
         """
-        total = Usage()
+        return sum((result.usage for result in self._results), Usage())
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars for `usage`; None as soon as the price of a part of it is not known."""
+        total = 0.0
         for result in self._results:
-            if not result.attempts:
-                continue
-            found = result.value.usage if result.value is not None else getattr(result.error, "usage", None)
-            if isinstance(found, Usage):
-                total += found
+            if result.cost is not None:
+                total += result.cost
+            elif result.usage.known:
+                return None
         return total
 
     def summary(self) -> Summary:
-        """Return the run in numbers; `print(batch.summary())` reads well."""
-        times = sorted(result.elapsed for result in self._results if result.ok)
-        errors: dict[str, int] = {}
-        for result in self.failures():
-            name = type(result.error).__name__
-            errors[name] = errors.get(name, 0) + 1
+        """Return the run in numbers; `print(batch.summary())` reads well, `to_json()` is for programs."""
+        if self._history is not None:
+            return self._history.summary()
+        times = sorted(result.elapsed for result in self._results if result.ok and result.attempts)
+        failed = self.failures()
         return Summary(
             items=len(self),
-            ok=len(self) - len(self.failures()),
-            failed=len(self.failures()),
+            ok=len(self) - len(failed),
+            failed=len(failed),
             truncated=sum(result.value.truncated for result in self._results if result.value is not None),
-            errors=errors,
+            errors=dict(Counter(type(result.error).__name__ for result in failed)),
             attempts=sum(result.attempts for result in self._results),
             waited=sum(result.waited for result in self._results),
-            p50=_percentile(times, 50),
-            p95=_percentile(times, 95),
-            p99=_percentile(times, 99),
+            p50=percentile(times, 50),
+            p95=percentile(times, 95),
+            p99=percentile(times, 99),
             usage=self.usage,
+            reused=sum(result.ok and not result.attempts for result in self._results),
+            cost=self.cost,
         )
 
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write the run as one HTML page: its numbers, the time line of every worker, what was repeated and why.
 
-def _percentile(ordered: list[float], percent: int) -> float:
-    """Return the smallest value that `percent` of the values do not exceed (nearest rank); 0 of none."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0.0
+        Args:
+            path: The page's file; one that is there is replaced.
 
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A run in numbers.
-
-    Attributes:
-        items: How many prompts there were.
-        ok: How many got an answer.
-        failed: How many got an error.
-        truncated: How many answers were cut at `max_tokens`.
-        errors: How often each error class came.
-        attempts: Requests that were sent, repeats included.
-        waited: Seconds that items spent waiting between attempts, added up over all workers.
-        p50: Seconds within which half of the answers came.
-        p95: Seconds within which 95 % came.
-        p99: Seconds within which 99 % came.
-        usage: Tokens of the run.
-    """
-
-    items: int
-    ok: int
-    failed: int
-    truncated: int
-    errors: dict[str, int]
-    attempts: int
-    waited: float
-    p50: float
-    p95: float
-    p99: float
-    usage: Usage
-
-    def __str__(self) -> str:
-        failed = ", ".join(f"{count} {name}" for name, count in sorted(self.errors.items()))
-        lines = [
-            f"{self.items} prompts: {self.ok} answered, {self.failed} failed" + (f" ({failed})" if failed else ""),
-            f"{self.attempts} requests, {self.waited:.1f} s waited between attempts",
-            f"answer times: half within {self.p50:.2f} s, 95 % within {self.p95:.2f} s, 99 % within {self.p99:.2f} s",
-            f"tokens: {self.usage.input_tokens:,} in, {self.usage.output_tokens:,} out",
-        ]
-        if self.truncated:
-            lines.append(f"{self.truncated} answers were cut at max_tokens")
-        return "\n".join(lines)
+        Raises:
+            ConfigurationError: It cannot be written, or this batch was put together by hand.
+        """
+        if self._history is None:
+            raise ConfigurationError(
+                "this batch was not made by a run, so there is no time line to show; summary() has its numbers"
+            )
+        self._history.report(path)

@@ -6,6 +6,7 @@ The only room that imports tenacity.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import tenacity
 
 from responder.cancellation import CancelToken
 from responder.deadline import Deadline
-from responder.errors import APIError, CancelledError, DeadlineExceededError
+from responder.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError, RateLimitError
 from responder.trace import Trace
 
 T = TypeVar("T")
@@ -63,13 +64,53 @@ class RetryPolicy:
         return random.uniform(0.5, 1.0) * ceiling
 
 
+class RetryBudget:
+    """How many repeats a run may make in all, so that a provider that fails broadly is not asked five times as much.
+
+    A refusal for its rate (429) costs nothing here: the governor holds those back, and the provider is well. Safe for threads.
+
+    Args:
+        share: The part of a run's requests that may be repeats.
+        workers: A run may always make two repeats for each of them: a short failure hits all calls in flight, and tells
+            nothing about the rest.
+
+    Raises:
+        ConfigurationError: Not a part.
+    """
+
+    def __init__(self, share: float, workers: int) -> None:
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+            raise ConfigurationError(
+                f"retry_share is the part of a run's requests that may be repeats, from 0 to below 1, not {share!r}", fatal=True
+            )
+        self._lock = threading.Lock()
+        self.share = share
+        self._always = 2 * workers if share else 0
+        self._begun = 0
+        self._repeats = 0
+
+    def begin(self) -> None:
+        """Count a call that is made for the first time."""
+        with self._lock:
+            self._begun += 1
+
+    def take(self) -> bool:
+        """Take a repeat out of the budget; False when there is none left."""
+        with self._lock:
+            # Of begun + repeats requests, `share` may be repeats.
+            if self._repeats + 1 > max(self._always, self._begun * self.share / (1 - self.share)):
+                return False
+            self._repeats += 1
+            return True
+
+
 class Retrier:
     """Runs attempts until one succeeds or no repeat makes sense. Safe for threads: its state is tenacity's, one per thread."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
         self._retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(self._may_repeat),
+            retry=self._repeats,
             stop=tenacity.stop_after_attempt(policy.max_retries + 1),
             wait=self._wait,
             sleep=lambda _seconds: None,  # `_rest` sleeps instead: it knows the call's deadline and token
@@ -77,16 +118,44 @@ class Retrier:
             reraise=True,
         )
 
-    def call(self, attempt: Callable[[], T], trace: Trace, deadline: Deadline, cancel: CancelToken | None) -> T:
+    def call(
+        self,
+        attempt: Callable[[], T],
+        trace: Trace,
+        deadline: Deadline,
+        cancel: CancelToken | None,
+        budget: RetryBudget | None = None,
+    ) -> T:
         """Run `attempt` until it returns.
+
+        Args:
+            attempt: Makes one attempt.
+            trace: Gets the waits.
+            deadline: When the call must be over.
+            cancel: Ends the waits.
+            budget: The repeats of the run that the call belongs to.
 
         Raises:
             APIError: The last attempt's own error, as it was.
             DeadlineExceededError: The next wait would end after the deadline; its cause is the last error.
             CancelledError: The token was cancelled while waiting.
         """
-        result: T = self._retrying(_attempt, attempt, trace, deadline, cancel)
+        if budget is not None:
+            budget.begin()
+        result: T = self._retrying(_attempt, attempt, trace, deadline, cancel, budget)
         return result
+
+    def _repeats(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is None or not self._may_repeat(error):
+            return False
+        budget: RetryBudget | None = state.args[4]
+        if budget is None or isinstance(error, RateLimitError) or state.attempt_number > self.policy.max_retries:
+            return True
+        if budget.take():
+            return True
+        error.args = (f"{error}. Not repeated: {budget.share:.0%} of this run's requests were repeats already",)
+        return False
 
     def _may_repeat(self, error: BaseException) -> bool:
         if not isinstance(error, APIError) or not error.retryable:
@@ -98,14 +167,14 @@ class Retrier:
         return self.policy.backoff(state.attempt_number, getattr(error, "retry_after", None))
 
     def _rest(self, state: tenacity.RetryCallState) -> None:
-        _, trace, deadline, cancel = state.args
+        _, trace, deadline, cancel, _ = state.args
         error: Any = state.outcome.exception() if state.outcome is not None else None
         seconds = state.next_action.sleep if state.next_action is not None else 0.0
         left = deadline.remaining()
         if seconds >= left:
             raise DeadlineExceededError(
-                f"the next attempt would start in {seconds:.1f} s, but the deadline is in {max(left, 0.0):.1f} s "
-                f"({trace.attempts} attempts, {trace.waited:.1f} s of waits); the last error: {error}",
+                f"the next attempt would start in {seconds:.1f} s, but the deadline is in {max(left, 0.0):.1f} s; "
+                f"the last error: {error}",
                 status=error.status,
                 request_id=error.request_id,
                 retry_after=error.retry_after,

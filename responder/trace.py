@@ -32,6 +32,7 @@ class Trace:
     Attributes:
         attempts: Requests sent so far.
         waited: Seconds spent waiting so far: on limits, and between attempts.
+        limited: How many of them were spent waiting on limits.
         started: `time.monotonic()` at the start of the call.
         made: The attempts, in the order in which they ended.
         usage: Tokens of all attempts, also of failed ones where the provider told.
@@ -41,8 +42,17 @@ class Trace:
 
     attempts: int = 0
     waited: float = 0.0
+    limited: float = 0.0
     started: float = field(default_factory=time.monotonic)
     made: list[Attempt] = field(default_factory=list)
     usage: Usage = NO_USAGE
     cost: float = 0.0
     priced: bool = True
+
+    def account(self) -> str:
+        """Return where the time of the call went, in words."""
+        server = sum(attempt.ended - attempt.sent for attempt in self.made)
+        return (
+            f"{server:.1f} s at the server in {self.attempts} attempts, {self.limited:.1f} s waiting on limits, "
+            f"{self.waited - self.limited:.1f} s between attempts"
+        )

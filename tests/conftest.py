@@ -16,6 +16,7 @@ import trustme
 from servers import Handler, Server
 
 from responder import OpenAIResponder
+from responder.breaker import forget_breakers
 from responder.limits import forget_limits
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -42,8 +43,9 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
 
 @pytest.fixture(autouse=True)
 def no_memory_of_refusals() -> None:
-    """Let no test wait because another one was told to."""
+    """Let no test wait because another one was told to, or found its server down."""
     forget_limits()
+    forget_breakers()
 
 
 @pytest.fixture(autouse=True)

@@ -18,12 +18,16 @@ HOUSE = Path(responder.__file__).parent
 FLOORS: list[set[str]] = [
     {
         "_version", "answer", "cancellation", "deadline", "errors", "events", "messages", "options", "reading", "results",
-        "trace", "waits",
+        "summary", "trace", "waits",
     },
-    {"checkpoint", "credentials", "dedupe", "failures", "http1", "limits", "parallel", "progress", "retry"},
-    {"mapping", "sockets"},
+    {
+        "breaker", "checkpoint", "credentials", "dedupe", "failures", "hedging", "http1", "limits", "parallel", "prices",
+        "progress", "report", "retry",
+    },
+    {"history", "mapping", "sockets", "spending"},
     {"transport"},
-    {"stream"},
+    {"calls", "stream"},
+    {"runs"},
     {"merging"},
     {"responder"},
     {"providers.*"},
@@ -39,6 +43,7 @@ OWNERS = {
     "tenacity": {"retry"},
     "google": {"credentials"},
     "tqdm": {"progress"},
+    "genai_prices": {"prices"},
     "click": {"cli"},
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out

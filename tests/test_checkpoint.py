@@ -329,6 +329,156 @@ def test_threads_store_and_take_together(file: Path) -> None:
     assert sorted(answer.reply["number"] for answer in found if answer is not None) == list(range(200))
 
 
+# A cache
+
+
+def test_a_question_is_found_as_often_as_it_is_asked(file: Path) -> None:
+    """The newest answer, whichever run stored or took it; and what was found can still be taken."""
+    first = Checkpoint(file)
+    assert first.find(b"q") is None
+    for number in range(3):
+        first.store(b"q", {"number": number}, f"id-{number}")
+        assert first.find(b"q") == StoredAnswer({"number": number}, f"id-{number}")
+    first.close()
+    second = Checkpoint(file)
+    for _ in range(2):
+        assert second.find(b"q") == StoredAnswer({"number": 2}, "id-2")
+        assert second.find(b"other") is None
+    taken = [second.take(b"q") for _ in range(4)]
+    assert second.find(b"q") == StoredAnswer({"number": 2}, "id-2")
+    second.close()
+    assert sorted(answer.reply["number"] for answer in taken if answer is not None) == [0, 1, 2]
+
+
+def test_one_file_may_be_checkpoint_and_cache_at_the_same_time(file: Path) -> None:
+    """What one connection has stored, the other one finds at once, and many threads may do both."""
+    checkpoint, cache = Checkpoint(file), Checkpoint(file)
+
+    def work(number: int) -> bool:
+        question = b"question %d" % number
+        checkpoint.store(question, {"number": number}, None)
+        found = cache.find(question)
+        cache.store(question, {"number": -number}, None)
+        newest = checkpoint.find(question)
+        return (found, newest) == (StoredAnswer({"number": number}, None), StoredAnswer({"number": -number}, None))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(100))) == [True] * 100
+    checkpoint.close()
+    cache.close()
+
+
+# Forked
+
+
+FORKS = """
+import gc, os, sys, threading, time
+from responder.checkpoint import Checkpoint
+
+checkpoint = Checkpoint(sys.argv[1])
+checkpoint.store(b"parent", {"number": 0}, None)
+stop = threading.Event()
+stored = [0] * 4
+
+def work(place):
+    while not stop.is_set():
+        checkpoint.store(b"thread %d" % place, {"number": stored[place]}, None)
+        stored[place] += 1
+
+threads = [threading.Thread(target=work, args=(place,)) for place in range(4)]
+for thread in threads:
+    thread.start()
+children = []
+for number in range(12):
+    child = os.fork()
+    if child == 0:
+        assert checkpoint.find(b"parent").reply == {"number": 0}
+        for again in range(10):
+            checkpoint.store(b"child %d" % number, {"number": again}, None)
+            assert checkpoint.find(b"child %d" % number).reply == {"number": again}
+        if number % 2:
+            checkpoint.close()
+        del checkpoint
+        gc.collect()
+        sys.exit(0)  # the interpreter tidies up after itself
+    children.append(child)
+codes = [os.waitpid(child, 0)[1] for child in children]
+stop.set()
+for thread in threads:
+    thread.join()
+checkpoint.close()
+print(codes, stored)
+"""
+
+
+@pytest.mark.pain(15)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_opens_the_file_anew(file: Path) -> None:
+    """While four threads of the parent store without a pause, each of twelve children finds and stores, too."""
+    process = start(FORKS, file, options=("-W", "ignore"))
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    codes, _, stored = output.partition("]")
+    assert json.loads(codes + "]") == [0] * 12
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        (kept,) = connection.execute("SELECT count(*) FROM answers").fetchone()
+    assert kept == 1 + 12 * 10 + sum(json.loads(stored))
+
+
+STUCK = """
+import os, signal, sys
+from responder import ConfigurationError, checkpoint as room
+
+room._FORK_PATIENCE = 0.0
+checkpoint = room.Checkpoint(sys.argv[1])
+checkpoint.store(b"of the parent", {}, None)
+with checkpoint._lock:  # as a thread does that waits for another process
+    if os.fork():
+        os.kill(os.getpid(), signal.SIGKILL)
+for use in (lambda: checkpoint.find(b"of the parent"), lambda: room.Checkpoint(sys.argv[1])):
+    try:
+        use()
+    except ConfigurationError as error:
+        print(error, flush=True)
+sys.stdin.read()
+"""
+
+DIES = """
+import os, signal, sys
+from responder.checkpoint import Checkpoint
+
+checkpoint = Checkpoint(sys.argv[1])
+checkpoint.store(b"of another run", {}, None)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.pain(15)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_connection_that_a_child_could_not_but_inherit_harms_no_later_run(file: Path, tmp_path: Path) -> None:
+    """It is not used there, and not closed either: that would delete the log in which another killed run left its answers."""
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", STUCK, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    with child:
+        assert child.wait(60) == -signal.SIGKILL
+        assert child.stdout is not None
+        assert ["was forked while" in child.stdout.readline() for _ in range(2)] == [True, True]
+        Checkpoint(file).close()  # clears away what the killed one has left
+        assert start(DIES, file).communicate(timeout=60) == ("", "")
+        assert "run.db-wal" in contents(tmp_path)
+        child.communicate()  # the end of its input ends the child, and the end of its output says that it has ended
+    checkpoint = Checkpoint(file)
+    found = [checkpoint.find(question) is not None for question in (b"of the parent", b"of another run")]
+    checkpoint.close()
+    assert found == [True, True]
+
+
 # Files that are refused
 
 

@@ -328,3 +328,52 @@ def test_a_deadline_in_the_past_sends_nothing(serve: Any, responder_for: Any) ->
         responder_for(server, max_retries=3).answer("Hi", deadline=0)
     assert server.requests == []
     assert Deadline.after(-1).remaining() < 0
+
+
+# --- The repeats of a run ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.pain(11)
+def test_a_provider_that_fails_broadly_is_not_asked_many_times_as_much(simulator: Simulator) -> None:
+    """With every second request failing, a fifth of the requests are repeats at most; the errors say why there were no more."""
+    simulator.script(*[fault for _ in range(900) for fault in (Fault.status(500, retry_after_ms=1), Fault.delay(0))])
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), max_retries=1, timeout=30.0) as gpt:
+        batch = gpt.map([f"prompt {number}" for number in range(400)], max_workers=8)
+    sent = len(simulator.received)
+    assert sent == sum(result.attempts for result in batch)
+    assert sent - 400 <= 0.2 * sent
+    assert sent - 400 >= 0.15 * sent
+    failed = batch.failures()
+    assert failed
+    assert any("20% of this run's requests were repeats already" in str(result.error) for result in failed)
+
+
+def test_a_short_failure_of_all_calls_in_flight_is_repeated(simulator: Simulator) -> None:
+    """Two repeats for each worker are always there."""
+    simulator.script(*[Fault.status(503)] * 16)
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), timeout=30.0) as gpt:
+        assert gpt.map([f"prompt {number}" for number in range(16)], max_workers=16).ok
+
+
+def test_refusals_for_the_rate_are_not_taken_from_the_repeats(simulator: Simulator) -> None:
+    """The governor holds those back; the provider is well."""
+    simulator.script(*[Fault.status(429, retry_after_ms=1)] * 4)
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), timeout=30.0) as gpt:
+        assert gpt.map(["Hi"] * 4, max_workers=4, retry_share=0.0).ok
+    assert len(simulator.received) == 8
+
+
+def test_without_a_share_nothing_is_repeated(simulator: Simulator) -> None:
+    """0 is a share, too."""
+    simulator.script(Fault.status(500))
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), timeout=30.0) as gpt:
+        assert [result.ok for result in gpt.map(["a", "b"], max_workers=1, retry_share=0.0)] == [False, True]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, True, "0.2", float("nan")])
+def test_a_share_that_is_none_is_refused(simulator: Simulator, share: Any) -> None:
+    """Before anything is sent."""
+    gpt = OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"))
+    with pytest.raises(ConfigurationError, match="retry_share"):
+        gpt.map(["Hi"], retry_share=share)
+    assert not simulator.received

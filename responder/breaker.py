@@ -1,0 +1,168 @@
+"""Is the provider up at all? After a row of failures without one answer between, calls are held back but for a few probes.
+
+A refusal (429) is an answer of a provider that is up: `limits.py` looks after those. Here only connections that fail, attempts
+that time out, and 5xx count. The lock is held for a few additions, never while waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+from responder.cancellation import CancelToken
+from responder.deadline import Deadline
+from responder.errors import (
+    APIConnectionError,
+    APIError,
+    CancelledError,
+    CircuitOpenError,
+    DeadlineExceededError,
+    InternalServerError,
+)
+
+_log = logging.getLogger("responder")
+
+# That many failures in a row, and nothing else between them: by chance it happens to a provider that fails every second
+# time once in a million calls.
+_FAILURES = 20
+
+# Seconds from one probe to the next: the first pause, doubled with each probe that fails, up to the longest.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 15.0
+
+PATIENCE = 60.0
+"""Seconds that a run waits for a provider that is down; then it ends with what is finished."""
+
+
+class Breaker:
+    """Holds calls back while a provider is down. Safe for threads.
+
+    Args:
+        failures: How many in a row open it.
+        first_pause: Seconds until the first probe.
+    """
+
+    def __init__(self, failures: int = _FAILURES, first_pause: float = _FIRST_PAUSE) -> None:
+        self._changed = threading.Condition()
+        self._enough = failures
+        self._first_pause = first_pause
+        self._failed = 0  # in a row
+        self._opened = 0.0  # monotonic moment; 0: closed
+        self._next_probe = 0.0
+        self._pause = first_pause
+        self._last = ""  # error, in words
+
+    @property
+    def is_open(self) -> bool:
+        """True while calls are held back."""
+        return self._opened > 0.0
+
+    def enter(self, patience: float, deadline: Deadline, cancel: CancelToken | None) -> None:
+        """Return when a call may be made: at once while the provider is up.
+
+        Args:
+            patience: Seconds, counted from when it went down, for which a call waits; 0: not at all.
+            deadline: When the call must be over.
+            cancel: Ends the wait.
+
+        Raises:
+            CircuitOpenError: It is down, and patience has ended.
+            DeadlineExceededError: It did not come up in time.
+            CancelledError: The token was cancelled.
+        """
+        if not self._opened:
+            return
+        registered = cancel.register(self._wake) if cancel is not None else -1
+        try:
+            with self._changed:
+                while (pause := self._until_probe(patience)) > 0:
+                    if cancel is not None and cancel.cancelled:
+                        raise CancelledError(f"the call was stopped while the provider was down: {cancel.reason}")
+                    left = deadline.remaining()
+                    if left <= 0:
+                        raise DeadlineExceededError(
+                            f"the deadline passed while the provider was down; its last error: {self._last}"
+                        )
+                    self._changed.wait(min(pause, left))
+        finally:
+            if cancel is not None:
+                cancel.unregister(registered)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _until_probe(self, patience: float) -> float:
+        """Return the seconds until this call may go; 0: now."""
+        now = time.monotonic()
+        if not self._opened:
+            return 0.0
+        if now >= self._next_probe:
+            # Time alone decides about the next one: a probe may hang for minutes.
+            self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+            self._next_probe = now + self._pause
+            return 0.0
+        down = now - self._opened
+        if down >= patience:
+            raise CircuitOpenError(
+                f"not sent: the provider has been down for {down:.0f} s ({self._failed} failures in a row); its last error: "
+                f"{self._last}",
+                retry_after=self._next_probe - now,
+            )
+        return min(self._next_probe - now, patience - down)
+
+    def note(self, error: BaseException | None) -> None:
+        """Learn from what came of an attempt: None for an answer."""
+        if _is_failure(error):
+            with self._changed:
+                self._failed += 1
+                self._last = str(error)
+                if self._failed < self._enough or self._opened:
+                    return
+                self._opened = time.monotonic()
+                self._pause = self._first_pause
+                self._next_probe = self._opened + self._pause
+            _log.warning("the provider seems to be down (%d failures in a row): %s", self._enough, error)
+        elif self._failed and not isinstance(error, CancelledError):
+            with self._changed:
+                self._failed = 0
+                was_open, self._opened = self._opened, 0.0
+                self._changed.notify_all()
+            if was_open:
+                _log.warning("the provider is up again")
+
+    def forget(self) -> None:
+        """Start anew, with nobody waiting: in a forked child."""
+        self._changed = threading.Condition()
+        self._failed = 0
+        self._opened = 0.0
+
+
+_breakers: dict[tuple[str, ...], Breaker] = {}
+
+
+def breaker_for(identity: tuple[str, ...]) -> Breaker:
+    """Return the process's breaker of a provider, base URL, key and model."""
+    return _breakers.setdefault(identity, Breaker())  # one step of the interpreter: two threads get the same
+
+
+def forget_breakers() -> None:
+    """Forget who was down: for tests, where the failures of one must not hold up the next."""
+    _breakers.clear()
+
+
+def _after_fork() -> None:
+    for breaker in _breakers.values():
+        breaker.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _is_failure(error: BaseException | None) -> bool:
+    if isinstance(error, (APIConnectionError, InternalServerError)):
+        return error.retryable
+    return isinstance(error, APIError) and error.retryable and error.status is not None and error.status >= 500

@@ -1,0 +1,229 @@
+"""A run's money: set aside before each request, booked by what the provider counted, never passed by more than is in flight."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import PATIENCE, Peer, Server, always, one_by_one, reply, reply_body
+
+from responder import (
+    AzureOpenAIResponder,
+    BudgetExceededError,
+    CancelledError,
+    CancelToken,
+    ConfigurationError,
+    OpenAIResponder,
+    Price,
+    Progress,
+    Usage,
+)
+from responder.deadline import NEVER
+from responder.spending import Spending
+
+CENT_A_TOKEN = Price(input=10_000, output=10_000)
+"""3 tokens in and 2 out, as the servers here count them, are 5 cents."""
+
+
+def test_a_price_is_dollars_for_a_million_tokens() -> None:
+    """Cached input has a price of its own."""
+    price = Price(input=2.0, output=8.0, cached_input=0.5)
+    assert price.cost(Usage(1_000_000, 0)) == 2.0
+    assert price.cost(Usage(0, 1_000_000)) == 8.0
+    assert price.cost(Usage(1_000_000, 0, cached_input_tokens=400_000)) == pytest.approx(0.6 * 2.0 + 0.4 * 0.5)
+    assert Price(2.0, 8.0).cost(Usage(1_000_000, 0, cached_input_tokens=400_000)) == 2.0
+
+
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", None, True])
+def test_a_price_that_is_none_is_refused(value: Any) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError):
+        Price(input=value, output=1.0)
+
+
+@pytest.mark.parametrize("budget", [0, -1, math.inf, math.nan, "1", True])
+def test_a_budget_that_is_none_is_refused(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder], budget: Any
+) -> None:
+    """Before anything is sent."""
+    server = serve(always())
+    with pytest.raises(ConfigurationError, match="budget"):
+        responder_for(server, price=CENT_A_TOKEN).map(["Hi"], budget=budget)
+    assert not server.requests
+
+
+def test_a_budget_without_a_price_is_an_error(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
+) -> None:
+    """An unknown model costs something unknown, and never nothing."""
+    server = serve(always())
+    with pytest.raises(ConfigurationError, match=r"price=Price\(input=") as caught:
+        responder_for(server).map(["Hi"], budget=1.0)
+    assert "openai:m" in str(caught.value)
+    assert not server.requests
+    azure = AzureOpenAIResponder("my-deployment", api_key="k", endpoint="https://x.openai.azure.com")
+    with pytest.raises(ConfigurationError, match="price="):
+        azure.imap(["Hi"], budget=1.0)
+
+
+def test_without_the_list_of_prices_the_error_says_how_to_get_it() -> None:
+    """The extra is named as one would type it."""
+    code = (
+        "import sys; sys.modules['genai_prices'] = None\n"
+        "from responder import OpenAIResponder\n"
+        "OpenAIResponder('gpt-4o-mini', api_key='k').map(['Hi'], budget=1.0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert 'pip install "responder-sdk[prices]"' in done.stderr
+
+
+def test_the_list_of_prices_knows_the_usual_models() -> None:
+    """Under our names for the providers, also for a dated model."""
+    pytest.importorskip("genai_prices")
+    from responder.prices import listed_price
+
+    million = Usage(100_000, 100_000, known=True)
+    for provider, model in (
+        ("openai", "gpt-4o-mini"),
+        ("gemini", "gemini-2.5-flash"),
+        ("vertex", "gemini-2.5-flash"),
+        ("anthropic", "claude-sonnet-4-5"),
+        ("groq", "llama-3.3-70b-versatile"),
+    ):
+        price = listed_price(provider, model)
+        assert price is not None, (provider, model)
+        assert 0 < price.cost(million) < 100
+    assert listed_price("openai", "no-such-model") is None
+    assert listed_price("no-such-provider", "gpt-4o-mini") is None
+
+
+def test_results_and_batch_tell_what_was_spent(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
+) -> None:
+    """By the tokens that the provider counted."""
+    batch = responder_for(serve(always()), price=CENT_A_TOKEN).map(["a", "b", "c"])
+    assert [result.usage for result in batch] == [Usage(3, 2, known=True)] * 3
+    assert [result.cost for result in batch] == [pytest.approx(0.05)] * 3
+    assert batch.cost == pytest.approx(0.15)
+    assert batch.usage == Usage(9, 6, known=True)
+
+
+def test_failed_attempts_are_counted_in(serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]) -> None:
+    """An answer that the filter blocked is billed; so is an empty one that is asked again."""
+    blocked = reply(
+        reply_body(choices=[{"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "content_filter"}])
+    )
+    gpt = responder_for(serve(one_by_one(blocked, reply())), price=CENT_A_TOKEN)
+    batch = gpt.map(["a", "b"], max_workers=1)
+    assert [result.ok for result in batch] == [False, True]
+    assert batch.usage == Usage(6, 4, known=True)
+    assert batch.cost == pytest.approx(0.10)
+
+
+def test_without_a_price_the_cost_is_unknown_and_not_zero(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
+) -> None:
+    """None says so."""
+    batch = responder_for(serve(always())).map(["a"])
+    assert batch[0].cost is None
+    assert batch.cost is None
+
+
+def test_progress_tells_tokens_and_cost(serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]) -> None:
+    """So far, failed attempts included."""
+    seen: list[Progress] = []
+    responder_for(serve(always()), price=CENT_A_TOKEN).map(["a", "b"], max_workers=1, progress=seen.append)
+    assert [(each.input_tokens, each.output_tokens) for each in seen] == [(3, 2), (6, 4)]
+    assert [each.cost for each in seen] == [pytest.approx(0.05), pytest.approx(0.10)]
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_a_budget_is_not_passed(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder], workers: int
+) -> None:
+    """Requests of 5 cents each and a dollar: twenty are asked at most, and the rest is not sent and says why."""
+    server = serve(always())
+    gpt = responder_for(server, price=CENT_A_TOKEN, max_tokens=2)
+    batch = gpt.map([f"prompt {number}" for number in range(60)], max_workers=workers, budget=1.0)
+    assert batch.cost is not None
+    assert batch.cost <= 1.0
+    answered = [result for result in batch if result.ok]
+    assert 10 <= len(answered) == len(server.requests) <= 20
+    assert any(isinstance(result.error, BudgetExceededError) for result in batch)
+    unsent = [result for result in batch if not result.ok]
+    assert all(result.attempts == 0 and "budget" in str(result.error) for result in unsent)
+    assert all(isinstance(result.error, (BudgetExceededError, CancelledError)) for result in unsent)
+
+
+def test_calls_in_flight_are_not_ended_by_the_budget(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
+) -> None:
+    """They are paid for; what waits for them learns from their real cost whether there is room."""
+
+    def handler(peer: Peer) -> None:
+        while peer.receive() is not None:
+            peer.server.released.wait(PATIENCE)
+            peer.send(reply())
+
+    server = serve(handler)
+    gpt = responder_for(server, price=CENT_A_TOKEN, max_tokens=20)  # about 50 cents are set aside, 5 are spent
+    threading.Thread(target=lambda: (server.wait_for(2), server.released.set()), daemon=True).start()
+    batch = gpt.map([f"prompt {number}" for number in range(6)], max_workers=6, budget=1.4)
+    assert batch.ok, [str(result.error) for result in batch]
+    assert batch.cost == pytest.approx(0.30)
+
+
+def test_a_run_that_is_ended_waits_for_no_money() -> None:
+    """The token wakes who waits for others to settle."""
+    spending = Spending(1.0)
+    held = spending.reserve(CENT_A_TOKEN, 40, 80, NEVER, None)
+    token = CancelToken()
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            spending.reserve(CENT_A_TOKEN, 40, 80, NEVER, token)
+        except CancelledError as error:
+            errors.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    token.cancel("enough")
+    waiter.join(PATIENCE)
+    assert not waiter.is_alive()
+    assert "enough" in str(errors[0])
+    held.settle(0.0)
+
+
+@given(
+    budget=st.floats(0.01, 100),
+    requests=st.lists(st.tuples(st.integers(1, 4000), st.integers(1, 500), st.floats(0, 1)), max_size=60),
+)
+def test_what_is_set_aside_and_spent_stays_within_the_budget(budget: float, requests: list[tuple[int, int, float]]) -> None:
+    """Whatever is asked and billed, as long as no bill is above its estimate."""
+    spending = Spending(budget)
+    spent = 0.0
+    aside = []
+    for size, max_tokens, part in requests:
+        reservation = spending.try_reserve(CENT_A_TOKEN, size, max_tokens)
+        if reservation is not None:
+            aside.append((reservation, part))
+        assert spent + sum(held.dollars for held, _ in aside) <= budget * (1 + 1e-9)
+        if len(aside) > 3:
+            held, part = aside.pop(0)
+            held.settle(held.dollars * part)
+            spent += held.dollars * part
+    assert spent <= budget * (1 + 1e-9)
+
+
+def test_the_error_pickles() -> None:
+    """As all of them do."""
+    assert str(pickle.loads(pickle.dumps(BudgetExceededError("used up")))) == "used up"
