@@ -188,12 +188,20 @@ class History:
         max_workers: The run's.
         title: What was asked, for the page: "provider:model".
         clock: What the moments of the traces are read from.
+        worker: Names the worker that adds; each has its line.
     """
 
-    def __init__(self, max_workers: int, title: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_workers: int,
+        title: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        worker: Callable[[], int] = threading.get_ident,
+    ) -> None:
         self.title = title
         self._max_workers = max_workers
         self._clock = clock
+        self._worker = worker
         self._begin = clock()
         self._began_at = time.time()
         self._inbox: deque[tuple[int, int, Trace, str, bool, float]] = deque()
@@ -223,7 +231,7 @@ class History:
         """
         # Not the error itself, whose traceback keeps a request alive.
         name = "" if error is None else type(error).__name__
-        self._inbox.append((threading.get_ident(), index, trace, name, answer_truncated, self._clock()))
+        self._inbox.append((self._worker(), index, trace, name, answer_truncated, self._clock()))
         if len(self._inbox) >= _TOGETHER and self._lock.acquire(blocking=False):
             try:
                 self._take_in()
@@ -370,10 +378,11 @@ class History:
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             self._take_in()
-            return {name: value for name, value in vars(self).items() if name not in ("_lock", "_inbox", "_clock")}
+            own = ("_lock", "_inbox", "_clock", "_worker")
+            return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _inbox=deque(), _clock=time.monotonic)
+        vars(self).update(state, _lock=threading.Lock(), _inbox=deque(), _clock=time.monotonic, _worker=threading.get_ident)
 
 
 def _sent(attempt: Attempt) -> float:

@@ -183,7 +183,7 @@ def _advice(run: Summary) -> Iterator[str]:
     capacity = run.max_workers * run.wall
     busy = worked / capacity if capacity > 0 else 0.0
     asked = run.items - run.reused
-    is_long = run.attempts >= _ENOUGH_REQUESTS and asked >= _ENOUGH_ROUNDS * run.max_workers
+    is_long = capacity > 0 and run.attempts >= _ENOUGH_REQUESTS and asked >= _ENOUGH_ROUNDS * run.max_workers
 
     if run.errors.get("BudgetExceededError"):
         yield f"{run.errors['BudgetExceededError']:,} prompts did not fit into the budget: raise budget to ask them, too"

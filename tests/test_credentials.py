@@ -221,6 +221,7 @@ def vertex(simulator: Simulator) -> Iterator[Any]:
         responder.close()
 
 
+@pytest.mark.acceptance(17)
 @pytest.mark.pain(22)
 def test_sixty_four_threads_with_an_expired_token_refresh_once(simulator: Simulator, vertex: Any) -> None:
     """One thread refreshes while the others wait for it."""

@@ -89,6 +89,7 @@ streams = pytest.mark.parametrize("exchange", [pytest.param(exchange, id=exchang
 # --- Cut anywhere -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(9)
 @pytest.mark.pain(21)
 @streams
 def test_a_recorded_stream_gives_the_same_events_one_byte_at_a_time(exchange: Exchange) -> None:
@@ -159,6 +160,7 @@ def test_bytes_that_are_no_stream_at_all_raise_nothing(body: bytes, places: list
 # --- What a field and an event are ------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(9)
 @pytest.mark.pain(21)
 @pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\u0085", "\u000b", "\u000c", "\u001c", "\u001e"])
 def test_only_cr_and_lf_end_a_line(letter: str) -> None:

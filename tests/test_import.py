@@ -19,6 +19,7 @@ print([name for name in {HEAVY!r} if name in sys.modules], threading.active_coun
 """
 
 
+@pytest.mark.acceptance(12)
 @pytest.mark.pain(16)
 @pytest.mark.pain(14)
 @pytest.mark.pain(15)

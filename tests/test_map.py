@@ -25,13 +25,17 @@ from responder import (
     BadRequestError,
     Batch,
     BatchError,
+    BlockedError,
     CancelledError,
     CancelToken,
     ConfigurationError,
     DeadlineExceededError,
+    EmptyAnswerError,
+    GeminiResponder,
     InternalServerError,
     OpenAIResponder,
     QuotaExceededError,
+    Responder,
     Result,
     Usage,
 )
@@ -214,6 +218,33 @@ def test_what_is_finished_is_kept_when_a_run_stops(simulator: Simulator, gpt: Op
     assert [result.ok for result in batch] == [True] * 5 + [False] * 5
 
 
+@pytest.mark.acceptance(8)
+@pytest.mark.pain(18)
+@pytest.mark.pain(19)
+@pytest.mark.parametrize("kind", [OpenAIResponder, GeminiResponder])
+def test_what_is_no_whole_answer_is_told_apart(simulator: Simulator, kind: type[Responder]) -> None:
+    """Cut, blocked, empty, and an error that comes as a success: four things, and none of them is an empty text."""
+    faults = {
+        "<cut>": Fault.truncated(),
+        "<blocked>": Fault.blocked_prompt(),
+        "<empty>": Fault.null_content(),
+        "<error>": Fault.error_in_200(),
+    }
+    for text, fault in faults.items():
+        simulator.script_for(text, fault)
+    with kind("m", api_key="k", base_url=simulator.base_url(kind.provider), max_retries=0) as responder:
+        batch = responder.map([*faults, "fine"])
+    cut, blocked, empty, error, fine = batch
+    assert cut.unwrap().truncated
+    assert cut.unwrap().text
+    assert isinstance(blocked.error, BlockedError)
+    assert isinstance(empty.error, EmptyAnswerError)
+    assert isinstance(error.error, InternalServerError)
+    assert fine.unwrap().finish_reason == "stop"
+    assert [result.answer for result in (blocked, empty, error)] == [None] * 3
+    assert batch.summary().truncated == 1
+
+
 @pytest.mark.pain(5)
 def test_a_wrong_option_is_refused_before_anything_is_sent(simulator: Simulator, gpt: OpenAIResponder) -> None:
     """Once, and not by every item."""
@@ -257,6 +288,7 @@ def test_max_errors_ends_a_run_that_goes_wrong(simulator: Simulator, gpt: OpenAI
 # --- Time -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(3)
 @pytest.mark.pain(1)
 @pytest.mark.pain(2)
 def test_a_prompt_that_hangs_fails_at_its_deadline_and_the_others_are_answered(
@@ -376,6 +408,7 @@ def test_waits_between_attempts_end_with_a_cancel(simulator: Simulator, gpt: Ope
 # --- Input ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(1)
 @pytest.mark.pain(12)
 @pytest.mark.parametrize(("way", "factor"), [(OpenAIResponder.imap, 8), (OpenAIResponder.imap_unordered, 2)])
 def test_an_endless_generator_is_pulled_a_window_ahead(gpt: OpenAIResponder, way: Callable[..., Any], factor: int) -> None:
@@ -454,6 +487,7 @@ def test_options_of_the_call_go_to_every_prompt(simulator: Simulator, gpt: OpenA
 # --- Surroundings -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(13)
 @pytest.mark.pain(14)
 def test_calls_and_maps_work_inside_a_running_event_loop(gpt: OpenAIResponder) -> None:
     """As in a notebook, whose kernel runs one."""
@@ -534,6 +568,7 @@ def fine_or_hang(peer: Peer) -> None:
         peer.send(reply(reply_body("fine")))
 
 
+@pytest.mark.acceptance(7)
 @pytest.mark.pain(4)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(("way", "requests", "kept"), [("map", 10, "4"), ("imap", 10, "None"), ("answer", 1, "None")])
@@ -571,6 +606,7 @@ LEFT = """
 """
 
 
+@pytest.mark.acceptance(3)
 @pytest.mark.pain(3)
 @pytest.mark.parametrize("way", ["end", "raise"])
 def test_the_process_ends_though_a_server_is_silent(serve: Any, way: str) -> None:

@@ -88,6 +88,7 @@ def test_results_are_those_of_a_loop_for_any_length_workers_and_failures(
             assert (result.error, result.value) == (None, 2 * result.index)
 
 
+@pytest.mark.acceptance(2)
 @pytest.mark.pain(7)
 def test_ten_thousand_items_over_sixty_four_threads_keep_their_results() -> None:
     """No mix-up at scale, with one item in seven failing."""
@@ -169,6 +170,7 @@ def test_ordered_results_come_as_soon_as_it_is_their_turn() -> None:
 # --- Laziness ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(1)
 @pytest.mark.pain(12)
 @pytest.mark.parametrize(("way", "factor"), [(parallel_imap, 8), (parallel_imap_unordered, 2)])
 def test_an_endless_input_is_pulled_a_window_ahead_at_most(way: Callable[..., Any], factor: int) -> None:

@@ -53,6 +53,7 @@ def asked(simulator: Simulator, provider: type = OpenAIResponder, **keywords: An
 # --- What is repeated, and what is not --------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(15)
 @pytest.mark.pain(11)
 @pytest.mark.parametrize("retries", [0, 1, 3])
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
@@ -111,6 +112,7 @@ def test_what_cannot_succeed_is_not_repeated(simulator: Simulator, fault: Fault,
     assert not caught.value.retryable
 
 
+@pytest.mark.acceptance(6)
 @pytest.mark.pain(10)
 def test_geminis_quota_of_the_day_is_not_waited_for(simulator: Simulator) -> None:
     """Its body asks for a wait of seconds, though only the next day helps."""

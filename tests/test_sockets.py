@@ -193,6 +193,7 @@ FORK = """
 """
 
 
+@pytest.mark.acceptance(10)
 @pytest.mark.pain(15)
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.parametrize("secure", [False, True], ids=["tcp", "tls"])
@@ -302,6 +303,7 @@ MULTIPROCESSING = """
 """
 
 
+@pytest.mark.acceptance(10)
 @pytest.mark.pain(15)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_responder_travels_into_the_processes_of_a_pool(serve: Any, tmp_path: Any, method: str) -> None:

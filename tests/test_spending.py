@@ -60,6 +60,7 @@ def test_a_budget_that_is_none_is_refused(
     assert not server.requests
 
 
+@pytest.mark.acceptance(14)
 def test_a_budget_without_a_price_is_an_error(
     serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
 ) -> None:
@@ -145,6 +146,7 @@ def test_progress_tells_tokens_and_cost(serve: Callable[..., Server], responder_
     assert [each.cost for each in seen] == [pytest.approx(0.05), pytest.approx(0.10)]
 
 
+@pytest.mark.acceptance(14)
 @pytest.mark.parametrize("workers", [1, 8])
 def test_a_budget_is_not_passed(
     serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder], workers: int

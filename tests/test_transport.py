@@ -101,6 +101,7 @@ def test_a_byte_now_and_then_does_not_hold_a_call_beyond_its_time(ask: Any, at_o
     ends_soon(lambda: ask(dripping(data, 0.05, at_once=at_once), timeout=0.5), APITimeoutError)
 
 
+@pytest.mark.acceptance(4)
 @pytest.mark.pain(2)
 @pytest.mark.parametrize("at_once", [0, len(HEADERS_ONLY)], ids=["headers", "body"])
 def test_a_byte_now_and_then_does_not_hold_a_call_beyond_its_deadline(ask: Any, at_once: int) -> None:
@@ -570,6 +571,7 @@ def test_a_redirect_to_nonsense_is_an_error_of_ours(ask: Any, location: str, ses
             ask(always(data), session=brought)
 
 
+@pytest.mark.acceptance(11)
 @pytest.mark.parametrize("session", SESSIONS)
 def test_a_netrc_entry_does_not_replace_the_key(
     serve: Any, responder_for: Any, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -674,6 +676,7 @@ def brought(request: pytest.FixtureRequest) -> Iterator[requests.Session | None]
             yield session
 
 
+@pytest.mark.acceptance(11)
 @pytest.mark.pain(24)
 def test_https_goes_through_the_tunnel_of_the_proxy(
     serve: Any, responder_for: Any, trusted: Path, server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, brought: Any
@@ -794,6 +797,7 @@ def test_an_ipv6_address_is_called(serve: Any, responder_for: Any) -> None:
 # --- TLS --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(11)
 @pytest.mark.pain(24)
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_the_ca_bundle_of_the_environment_is_trusted(

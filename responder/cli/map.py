@@ -19,8 +19,10 @@ from responder.cli.model import make_responder, model_options
 from responder.cli.rows import FORMATS, Row, Rows, Template
 from responder.errors import CancelledError, ConfigurationError
 from responder.messages import Prompt, as_messages
+from responder.report import check
 from responder.responder import Responder
 from responder.results import Result
+from responder.runs import AnswerRun
 
 SOME_FAILED = 1
 
@@ -42,6 +44,7 @@ SOME_FAILED = 1
     "--resume", is_flag=True, help="Go on with the run that --checkpoint holds: the file must exist, and OUT is replaced."
 )
 @click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
+@click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
 def map_command(
@@ -54,6 +57,7 @@ def map_command(
     summary: bool | None,
     checkpoint: str | None,
     resume: bool,
+    report: str | None,
     **choices: Any,
 ) -> None:
     """Ask every prompt of FILE in parallel; write one JSON line for each, in order.
@@ -63,7 +67,8 @@ def map_command(
 
     Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
     elapsed (seconds). With -o the file appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With
-    --checkpoint every finished answer is safe, whatever happens: the same command with --resume asks only the rest.
+    --checkpoint every finished answer is safe, whatever happens: the same command with --resume asks only the rest. The page of
+    --report is written at the end, also of a run that failed or was interrupted.
 
     Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
 
@@ -78,7 +83,10 @@ def map_command(
         raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
     if resume and checkpoint is not None and not Path(checkpoint).is_file():
         raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
+    if report is not None:
+        _check_report(report, file, out, checkpoint)
     settings["checkpoint"] = checkpoint
+    settings["report"] = report
     filled = None if template is None else Template(template)
     with make_responder(**choices) as responder:
 
@@ -99,6 +107,13 @@ def map_command(
     sys.exit(code)
 
 
+def _check_report(report: str, file: str, out: str | None, checkpoint: str | None) -> None:
+    place = check(report).resolve()
+    for other, path in (("FILE", file), ("--out", out), ("--checkpoint", checkpoint)):
+        if path is not None and path != "-" and Path(path).resolve() == place:
+            raise ConfigurationError(f"--report and {other} name the same file, {report}")
+
+
 class _Run:
     """One run: takes the results in order, writes and counts them.
 
@@ -116,6 +131,7 @@ class _Run:
         self._usage = Usage()
         self._attempts = 0
         self._begin = time.monotonic()
+        self._results: AnswerRun | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -127,6 +143,26 @@ class _Run:
 
     def write_all(self, interruption: Interruption, settings: dict[str, Any]) -> int:
         """Ask everything; return the exit code."""
+        try:
+            code = self._write_results(interruption, settings)
+        except ConfigurationError:
+            raise  # nothing was sent: there is nothing to report
+        except BaseException:
+            self._write_report(settings["report"])
+            raise
+        return code if self._write_report(settings["report"]) else code or SOME_FAILED
+
+    def _write_report(self, path: str | None) -> bool:
+        """Write the page; return False when that failed, which harms no result."""
+        if path is not None and self._results is not None:
+            try:
+                self._results.report(path)
+            except ConfigurationError as error:
+                click.echo(f"Error: {error}", err=True)
+                return False
+        return True
+
+    def _write_results(self, interruption: Interruption, settings: dict[str, Any]) -> int:
         # On a terminal the lines themselves show how far it is, and a bar between them would garble both.
         show_bar = settings["progress"]
         if show_bar is None and self._lines.is_standard_output and sys.stdout.isatty():
@@ -143,6 +179,7 @@ class _Run:
                 checkpoint=settings["checkpoint"],
                 dedupe=settings["dedupe"],
             ) as results:
+                self._results = results
                 for result in results:
                     if interruption.number is not None and isinstance(result.error, CancelledError):
                         del self._sent[result.index]  # not finished, so it is not kept

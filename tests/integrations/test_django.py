@@ -128,6 +128,7 @@ def test_the_app_config_has_a_name_of_its_own() -> None:
     assert (ResponderConfig.name, ResponderConfig.label) == ("responder.integrations.django", "responder")
 
 
+@pytest.mark.acceptance(13)
 @pytest.mark.pain(25)
 def test_workers_leave_no_connection_behind() -> None:
     """Each connection that a worker opens is closed when its function returns, also when that raises."""

@@ -409,6 +409,7 @@ def test_empty_candidates_are_an_error(simulator: Simulator, ask: Responder, pro
 # Keys
 
 
+@pytest.mark.acceptance(11)
 @every_provider
 def test_a_key_is_shown_nowhere(simulator: Simulator, provider: str, caplog: pytest.LogCaptureFixture) -> None:
     """Not in the repr, errors, logs or pickles, nor in what hangs on them."""
