@@ -241,6 +241,25 @@ class Governor:
         permit.waited = permit.started - now
         return permit
 
+    def try_acquire(self, input_tokens: float) -> Permit | None:
+        """Return a permit for an attempt that may as well not be made: only where there is room now; None where there is not.
+
+        Args:
+            input_tokens: An estimate; the answer's are added here.
+        """
+        now = time.monotonic()
+        permit = Permit(self, input_tokens + self._output_estimate, now)
+        if self._is_open:
+            self._in_flight.add(permit)
+            return permit
+        with self._lock:
+            is_starting = self._window < self._slow_start_ends  # after a refusal, each place is for those who were refused
+            has_room = not self._waiting and not is_starting and self._opens(now) <= now
+            if has_room:
+                self._start(now, permit)
+        self._work_off()
+        return permit if has_room else None
+
     def _wait(self, waiter: _Waiter, deadline: Deadline, cancel: CancelToken | None) -> None:
         begin = time.monotonic()
         while True:

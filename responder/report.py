@@ -355,6 +355,8 @@ def _in_flight(record: Record, length: float) -> str:
 
 def _throughput(record: Record, length: float) -> str:
     """Show how many items ended in each piece of time."""
+    if not record.summary.items:
+        return ""
     buckets = min(max(record.summary.items // 4, 8), _MOST_BUCKETS)
     answered, failed = (_merged(list(ends), buckets) for ends in record.ends)
     per_column = -(-len(record.ends[0]) // len(answered))

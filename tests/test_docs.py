@@ -300,3 +300,18 @@ def test_links_lead_somewhere_from(page: Path) -> None:
         found = (page.parent / path).resolve() if path else page
         assert found.exists(), f"{name_of(page)} links to {target}"
         assert not anchor or anchor in anchors(found), f"{name_of(page)} links to {target}"
+
+
+PROMISES = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (DOCS / "promises.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("file", "name"), PROMISES, ids=lambda part: part)
+def test_the_test_behind_a_promise_exists(file: str, name: str) -> None:
+    """A promise that nothing tests is none."""
+    found = [path for path in Path(__file__).parent.rglob(file) if f"def {name}(" in path.read_text(encoding="utf-8")]
+    assert found, f"docs/promises.md names {file}::{name}"
+
+
+def test_the_promises_are_read() -> None:
+    """The pattern above finds them."""
+    assert len(PROMISES) >= 25

@@ -95,7 +95,7 @@ def test_there_is_no_second_call_without_money(serve: Serve, responder_for: Make
     server = serve(slow_once("prompt 59"))
     price = Price(input=10_000, output=10_000)
     gpt = responder_for(server, timeout=1.0, price=price, max_tokens=2)
-    batch = gpt.map(PROMPTS, max_workers=1, hedge=0.1, budget=60 * 0.05 + 0.3)
+    batch = gpt.map(PROMPTS, max_workers=1, hedge=0.1, budget=60 * 0.05 + 0.01)
     assert not batch[59].ok
     assert len(server.requests) == 60
 

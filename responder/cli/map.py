@@ -168,7 +168,7 @@ class _Run:
         if show_bar is None and self._lines.is_standard_output and sys.stdout.isatty():
             show_bar = False
         try:
-            with self._responder.imap(
+            self._results = self._responder.imap(
                 self,
                 max_workers=settings["workers"],
                 on_error=settings["on_error"],
@@ -178,8 +178,8 @@ class _Run:
                 cancel=interruption.token,
                 checkpoint=settings["checkpoint"],
                 dedupe=settings["dedupe"],
-            ) as results:
-                self._results = results
+            )
+            with self._results as results:
                 for result in results:
                     if interruption.number is not None and isinstance(result.error, CancelledError):
                         del self._sent[result.index]  # not finished, so it is not kept

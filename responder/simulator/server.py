@@ -72,10 +72,15 @@ class Server:
         self.engine.gates.clear()
         self.engine.journal.stop()
         if self._listener is not None:
-            self._listener.close()
-        # A connection that was just accepted is made known a few turns of the loop later; only then can it be cut.
+            for sock in self._listener.sockets:
+                with contextlib.suppress(NotImplementedError):  # Windows
+                    asyncio.get_running_loop().remove_reader(sock.fileno())
+        # A connection that was just accepted is made known a few turns of the loop later; only then can it be cut. Were the
+        # listener closed before that, asyncio would refuse to make it known, and never close it.
         for _ in range(5):
             await asyncio.sleep(0)
+        if self._listener is not None:
+            self._listener.close()
         if self._connections is not None:
             self._connections.cut()
             deadline = asyncio.get_running_loop().time() + _STOP_S
