@@ -367,3 +367,51 @@ def test_odd_characters_survive(simulator: Simulator) -> None:
     assert result.exit_code == 0
     assert texts[:2] == [f"Simulated answer to: {prompt}" for prompt in odd[:2]]
     assert len(texts) == 3
+
+
+# --- Money, and what steps in -----------------------------------------------------------------------------------------
+
+
+def test_a_budget_ends_the_run_and_the_rest_is_not_sent(simulator: Simulator) -> None:
+    """What it cost stands in each line and in the summary."""
+    result = run("map", numbered(50), *MODEL, "--budget", "0.5", "--price", "1000,1000", "--workers", "4", "--summary")
+    assert result.exit_code == 1
+    found = records(result.stdout)
+    paid = [record for record in found if "error" not in record]
+    assert 5 <= len(paid) == len(simulator.received) < 50
+    assert 0 < sum(record["cost"] for record in paid) <= 0.5
+    assert "budget" in found[-1]["error"]["message"]
+    assert "cost: $0." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--budget", "1"), "price=Price("),
+        (("--budget", "0", "--price", "1,1"), "budget"),
+        (("--price", "cheap"), "--price"),
+        (("--price", "1"), "--price"),
+        (("--price", "-1,1"), "Price input"),
+        (("--hedge", "2"), "hedge"),
+        (("--fallback", "nobody:m"), "nobody"),
+    ],
+)
+def test_an_amount_that_makes_no_sense_is_refused_before_anything_is_sent(
+    simulator: Simulator, options: tuple[str, ...], words: str
+) -> None:
+    """One line says what is wrong."""
+    result = run("map", numbered(3), *MODEL, *options, "-o", "out.jsonl")
+    assert result.exit_code == 2
+    assert words in error_line(result)
+    assert not simulator.received
+    assert names() == {"prompts.txt"}
+
+
+def test_a_fallback_answers_what_the_first_model_cannot(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a key and an address of its own."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "other-key")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", simulator.base_url("anthropic"))
+    simulator.script(Fault.status(404))
+    result = run("map", numbered(4), *MODEL, "--fallback", "anthropic:c", "--workers", "1")
+    assert result.exit_code == 0, result.stderr
+    assert all("Simulated answer" in record["text"] for record in records(result.stdout))

@@ -27,7 +27,7 @@ def as_record(result: Result, row: Row) -> dict[str, Any]:
     """Return what is written of a result.
 
     `text` stands there for an answer and `error` for a failure, never both; `id` only if the row has one. `usage` is None when
-    the provider reported none, as `finish_reason` is when there was no answer.
+    the provider reported none, as `finish_reason` is when there was no answer; `cost` stands there where a price is known.
     """
     record: dict[str, Any] = {"index": result.index, "line": row.line}
     if row.id is not None:
@@ -36,6 +36,8 @@ def as_record(result: Result, row: Row) -> dict[str, Any]:
         record.update(_answer(result.answer))
     else:
         record.update(_error(result.error))
+    if result.cost is not None:
+        record["cost"] = result.cost
     return {**record, "attempts": result.attempts, "elapsed": round(result.elapsed, 3)}
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from responder.answer import Usage
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options
@@ -25,6 +24,9 @@ from responder.results import Result
 from responder.runs import AnswerRun
 
 SOME_FAILED = 1
+
+# Options that the map takes as they are.
+_SETTINGS = ("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge")
 
 
 @click.command("map")
@@ -44,6 +46,16 @@ SOME_FAILED = 1
     "--resume", is_flag=True, help="Go on with the run that --checkpoint holds: the file must exist, and OUT is replaced."
 )
 @click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
+@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run has spent more than that.")
+@click.option(
+    "--price",
+    metavar="IN,OUT",
+    help="The model's price in US dollars for a million tokens, in and out; default: that of genai-prices, if installed.",
+)
+@click.option("--hedge", type=float, metavar="SHARE", help="Ask the slowest prompts, such as 0.05 of them, a second time.")
+@click.option(
+    "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
+)
 @click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
@@ -58,6 +70,8 @@ def map_command(
     checkpoint: str | None,
     resume: bool,
     report: str | None,
+    price: str | None,
+    fallbacks: tuple[str, ...],
     **choices: Any,
 ) -> None:
     """Ask every prompt of FILE in parallel; write one JSON line for each, in order.
@@ -76,7 +90,7 @@ def map_command(
     responder map questions.txt --model openai:gpt-4o-mini -o answers.jsonl
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
-    settings = {name: choices.pop(name) for name in ("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe")}
+    settings = {name: choices.pop(name) for name in _SETTINGS}
     if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
         raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {settings['run_deadline']:g}")
     if resume and checkpoint is None:
@@ -88,7 +102,12 @@ def map_command(
     settings["checkpoint"] = checkpoint
     settings["report"] = report
     filled = None if template is None else Template(template)
-    with make_responder(**choices) as responder:
+    with ExitStack() as stack:
+        responder = stack.enter_context(make_responder(**choices, price=price))
+        # Their own names and keys; everything else is as it is for the first.
+        settings["fallbacks"] = [
+            stack.enter_context(make_responder(**{**choices, "model": model, "base_url": None})) for model in fallbacks
+        ]
 
         def check(prompt: Prompt) -> None:
             responder.payload(as_messages(prompt), responder.options)
@@ -128,9 +147,6 @@ class _Run:
         self._sent: dict[int, Row] = {}  # rows that were handed to the map and whose result was not taken
         self._errors: Counter[str] = Counter()
         self._first_failure = ""
-        self._usage = Usage()
-        self._attempts = 0
-        self._begin = time.monotonic()
         self._results: AnswerRun | None = None
 
     def __len__(self) -> int:
@@ -178,6 +194,9 @@ class _Run:
                 cancel=interruption.token,
                 checkpoint=settings["checkpoint"],
                 dedupe=settings["dedupe"],
+                budget=settings["budget"],
+                hedge=settings["hedge"],
+                fallbacks=settings["fallbacks"],
             )
             with self._results as results:
                 for result in results:
@@ -212,10 +231,6 @@ class _Run:
         if error is not None:
             self._first_failure = self._first_failure or f"line {row.line}: {' '.join(str(error).split())}"
             self._errors[type(error).__name__] += 1
-        self._attempts += result.attempts
-        usage = getattr(error if result.answer is None else result.answer, "usage", None)
-        if isinstance(usage, Usage):
-            self._usage += usage
         self._lines.write(as_record(result, row))
 
     def _tell_what_is_kept(self, what: str) -> None:
@@ -229,12 +244,5 @@ class _Run:
             click.echo(f"{what} before any result came; nothing was written", err=True)
 
     def summary(self) -> str:
-        """Return the run in one or two lines."""
-        failed = self._errors.total()
-        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self._errors.items()))
-        seconds = time.monotonic() - self._begin
-        done = self._lines.written - failed
-        return (
-            f"{len(self):,} prompts: {done:,} answered, {failed:,} failed{f' ({kinds})' if kinds else ''} in {seconds:.1f} s\n"
-            f"{self._attempts:,} requests; tokens: {self._usage.input_tokens:,} in, {self._usage.output_tokens:,} out"
-        )
+        """Return the run in a few lines."""
+        return str(self._results.summary()) if self._results is not None else "nothing was sent"

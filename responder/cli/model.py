@@ -11,6 +11,7 @@ import click
 
 from responder.errors import ConfigurationError
 from responder.limits import Limits
+from responder.prices import Price
 from responder.providers import for_model
 from responder.responder import Responder
 
@@ -80,6 +81,7 @@ def make_responder(
     base_url: str | None,
     rpm: float | None,
     tpm: float | None,
+    price: str | None = None,
 ) -> Responder:
     """Return the Responder that the options describe.
 
@@ -99,6 +101,7 @@ def make_responder(
         "deadline": deadline,
         "max_retries": retries,
         "base_url": base_url,
+        "price": None if price is None else _read_price(price),
         "limits": None if rpm is None and tpm is None else Limits(requests_per_minute=rpm, tokens_per_minute=tpm),
     }
     given = {**_read_pairs(pairs), **{name: value for name, value in keywords.items() if value is not None}}
@@ -110,6 +113,16 @@ def make_responder(
             raise
         raise ConfigurationError(str(error)) from error
     return responder
+
+
+def _read_price(text: str) -> Price:
+    try:
+        input_price, output_price = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f"--price is IN,OUT in US dollars for a million tokens, such as 0.15,0.60, not {text!r}"
+        ) from None
+    return Price(input_price, output_price)
 
 
 def _read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
