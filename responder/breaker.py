@@ -110,6 +110,7 @@ class Breaker:
                 f"not sent: the provider has been down for {down:.0f} s ({self._failed} failures in a row); its last error: "
                 f"{self._last}",
                 retry_after=self._next_probe - now,
+                fatal=True,
             )
         return min(self._next_probe - now, patience - down)
 

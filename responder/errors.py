@@ -5,11 +5,11 @@
       CancelledError                the call or the run was cancelled before this answer came
       BatchError                    some items of a map failed; carries every result
       BudgetExceededError           the run's money is used up; nothing was sent for this item
-      CircuitOpenError              the provider is down: too many failures in a row; nothing was sent
       APIError                      a call was made: provider, model, status, request_id, attempts, retryable, retry_after
         APIConnectionError          nothing usable came back: refused, reset, cut, TLS
           APITimeoutError           one attempt took longer than `timeout`
         DeadlineExceededError       the call took longer than `deadline`, retries and waits included
+        CircuitOpenError            the provider is down: too many failures in a row; nothing was sent
         APIStatusError              the provider answered with an error status; has `body`
           BadRequestError           400 and its relatives: the request itself is wrong
           AuthenticationError       401: the key is wrong or has expired
@@ -95,20 +95,6 @@ class BudgetExceededError(ResponderError):
     fatal = True
 
 
-class CircuitOpenError(ResponderError):
-    """The provider is down: many attempts in a row failed, and nothing was sent any more. It ends a run.
-
-    Attributes:
-        retry_after: Seconds until the next call is let through to find out.
-    """
-
-    fatal = True
-
-    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
 class APIError(ResponderError):
     """A call was made and did not give an answer.
 
@@ -159,6 +145,13 @@ class APITimeoutError(APIConnectionError):
 
 class DeadlineExceededError(APIError):
     """The call took longer than its `deadline`, or could only have gone on after it. The message says where the time went."""
+
+
+class CircuitOpenError(APIError):
+    """The provider is down: many attempts in a row failed, and this one was not sent. It ends a run.
+
+    `retry_after` says when the next call is let through to find out.
+    """
 
 
 class APIStatusError(APIError):

@@ -24,12 +24,13 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from responder.answer import Usage
 from responder.cancellation import CancelToken
 from responder.deadline import Deadline
 from responder.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
+from responder.limit_store import LimitStore, Share, file_store
 from responder.waits import reset_seconds
 
 _log = logging.getLogger("responder")
@@ -40,6 +41,9 @@ _LONGEST_PAUSE = 60.0
 
 # A longer wait that a server asks for ends its own call at once (see `retry.py`), and holds the others only so long.
 _LONGEST_KEPT = 120.0
+
+# Seconds after which to look again whether another process has left a place: nobody tells us.
+_LOOK_AGAIN = 0.05
 
 # Below this part of its bucket the provider's own rate is kept to.
 _NEARLY_EMPTY = 0.1
@@ -69,14 +73,21 @@ class Limits:
         requests_per_minute: Requests that may start in a minute, spread evenly.
         tokens_per_minute: Input and output tokens in a minute, spread evenly.
         adaptive: Move the number of calls at once when the provider refuses. The wait that it asks for is always kept to.
+        store: Where several processes keep these limits, and the provider's "wait", together: a path makes a file for the
+            processes of this machine, see `FileLimitStore`. None: this process alone.
     """
 
     max_concurrency: int | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     adaptive: bool = True
+    store: str | os.PathLike[str] | LimitStore | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.store, (str, os.PathLike)):
+            object.__setattr__(self, "store", file_store(self.store))
+        elif self.store is not None and not isinstance(self.store, LimitStore):
+            raise ConfigurationError(f"store is a path or a LimitStore, not {self.store!r}", fatal=True)
         for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
@@ -89,6 +100,7 @@ class Limits:
             _smaller(self.requests_per_minute, other.requests_per_minute),
             _smaller(self.tokens_per_minute, other.tokens_per_minute),
             self.adaptive and other.adaptive,
+            self.store if self.store is not None else other.store,
         )
 
 
@@ -151,9 +163,12 @@ class Permit:
 class Governor:
     """Lets calls start. Everything mutable lives behind one lock, which nobody holds while waiting."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, name: bytes = b"") -> None:
         self._lock = threading.Lock()
         self._limits = limits
+        self._name = name  # under which a store keeps the limits
+        self._share: Share | None = None  # this process's part in a store
+        self._full_until = 0.0  # when to look again whether other processes have left a place
         self._waiting: deque[_Waiter] = deque()
         self._in_flight: set[Permit] = set()
         self._accepted: set[Permit] = set()  # those of them that the provider is answering already
@@ -190,8 +205,11 @@ class Governor:
     def _look(self) -> None:
         """Find out whether anything holds anybody back."""
         limits = self._limits
+        if self._share is None and limits.store is not None:
+            self._share = Share(cast("LimitStore", limits.store), self._name)
         self._is_open = (
-            (limits.max_concurrency, limits.requests_per_minute, limits.tokens_per_minute) == (None, None, None)
+            self._share is None
+            and (limits.max_concurrency, limits.requests_per_minute, limits.tokens_per_minute) == (None, None, None)
             and self._window == math.inf
             and not self._interval
             and not self._waiting
@@ -220,8 +238,7 @@ class Governor:
         waiter = _Waiter(permit)
         try:
             with self._lock:
-                if not self._waiting and self._opens(now) <= now:
-                    self._start(now, permit)
+                if not self._waiting and self._starts(now, permit):
                     waiter.granted = True
                 else:
                     self._waiting.append(waiter)
@@ -254,9 +271,9 @@ class Governor:
             return permit
         with self._lock:
             is_starting = self._window < self._slow_start_ends  # after a refusal, each place is for those who were refused
-            has_room = not self._waiting and not is_starting and self._opens(now) <= now
-            if has_room:
-                self._start(now, permit)
+            has_room = not self._waiting and not is_starting and self._starts(now, permit)
+            if self._share is not None and not self._waiting:
+                self._share.give_back()
         self._work_off()
         return permit if has_room else None
 
@@ -269,7 +286,7 @@ class Governor:
                 waiter.event.clear()
                 now = time.monotonic()
                 is_over = (cancel is not None and cancel.cancelled) or now >= deadline.at
-                opens = self._opens(now) if self._waiting and self._waiting[0] is waiter else math.inf
+                opens = self._opens(now, waiter.permit) if self._waiting and self._waiting[0] is waiter else math.inf
             self._work_off()
             if waiter.granted:
                 return
@@ -289,39 +306,71 @@ class Governor:
         with self._lock:
             if waiter.granted:
                 self._in_flight.discard(waiter.permit)
-                if self._limits.tokens_per_minute is not None:
-                    self._next_token -= waiter.permit.tokens * 60.0 / self._limits.tokens_per_minute
+                self._book_tokens(-waiter.permit.tokens)
+                self._leave_place()
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
+            if self._share is not None and not self._waiting:
+                self._share.give_back()
             self._grant()
         self._work_off()
 
-    def _opens(self, now: float) -> float:
+    def _opens(self, now: float, permit: Permit) -> float:
         """Return the moment at which the first in the line may start; infinite while too many are in flight."""
         most = self._limits.max_concurrency
         if most is not None and len(self._in_flight) >= max(1, math.floor(most)):
             return math.inf
         if self._window != math.inf and len(self._in_flight) - len(self._accepted) >= max(1, math.floor(self._window)):
             return math.inf
-        return max(now, self._paused_until, self._next_request, self._next_token)
+        opens = max(now, self._paused_until, self._next_request, self._next_token)
+        if self._share is None:
+            return opens
+        rate = self._limits.requests_per_minute
+        return max(opens, self._full_until, self._share.opens(60.0 / rate if rate else 0.0, self._token_seconds(permit.tokens)))
 
-    def _start(self, now: float, permit: Permit) -> None:
+    def _starts(self, now: float, permit: Permit) -> bool:
+        """Start a call if it may; return whether it did."""
+        if self._opens(now, permit) > now:
+            return False
+        most = self._limits.max_concurrency
+        if self._share is not None:
+            if most is not None and not self._share.enter(max(1, math.floor(most))):
+                self._full_until = now + _LOOK_AGAIN
+                return False
+            self._share.take(self._token_seconds(permit.tokens))
         self._in_flight.add(permit)
-        limits = self._limits
         interval = self._interval
-        if limits.requests_per_minute is not None:
-            interval = max(interval, 60.0 / limits.requests_per_minute)
+        if self._limits.requests_per_minute is not None and self._share is None:
+            interval = max(interval, 60.0 / self._limits.requests_per_minute)
         if interval:
             self._next_request = max(now, self._next_request) + interval
-        if limits.tokens_per_minute is not None:
-            self._next_token = max(now, self._next_token) + permit.tokens * 60.0 / limits.tokens_per_minute
+        if self._limits.tokens_per_minute is not None and self._share is None:
+            self._next_token = max(now, self._next_token) + self._token_seconds(permit.tokens)
+        return True
+
+    def _token_seconds(self, tokens: float) -> float:
+        """Return the seconds that tokens take of the limit."""
+        return tokens * 60.0 / self._limits.tokens_per_minute if self._limits.tokens_per_minute is not None else 0.0
+
+    def _book_tokens(self, tokens: float) -> None:
+        """Book tokens that were not reserved; give back those that were not used, if there are fewer than none."""
+        if self._limits.tokens_per_minute is None:
+            return
+        if self._share is None:
+            self._next_token += self._token_seconds(tokens)
+        else:
+            self._share.settle(self._token_seconds(tokens))
+
+    def _leave_place(self) -> None:
+        if self._share is not None and self._limits.max_concurrency is not None:
+            self._share.leave()
+            self._full_until = 0.0
 
     def _grant(self) -> None:
         """Let those start whose turn it is."""
         now = time.monotonic()
-        while self._waiting and self._opens(now) <= now:
+        while self._waiting and self._starts(now, self._waiting[0].permit):
             waiter = self._waiting.popleft()
-            self._start(now, waiter.permit)
             waiter.granted = True
             waiter.event.set()
         self._wake_first()
@@ -355,8 +404,9 @@ class Governor:
                 self._lock.release()
 
     def _account(self, permit: Permit, error: BaseException | None, usage: Usage | None) -> None:
-        if usage is not None and self._limits.tokens_per_minute is not None:
-            self._next_token += (usage.total_tokens - permit.tokens) * 60.0 / self._limits.tokens_per_minute
+        self._leave_place()
+        if usage is not None:
+            self._book_tokens(usage.total_tokens - permit.tokens)
         if isinstance(error, APIError) and error.retryable and error.status in (429, 503, 529):
             self._refused(permit, error)
         elif error is None and permit.started >= self._last_cut and not permit.accepted:
@@ -390,6 +440,8 @@ class Governor:
             # A floor, plus a little: all that wait were told the same moment.
             until = now + hint + random.uniform(0.0, min(0.5, 0.1 * hint))
             self._paused_until = max(self._paused_until, until)
+            if self._share is not None:
+                self._share.pause(until)
         if not self._limits.adaptive or not is_new_burst:
             return
         self._last_cut = now
@@ -445,6 +497,8 @@ class Governor:
         self._in_flight = set()
         self._accepted = set()
         self._settled = deque()
+        if self._share is not None:
+            self._share.forget()
         self._look()
 
 
@@ -461,7 +515,7 @@ def governor_for(identity: tuple[str, ...], limits: Limits) -> Governor:
     with _governors_lock:
         governor = _governors.get(identity)
         if governor is None:
-            governor = _governors[identity] = Governor(limits)
+            governor = _governors[identity] = Governor(limits, "\0".join(identity).encode())
         else:
             governor.tighten(limits)
         return governor

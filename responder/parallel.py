@@ -24,6 +24,7 @@ from responder.results import ItemResult
 
 I = TypeVar("I")  # noqa: E741 - item
 R = TypeVar("R", bound=ItemResult[Any, Any])
+Self = TypeVar("Self", bound="Run[Any, Any]")
 
 OnError = Literal["collect", "raise", "stop"]
 
@@ -275,7 +276,7 @@ class Run(Iterator[R], Generic[I, R]):
         ready, self._ready = self._ready, {}
         return list(ready.values())
 
-    def __enter__(self) -> Run[I, R]:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -419,16 +419,17 @@ def _shared_out(bars: list[Bar], count: int, share: Callable[[float], float]) ->
 
 
 def _causes(run: Summary) -> str:
-    counts = [
-        (cause, count, f"{count:,} ({run.repeats.get(cause, 0):,} repeated)")
-        for cause, count in sorted(run.causes.items(), key=lambda pair: -pair[1])
-    ]
+    counts = [(cause, count, f"{count:,} ({run.repeats.get(cause, 0):,} repeated)") for cause, count in _most_first(run.causes)]
     return _bars("Requests without an answer", "causes", counts, "Every request was answered.")
 
 
 def _errors(run: Summary) -> str:
-    counts = [(name, count, f"{count:,}") for name, count in sorted(run.errors.items(), key=lambda pair: -pair[1])]
+    counts = [(name, count, f"{count:,}") for name, count in _most_first(run.errors)]
     return _bars("Prompts that failed", "errors", counts, "None.")
+
+
+def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _bars(title: str, key: str, counts: list[tuple[str, int, str]], nothing: str) -> str:

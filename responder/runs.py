@@ -193,7 +193,7 @@ class Asker:
 
 
 def _another_may_answer(error: ResponderError) -> bool:
-    return isinstance(error, CircuitOpenError) or (isinstance(error, APIError) and (error.retryable or error.fatal))
+    return isinstance(error, APIError) and (error.retryable or error.fatal)
 
 
 class AnswerRun(Run[Prompt, Result]):
@@ -240,6 +240,12 @@ def start(
     asker = Asker(chain, options, settings.timeout, token, terms, store, settings.dedupe)
     history = History(settings.max_workers, f"{chain[0].provider}:{chain[0].model}")
 
+    given_up: set[int] = set()  # items whose worker outlived the run's grace: they are in the history already
+
+    def ended(index: int, trace: Trace, error: Exception | None, truncated: bool) -> None:
+        if index not in given_up:
+            history.add(index, trace, error, truncated)
+
     def perform(index: int, prompt: Prompt) -> Result:
         trace = Trace()
         try:
@@ -248,12 +254,13 @@ def start(
             answer = asker.answer(prompt, Deadline.after(seconds).earliest(run_ends), trace)
         except Exception as error:  # noqa: BLE001 - a prompt's error belongs to its result
             # No variable keeps the error: its traceback holds this frame, and the two would keep each other alive.
-            history.add(index, trace, error, False)
+            ended(index, trace, error, False)
             return _result(index, prompt, None, error, trace)
-        history.add(index, trace, None, answer.truncated)
+        ended(index, trace, None, answer.truncated)
         return _result(index, prompt, answer, None, trace)
 
     def unfinished(index: int, prompt: Prompt, error: Exception) -> Result:
+        given_up.add(index)
         history.add(index, Trace(), error, False)
         return Result(index, prompt, None, error, 0, cost=0.0)
 

@@ -167,7 +167,7 @@ def dollars(cost: float) -> str:
 
 
 def _in_brackets(counts: dict[str, int], ordered: bool = False) -> str:
-    found = sorted(counts.items(), key=lambda pair: pair[0] if ordered else -pair[1])
+    found = sorted(counts.items(), key=lambda pair: (0 if ordered else -pair[1], pair[0]))
     return f" ({', '.join(f'{count:,} {name}' for name, count in found)})" if found else ""
 
 

@@ -20,6 +20,7 @@ FLOORS: list[set[str]] = [
         "_version", "answer", "cancellation", "deadline", "errors", "events", "messages", "options", "reading", "results",
         "summary", "trace", "waits",
     },
+    {"limit_store"},
     {
         "breaker", "checkpoint", "credentials", "dedupe", "failures", "hedging", "http1", "limits", "parallel", "prices",
         "progress", "report", "retry",

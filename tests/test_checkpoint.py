@@ -214,40 +214,6 @@ sys.exit(0 if batch.ok else 1)
 """
 
 
-@pytest.mark.pain(4)
-def test_a_run_that_is_killed_again_and_again_pays_for_nothing_twice(file: Path) -> None:
-    """SIGKILL at any moment loses no finished answer; paid calls are at most one a prompt and those in flight at a kill."""
-    count, workers = 120, 4
-    stops = (0, 1, 7, 30, 22, 11)  # new results after which it is killed; 0: as soon as a request is at the server
-    told: set[int] = set()
-    with Simulator(latency="uniform:0.002:0.01") as simulator:
-        for stop in stops:
-            before = len(simulator.received)
-            told_before = {f"prompt {index};" for index in told}
-            process = start(RUN, simulator.base_url("openai"), file, count, workers)
-            assert process.stdout is not None
-            fresh = 0
-            if stop == 0:
-                assert simulator.wait_for(before + 1, timeout=60)
-            while fresh < stop:
-                index = int(process.stdout.readline().split()[0])
-                fresh += index not in told
-                told.add(index)
-            process.kill()
-            rest, _ = process.communicate()
-            assert process.returncode == -signal.SIGKILL
-            told |= {int(line.split()[0]) for line in rest.splitlines(keepends=True) if line.endswith("\n")}
-            assert simulator.wait_until_idle()
-            assert not told_before & {request.prompt for request in simulator.received[before:]}
-        process = start(RUN, simulator.base_url("openai"), file, count, workers)
-        output, errors = process.communicate(timeout=60)
-        prompts = [request.prompt for request in simulator.received]
-    assert (process.returncode, errors) == (0, "")
-    assert len(output.splitlines()) == count
-    assert set(prompts) == {f"prompt {number};" for number in range(count)}
-    assert len(prompts) <= count + len(stops) * workers
-
-
 def test_what_was_handed_out_before_a_kill_is_in_the_file(simulator: Simulator, file: Path) -> None:
     """The answer is stored before its result is handed out, so whoever has seen it need not pay again."""
     simulator.script_for("prompt 30;", Fault.silence())

@@ -105,7 +105,7 @@ def test_every_error_has_what_all_errors_have(error: type[ResponderError]) -> No
     made = error()
     assert isinstance(made.attempts, int)
     assert made.waited == 0.0
-    assert made.fatal is False
+    assert made.fatal is (error is responder.BudgetExceededError)  # no other prompt has money either
     assert error.__doc__
     if issubclass(error, responder.APIError):
         names = ("provider", "model", "status", "request_id", "code", "retryable", "retry_after", "elapsed")

@@ -141,6 +141,7 @@ def most_within(moments: list[float], seconds: float) -> int:
 # Evenly spread starts
 
 
+@pytest.mark.acceptance(16)
 @pytest.mark.pain(8)
 def test_fifty_threads_at_600_a_minute_arrive_evenly_spaced(remote: Simulator) -> None:
     """One request starts every tenth of a second, from the first on: there is never a burst."""
@@ -275,6 +276,7 @@ def test_a_blocked_answer_gives_back_what_it_did_not_take(simulator: Simulator) 
 # One pause for all
 
 
+@pytest.mark.acceptance(5)
 @pytest.mark.pain(8)
 @pytest.mark.pain(9)
 def test_one_refusal_pauses_all_workers_for_the_time_the_server_asked_for(remote: Simulator) -> None:
@@ -296,6 +298,7 @@ def test_one_refusal_pauses_all_workers_for_the_time_the_server_asked_for(remote
     assert len(after) == 152 - len(before)
 
 
+@pytest.mark.acceptance(6)
 @pytest.mark.pain(9)
 def test_geminis_wait_in_the_body_is_obeyed_by_all(remote: Simulator) -> None:
     """Google sends no header: the wait stands in the error's details, with a fraction of a second."""

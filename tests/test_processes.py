@@ -16,7 +16,6 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from servers import PATIENCE, Handler, Peer, Server, reply, reply_body
@@ -96,6 +95,7 @@ def application(environ, start_response):
 """
 
 
+@pytest.mark.acceptance(10)
 @pytest.mark.pain(15)
 @needs_fork
 def test_a_responder_of_a_preloaded_site_works_in_each_worker(serve: Callable[..., Server], tmp_path: Path) -> None:
@@ -167,6 +167,7 @@ print(json.dumps([result.get(timeout=60) for result in [ask.delay(number) for nu
 """
 
 
+@pytest.mark.acceptance(10)
 @pytest.mark.pain(15)
 @needs_fork
 def test_a_responder_of_a_celery_app_works_in_each_of_its_processes(serve: Callable[..., Server], tmp_path: Path) -> None:
@@ -212,6 +213,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.acceptance(10)
 @pytest.mark.pain(15)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_pool_of_processes_maps_a_responders_method(serve: Callable[..., Server], tmp_path: Path, method: str) -> None:
@@ -244,25 +246,24 @@ def test_a_method_travels_without_the_key(serve: Callable[..., Server], monkeypa
 # Locks that nobody will release
 
 LOCKS = """
-import gc, os, signal, sys, threading, _thread
-import responder
-from responder import Limits, OpenAIResponder, VertexAIResponder
-from tqdm import tqdm
+import gc, os, signal, sys, threading
+from responder import Limits, OpenAIResponder
+from responder.credentials import GoogleCredential
 
 url, file = sys.argv[1:]
 
 
-def use(gpt, vertex, who):
+def use(gpt, google, who):
     assert gpt.answer(who + " one").text == who + " one"
-    assert gpt.map([who + " two"] * 3, checkpoint=file, dedupe=True, progress=True).texts() == [who + " two"] * 3
+    assert gpt.map([who + " two"] * 3, checkpoint=file, dedupe=True).texts() == [who + " two"] * 3
     assert [result.ok for result in gpt.imap([who + " three"] * 3)] == [True] * 3
-    assert vertex.answer(who + " four").text == who + " four"
+    assert google.answer(who + " four").text == who + " four"
 
 
 def locks():
     kinds = (type(threading.Lock()), type(threading.RLock()))
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "responder"]
-    things = [thing for thing in gc.get_objects() if type(thing).__module__.partition(".")[0] == "responder"]
+    things = [thing for thing in gc.get_objects() if str(type(thing).__module__).partition(".")[0] == "responder"]
     for thing in [*modules, *things]:
         names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
         for name in names:
@@ -273,25 +274,18 @@ def locks():
                 yield f"{getattr(thing, '__name__', type(thing).__name__)}.{name}", value
 
 
-class Model(VertexAIResponder):
-    def url(self):
-        return url + "/chat/completions"
-
-    headers, payload, parse = OpenAIResponder.headers, OpenAIResponder.payload, OpenAIResponder.parse
-
-
 class Credentials:
-    valid, expired, token, refreshes = False, True, None, 0
+    valid, token = False, None
 
     def refresh(self, request):
         self.token, self.valid = "t", True
 
 
 gpt = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20, limits=Limits(1000, 1e7, 1e9))
-vertex = Model("m", project="p", credentials=Credentials(), base_url=url, max_retries=0, timeout=20)
-sys.stderr = open(os.devnull, "w")
-use(gpt, vertex, "before")
-vertex._credential._source.valid = False
+google = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20)
+google._credential = GoogleCredential(Credentials())
+use(gpt, google, "before")
+google._credential._source.valid = False
 held, inside, leave = [], threading.Event(), threading.Event()
 
 
@@ -299,22 +293,20 @@ def hold():
     for name, lock in list(locks()):
         if lock.acquire(blocking=False):
             held.append((name, lock))
-    tqdm.get_lock().acquire()
     inside.set()
     leave.wait()
-    tqdm.get_lock().release()
     for _, lock in held:
         lock.release()
 
 
 thread = threading.Thread(target=hold)
 thread.start()
-inside.wait()
+assert inside.wait(20)
 child = os.fork()
 if child == 0:
     signal.alarm(20)
     try:
-        use(gpt, vertex, "child")
+        use(gpt, google, "child")
         os._exit(0)
     except BaseException as error:
         print(repr(error), flush=True)
@@ -322,7 +314,7 @@ if child == 0:
 leave.set()
 thread.join()
 print("child", os.waitpid(child, 0)[1])
-use(gpt, vertex, "parent")
+use(gpt, google, "parent")
 print(*sorted({name for name, _ in held}))
 """
 
@@ -330,7 +322,7 @@ print(*sorted({name for name, _ in held}))
 @pytest.mark.pain(15)
 @needs_fork
 def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(serve: Callable[..., Server], tmp_path: Path) -> None:
-    """Another thread holds every lock that the package has, and tqdm's, when the process forks: the child works all the same."""
+    """Another thread holds every lock that the package has when the process forks: the child works all the same."""
     askers = Askers()
     server = serve(askers.handler)
     child, held = run(LOCKS, tmp_path, f"{server.url}/v1", tmp_path / "run.db")
@@ -340,12 +332,58 @@ def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(serve: Callable
     assert not any({"child", "parent"} <= names or {"child", "before"} <= names for names in askers.owners.values())
 
 
+BAR = """
+import os, signal, sys, threading
+from responder import OpenAIResponder
+
+gpt = OpenAIResponder("m", api_key="k", base_url=sys.argv[1], max_retries=0, timeout=20)
+drawing, leave = threading.Event(), threading.Event()
+
+
+class Slow:
+    encoding = "utf-8"
+
+    def write(self, text):
+        drawing.set()
+        leave.wait()
+
+    def flush(self):
+        pass
+
+
+sys.stderr = Slow()
+thread = threading.Thread(target=gpt.map, args=(["parent one"] * 3,), kwargs={"progress": True})
+thread.start()
+drawing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    sys.stderr = open(os.devnull, "w")
+    os._exit(0 if gpt.map(["child one"] * 3, progress=True).ok else 1)
+code = os.waitpid(child, 0)[1]
+leave.set()
+thread.join()
+print(code)
+"""
+
+
+@pytest.mark.pain(15)
+@needs_fork
+def test_a_child_draws_its_bar_though_a_thread_of_its_parent_was_drawing_one(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    """The terminal is slow, and the process forks in the middle of a line."""
+    server = serve(Askers().handler)
+    assert run(BAR, tmp_path, f"{server.url}/v1") == ["0"]
+
+
 BUSY = """
 import os, random, signal, sys, threading, time
 from responder import Limits, OpenAIResponder
 
 url, file = sys.argv[1:]
 gpt = OpenAIResponder("m", api_key="k", base_url=url, timeout=20, limits=Limits(requests_per_minute=1e7))
+assert gpt.map(["parent one"], checkpoint=file).ok  # what is imported with the first call is there
 stop = threading.Event()
 
 

@@ -200,14 +200,6 @@ def test_what_is_no_place_for_a_page_is_refused(tmp_path: Path) -> None:
         check(os.devnull)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_is_not_ours_is_refused(tmp_path: Path) -> None:
-    """Before the run, and not after it."""
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigurationError, match="not yours to write in"):
-        check(tmp_path / "run.html")
-
-
 # Batches
 
 

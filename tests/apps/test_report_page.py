@@ -17,9 +17,11 @@ from responder.history import History
 from responder.report import write
 from responder.simulator import Fault, Simulator
 
-# The colour of the first shape that a CSS selector finds, if it is seen anywhere within its bounds.
+# The colour of the widest shape that a CSS selector finds, if it is seen anywhere within its bounds.
 _SEEN = """
-const shape = document.querySelector(arguments[0]);
+const shapes = [...document.querySelectorAll(arguments[0])];
+const width = shape => shape.getBoundingClientRect().width;
+const shape = shapes.reduce((widest, other) => width(other) > width(widest) ? other : widest);
 shape.scrollIntoView({block: "center"});
 const box = shape.getBoundingClientRect();
 for (let across = 1; across < 60; across++) {

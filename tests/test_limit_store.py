@@ -1,0 +1,285 @@
+"""Limits that several processes keep together, in a file: real processes, one server that sees them all."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from servers import PATIENCE
+
+from responder import ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder
+from responder.answer import Usage
+from responder.deadline import NEVER, Deadline
+from responder.limit_store import FileLimitStore, LimitStore, file_store
+from responder.limits import Governor
+from responder.simulator import Fault, Simulator
+
+WORKER = """
+import sys
+from responder import Limits, OpenAIResponder
+url, path, limits, count, threads = sys.argv[1:]
+model = OpenAIResponder("m", api_key="secret-key", base_url=url, max_retries=9, limits=Limits(**eval(limits), store=path))
+print("ready", flush=True)
+sys.stdin.readline()
+batch = model.map([f"prompt {number}" for number in range(int(count))], max_workers=int(threads))
+print(sum(result.ok for result in batch), flush=True)
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the limits are."""
+    return tmp_path / "limits"
+
+
+@pytest.fixture
+def remote() -> Iterator[Simulator]:
+    """Give a simulator in a process of its own."""
+    with Simulator(process=True) as running:
+        yield running
+
+
+class Worker:
+    """A process that maps some prompts when it is told to."""
+
+    def __init__(self, simulator: Simulator, path: Path, limits: dict[str, float], count: int, threads: int = 8) -> None:
+        arguments = [simulator.base_url("openai"), str(path), repr(limits), str(count), str(threads)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n"
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def answered(self) -> int:
+        out, _ = self.process.communicate(timeout=60)
+        return int(out)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.mark.pain(8)
+@pytest.mark.acceptance(16)
+def test_processes_keep_one_limit_together(remote: Simulator, path: Path) -> None:
+    """Four processes of eight threads send what one may, evenly spread."""
+    workers = [Worker(remote, path, {"requests_per_minute": 1200}, 12) for _ in range(4)]
+    for worker in workers:
+        worker.go()
+    assert [worker.answered() for worker in workers] == [12] * 4
+    moments = sorted(request.arrived for request in remote.received)
+    assert moments[-1] - moments[0] >= 47 * 0.05 * 0.95
+    assert max(sum(begin <= moment < begin + 0.5 for moment in moments) for begin in moments) <= 20  # twice their share
+
+
+def test_one_refusal_pauses_all_processes(remote: Simulator, path: Path) -> None:
+    """Whoever hears the provider's "wait" tells the others."""
+    refused, other = (Worker(remote, path, {}, 1) for _ in range(2))
+    remote.script(Fault.status(429, retry_after=1.5))
+    refused.go()
+    assert remote.wait_for(1)
+    assert remote.wait_until_idle()
+    deadline = time.monotonic() + PATIENCE
+    while not any(at > time.time() for at in paused(path)) and time.monotonic() < deadline:
+        pass  # until the refusal has been read
+    other.go()
+    assert (refused.answered(), other.answered()) == (1, 1)
+    first, *later = remote.received
+    assert first.left is not None
+    assert [request.arrived - first.left >= 1.4 for request in later] == [True, True]
+
+
+def paused(path: Path) -> list[float]:
+    """Return the moments until which the file's limits are paused."""
+    import struct
+
+    data = path.read_bytes()[64:]
+    row = 40 + 128 * 8
+    return [struct.unpack_from("<d", data, at + 32)[0] for at in range(0, len(data), row)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX alone has such processes")
+def test_a_killed_process_gives_its_places_back(remote: Simulator, path: Path) -> None:
+    """Its calls in flight are nobody's any more."""
+    remote.script_for("prompt 0", Fault.silence(times=2))
+    remote.script_for("prompt 1", Fault.silence(times=2))
+    killed = Worker(remote, path, {"max_concurrency": 2}, 2)
+    killed.go()
+    assert remote.wait_for(2)
+    other = Governor(Limits(max_concurrency=2, store=path), own_name(remote))
+    with pytest.raises(DeadlineExceededError):
+        other.acquire(1.0, Deadline.after(0.2), None)
+    killed.kill()
+    first, second = (other.acquire(1.0, Deadline.after(PATIENCE), None) for _ in range(2))
+    with pytest.raises(DeadlineExceededError):
+        other.acquire(1.0, Deadline.after(0.2), None)
+    first.settle()
+    other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+    second.settle()
+
+
+def own_name(simulator: Simulator) -> bytes:
+    """Return the name under which the workers' limits are kept."""
+    model = OpenAIResponder("m", api_key="secret-key", base_url=simulator.base_url("openai"))
+    return "\0".join(("openai", model.base_url, "m", model._credential.identity())).encode()
+
+
+def test_a_place_is_left_by_every_call(remote: Simulator, path: Path) -> None:
+    """Answers, failures and streams; afterwards all are free."""
+    model = OpenAIResponder(
+        "m", api_key="k", base_url=remote.base_url("openai"), max_retries=0, limits=Limits(max_concurrency=3, store=path)
+    )
+    remote.script(Fault.status(400), Fault.status(500), Fault.reset())
+    batch = model.map([f"prompt {number}" for number in range(30)], max_workers=8)
+    assert sum(result.ok for result in batch) == 27
+    with model.stream("Hi") as stream:
+        next(stream)
+    assert "".join(model.stream("Hi"))
+    assert remote.most_in_flight <= 3
+    store = file_store(path)
+    assert [store.enter(name_of(model), 3) for _ in range(4)] == [True, True, True, False]
+    for _ in range(3):
+        store.leave(name_of(model))
+
+
+def name_of(model: OpenAIResponder) -> bytes:
+    return "\0".join((model.provider, model.base_url, model.model, model._credential.identity())).encode()
+
+
+def test_a_call_that_gives_up_gives_its_turn_back(path: Path) -> None:
+    """Three that did not wait long enough hold nobody up afterwards."""
+    governor = Governor(Limits(requests_per_minute=120, store=path))
+    governor.acquire(1.0, NEVER, None).settle()
+    begin = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(DeadlineExceededError):
+            governor.acquire(1.0, Deadline.after(0.02), None)
+    governor.acquire(1.0, NEVER, None).settle()
+    assert time.monotonic() - begin < 1.4  # half a second, and not two
+
+
+def test_tokens_are_settled_for_all(path: Path) -> None:
+    """What one process used more than it reserved, the other waits for."""
+    one, other = (Governor(Limits(tokens_per_minute=60_000, store=path)) for _ in range(2))
+    permit = one.acquire(1.0, NEVER, None)
+    permit.settle(None, Usage(input_tokens=1500, known=True))  # a second and a half
+    with pytest.raises(DeadlineExceededError):
+        other.acquire(1.0, Deadline.after(0.5), None)
+    begin = time.monotonic()
+    other.acquire(1.0, NEVER, None).settle()
+    assert time.monotonic() - begin >= 0.3
+
+
+def test_several_keys_do_not_disturb_each_other(path: Path) -> None:
+    """Each provider, base URL, key and model has limits of its own; the file makes room for new ones."""
+    store = file_store(path)
+    store.pause(b"one", time.time() + 1000)
+    for number in range(300):
+        assert store.paused_until(b"another %d" % number) == 0
+    assert store.paused_until(b"one") > time.time()
+
+
+def test_the_file_is_for_this_user_alone_and_holds_no_key(remote: Simulator, path: Path) -> None:
+    """Names are digests."""
+    model = OpenAIResponder("m", api_key="secret-key", base_url=remote.base_url("openai"), limits=Limits(store=path))
+    model.answer("Hi")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    content = path.read_bytes()
+    assert b"secret-key" not in content
+    assert b"openai" not in content
+
+
+@pytest.mark.parametrize("content", [b"not ours", b"x" * 200_000])
+def test_another_kind_of_file_is_refused_and_left_untouched(path: Path, content: bytes) -> None:
+    """The message says to name another one."""
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="name another one"):
+        Limits(store=path)
+    assert path.read_bytes() == content
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """Before any call."""
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        Limits(store=tmp_path / "missing" / "limits")
+    with pytest.raises(ConfigurationError, match="store is a path"):
+        Limits(store=5)  # type: ignore[arg-type]  # what the test is about
+
+
+def test_limits_with_a_store_pickle(path: Path) -> None:
+    """By the path: the other process opens the file itself."""
+    limits = Limits(requests_per_minute=60, store=path)
+    copy = pickle.loads(pickle.dumps(limits))
+    assert isinstance(copy.store, FileLimitStore)
+    assert copy == limits
+    assert isinstance(copy.store, LimitStore)
+
+
+@pytest.mark.pain(15)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_counts_for_itself(path: Path) -> None:
+    """Also when a thread of the parent held the file at that moment."""
+    governor = Governor(Limits(max_concurrency=1, store=path))
+    permit = governor.acquire(1.0, NEVER, None)
+    store = file_store(path)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._row(b""):
+            held.set()
+            release.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(PATIENCE)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            refused = not Governor(Limits(max_concurrency=1, store=path)).try_acquire(1.0)
+            code = 0 if refused else 2
+        finally:
+            os._exit(code)
+    release.set()
+    thread.join(PATIENCE)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    permit.settle()
+    governor.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+
+
+@settings(deadline=None, max_examples=40)
+@given(steps=st.lists(st.tuples(st.floats(0.001, 5), st.floats(0, 5), st.sampled_from(["reserve", "give back"])), max_size=30))
+def test_turns_are_never_closer_than_their_interval(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[float, float, str]]
+) -> None:
+    """Whatever was asked for and given back before."""
+    store = FileLimitStore(tmp_path_factory.mktemp("store") / "limits")
+    ends = 0.0
+    kept: list[tuple[float, float]] = []
+    for request, tokens, step in steps:
+        if step == "reserve":
+            moment = store.reserve(b"key", request, tokens)
+            assert moment >= ends - 1e-6
+            ends = max(ends, moment) + request
+            kept.append((request, tokens))
+        elif kept:
+            store.give_back(b"key", *kept.pop())
+            ends = 0.0  # what was given back may be had again
+            kept.clear()
