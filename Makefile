@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # More for pytest: make test ARGUMENTS="-k retry -x"
 ARGUMENTS ?=
-BENCHMARKS ?= speedup throughput cold_start import_time memory
+BENCHMARKS ?= speedup throughput cold_start import_time memory streams governed storms
 
 # What an installation depends on: changing one of these installs again.
 METADATA := setup.cfg pyproject.toml
