@@ -2,8 +2,8 @@
 
 A server allows 50 requests a second (a bucket of 50, refilled evenly), answers after 0.2 s, and is asked 1,500 prompts by 64
 workers. It says "wait" in each form that providers have, or not at all; and it tells its limit by headers, or the user has told
-it by `Limits`, or nobody has. Reached is the throughput as a share of what the server allows; refused is the share of the requests
-that got a 429.
+it by `Limits`, or nobody has. Reached is the throughput as a share of what the server allows; refused is the share of the
+requests that got a 429.
 
 Expected: where the limit is known or told, at least 90 % reached and under 2 % refused; where it must be found by refusals alone,
 every prompt is answered all the same.
