@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import json
 import os
 import random
@@ -111,11 +110,6 @@ class Checkpoint:
         run = connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid
         connection.execute("COMMIT")
         return int(run or 0)
-
-    @staticmethod
-    def key(provider: str, url: str, body: bytes) -> bytes:
-        """Return the key of a question: what was asked of whom."""
-        return hashlib.sha256(b"\0".join((provider.encode(), url.encode(), body))).digest()
 
     def take(self, question: bytes) -> StoredAnswer | None:
         """Return an answer to a question that this run has not taken yet; None where it must be asked.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,7 +94,17 @@ def _bar(total: int | None, unit: str) -> Any:
     if "ipykernel" in sys.modules:
         from tqdm.auto import tqdm as notebook_bar
 
-        return notebook_bar(total=total, unit=unit)
+        return _with_its_own_lock(notebook_bar)(total=total, unit=unit)
     from tqdm import tqdm
 
-    return tqdm(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
+    return _with_its_own_lock(tqdm)(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
+
+
+@functools.cache
+def _with_its_own_lock(kind: Any) -> Any:
+    # tqdm's lock is one for all processes that are forked: a child that is killed while it draws would hold up its parent.
+    return type(kind.__name__, (kind,), {"_lock": threading.RLock()})
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_with_its_own_lock.cache_clear)

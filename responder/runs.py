@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from responder import mapping
@@ -127,6 +128,11 @@ class Asker:
         self._terms = [replace(terms, patience=0.0)] * (len(chain) - 1) + [terms]
         self._checkpoint = checkpoint
         self._caches = [asked.answers for asked in chain]
+        # One file may be both; it is told once.
+        self._stores = [
+            [file for file in (checkpoint, None if _is_same(cache, checkpoint) else cache) if file is not None]
+            for cache in self._caches
+        ]
         self._asked = AskedOnce() if dedupe else None
         self._out: set[int] = set()  # those that have refused what no prompt survives: a wrong key, no credit
 
@@ -173,13 +179,12 @@ class Asker:
     def _ask(self, place: int, question: bytes, deadline: Deadline, trace: Trace) -> Answer:
         asked, options = self._chain[place]
         answer = asked.ask(question, options, self._timeout, deadline, self._cancel, trace, self._terms[place])
-        for file in (self._checkpoint, self._caches[place]):
-            if file is not None:
-                try:
-                    file.store(asked.key(question), answer.raw, answer.request_id)
-                except ConfigurationError as error:
-                    if self._cancel is not None:
-                        self._cancel.cancel(str(error))  # this answer is in our hands; what cannot be kept is not asked for
+        for file in self._stores[place]:
+            try:
+                file.store(asked.key(question), answer.raw, answer.request_id)
+            except ConfigurationError as error:
+                if self._cancel is not None:
+                    self._cancel.cancel(str(error))  # this answer is in our hands; what cannot be kept is not asked for
         return answer
 
     def _kept(self, place: int, question: bytes) -> Answer | None:
@@ -190,6 +195,10 @@ class Asker:
         if kept is None and cache is not None:
             kept = cache.find(asked.key(question))
         return asked.restored(kept) if kept is not None else None
+
+
+def _is_same(cache: Checkpoint | None, checkpoint: Checkpoint | None) -> bool:
+    return cache is not None and checkpoint is not None and Path(cache.path).samefile(checkpoint.path)
 
 
 def _another_may_answer(error: ResponderError) -> bool:

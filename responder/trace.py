@@ -52,7 +52,8 @@ class Trace:
     def account(self) -> str:
         """Return where the time of the call went, in words."""
         server = sum(attempt.ended - attempt.sent for attempt in self.made)
+        attempts = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
         return (
-            f"{server:.1f} s at the server in {self.attempts} attempts, {self.limited:.1f} s waiting on limits, "
+            f"{server:.1f} s at the server in {attempts}, {self.limited:.1f} s waiting on limits, "
             f"{self.waited - self.limited:.1f} s between attempts"
         )

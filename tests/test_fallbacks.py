@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +241,16 @@ def test_a_cache_may_be_the_checkpoint_of_a_map(serve: Serve, responder_for: Mak
     server = serve(always())
     responder_for(server).map(["Hi"], checkpoint=tmp_path / "run.db")
     assert responder_for(server, cache=tmp_path / "run.db").answer("Hi").attempts == 0
+
+
+def test_a_file_that_is_cache_and_checkpoint_keeps_each_answer_once(serve: Serve, responder_for: Make, tmp_path: Path) -> None:
+    """Else a resumed run would take each of them twice."""
+    server = serve(always())
+    path = tmp_path / "run.db"
+    gpt = responder_for(server, cache=path)
+    gpt.map(["a", "b", "c"], checkpoint=path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM answers").fetchone() == (3,)
 
 
 def test_a_blocked_answer_is_not_cached(serve: Serve, responder_for: Make, tmp_path: Path) -> None:

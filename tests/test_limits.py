@@ -393,15 +393,29 @@ def burst(running: int, error: APIError) -> Governor:
 
 def test_a_burst_of_refusals_cuts_once() -> None:
     """Sixteen calls that are refused together halve the number of calls at once, and not sixteen times."""
-    governor = burst(16, refusal(status=503))
+    governor = burst(16, refusal(0.0, 503))
     assert len(fill(governor)) == 8
+
+
+def test_a_server_error_now_and_then_is_no_overload() -> None:
+    """One 503 in fifty leaves the number of calls at once alone; every third one cuts it."""
+    governor = Governor(Limits())
+    for number in range(500):
+        ask(governor).settle(refusal(status=503) if number % 50 == 0 else None)
+    assert len(fill(governor, 100)) == 100
+    governor = Governor(Limits())
+    for _ in range(100):
+        permits = fill(governor, 3)
+        for number, permit in enumerate(permits):
+            permit.settle(refusal(status=529) if number == 0 else None)
+    assert len(fill(governor, 100)) < 10
 
 
 def test_a_second_burst_cuts_again() -> None:
     """Refusals of what was sent after the first cut say that it is still too much."""
-    governor = burst(16, refusal(status=503))
+    governor = burst(16, refusal(0.0, 503))
     for permit in fill(governor):
-        permit.settle(refusal(status=503))
+        permit.settle(refusal(0.0, 503))
     assert len(fill(governor)) == 4
 
 
@@ -409,20 +423,20 @@ def test_the_number_of_calls_at_once_never_falls_below_one() -> None:
     """However often the provider refuses, somebody tries again."""
     governor = Governor(Limits())
     for _ in range(20):
-        ask(governor, 5).settle(refusal(status=503))
+        ask(governor, 5).settle(refusal(0.0, 503))
     assert len(fill(governor)) == 1
 
 
 def test_answers_grow_it_again() -> None:
     """A round of answers makes room for about one call more."""
-    governor = burst(16, refusal(status=503))
+    governor = burst(16, refusal(0.0, 503))
     grown(governor, 20)
     assert 9 <= len(fill(governor)) <= 11
 
 
 def test_beyond_the_last_refusal_it_grows_more_slowly() -> None:
     """Up to where the provider refused it takes a round of answers to grow by one, further on ten of them."""
-    governor = burst(16, refusal(status=503))
+    governor = burst(16, refusal(0.0, 503))
     grown(governor, 100)
     assert 14 <= len(fill(governor)) <= 15
 
@@ -457,7 +471,7 @@ def test_answers_to_what_was_sent_before_the_refusal_do_not_grow_it() -> None:
     """They say nothing about what is allowed now."""
     governor = Governor(Limits())
     permits = [ask(governor) for _ in range(40)]
-    permits.pop().settle(refusal(status=503))
+    permits.pop().settle(refusal(0.0, 503))
     for permit in permits:
         permit.settle()
     assert len(fill(governor)) == 20
