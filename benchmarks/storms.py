@@ -97,12 +97,15 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, buc
         writer.close()
 
 
-def serve(hint: str, tells: bool, port: Any) -> None:
+def serve(hint: str, tells: bool, pipe: Any) -> None:
     async def main() -> None:
         bucket = Bucket()
         server = await asyncio.start_server(lambda r, w: answer(r, w, bucket, hint, tells), "127.0.0.1", 0, backlog=1024)
-        port.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
+        pipe.send(server.sockets[0].getsockname()[1])
+        # The process of a run ends with `os._exit`, which ends no children: the pipe that closes then tells.
+        left = asyncio.Event()
+        asyncio.get_running_loop().add_reader(pipe.fileno(), left.set)
+        await left.wait()
 
     asyncio.run(main())
 
@@ -112,20 +115,19 @@ def stormed(hint: str, tells: bool, known: bool) -> Callable[[Job], Callable[[],
         from responder import Limits, OpenAIResponder
 
         context = multiprocessing.get_context("spawn")
-        receiver, sender = context.Pipe(duplex=False)
-        context.Process(target=serve, args=(hint, tells, sender), daemon=True).start()
-        url = f"http://127.0.0.1:{receiver.recv()}"
+        ours, theirs = context.Pipe()
+        context.Process(target=serve, args=(hint, tells, theirs), daemon=True).start()
+        theirs.close()
+        url = f"http://127.0.0.1:{ours.recv()}"
         limits = Limits(requests_per_minute=RATE * 60) if known else None
 
         def run() -> Outcome:
-            with OpenAIResponder("m", api_key="k", base_url=f"{url}/v1", limits=limits, max_retries=20) as model:
+            with ours, OpenAIResponder("m", api_key="k", base_url=f"{url}/v1", limits=limits, max_retries=20) as model:
                 batch = model.map(job.prompts(), max_workers=job.workers)
             wrong = sum(not (r.ok and r.answer.text.startswith(f"item {r.index}:")) for r in batch)
             summary = batch.summary()
             refused = summary.causes.get("429", 0)
-            return Outcome(
-                None, {"wrong": float(wrong), "refused": refused / summary.attempts, "requests": float(summary.attempts)}
-            )
+            return Outcome(None, {"wrong": float(wrong), "refused": refused / summary.attempts, "sent": float(summary.attempts)})
 
         return run
 
@@ -162,7 +164,7 @@ def main() -> int:
         WALL,
         ("reached", lambda row: f"{ideal / row['wall']:.0%}"),
         ("refused", lambda row: f"{row['refused']:.1%}"),
-        ("requests", lambda row: f"{row['requests']:,.0f}"),
+        ("sent", lambda row: f"{row['sent']:,.0f}"),
         WRONG,
     ]
     harness.show(f"{calls:,} prompts by {WORKERS} workers, 50 allowed a second (ideal {ideal:.1f} s)", rows, columns)

@@ -30,7 +30,7 @@ from responder.answer import Usage
 from responder.cancellation import CancelToken
 from responder.deadline import Deadline
 from responder.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
-from responder.limit_store import LimitStore, Share, file_store
+from responder.limit_store import FileLimitStore, LimitStore, Share
 from responder.waits import reset_seconds
 
 _log = logging.getLogger("responder")
@@ -41,6 +41,12 @@ _LONGEST_PAUSE = 60.0
 
 # A longer wait that a server asks for ends its own call at once (see `retry.py`), and holds the others only so long.
 _LONGEST_KEPT = 120.0
+
+# Seconds by which two clocks may tell one pause.
+_SAME_PAUSE = 0.01
+
+# After a pause that another process was told of, so many are answered before all may go as they did.
+_FOLLOWED = 64.0
 
 # Seconds after which to look again whether another process has left a place: nobody tells us.
 _LOOK_AGAIN = 0.05
@@ -89,7 +95,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if isinstance(self.store, (str, os.PathLike)):
-            object.__setattr__(self, "store", file_store(self.store))
+            object.__setattr__(self, "store", FileLimitStore(self.store))
         elif self.store is not None and not isinstance(self.store, LimitStore):
             raise ConfigurationError(f"store is a path or a LimitStore, not {self.store!r}", fatal=True)
         for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute"):
@@ -129,7 +135,7 @@ class _Waiter:
 class Permit:
     """The right to make one attempt. To be settled once, whatever comes of it."""
 
-    __slots__ = ("_governor", "_settled", "accepted", "started", "tokens", "waited")
+    __slots__ = ("_governor", "_settled", "accepted", "has_place", "started", "tokens", "waited")
 
     def __init__(self, governor: Governor, tokens: float, started: float) -> None:
         self._governor = governor
@@ -138,6 +144,7 @@ class Permit:
         self.waited = 0.0
         self._settled = False
         self.accepted = False
+        self.has_place = False  # one of those that several processes share
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn from a reply's rate-limit headers (names in lower case), whatever its status."""
@@ -190,6 +197,7 @@ class Governor:
         self._window = math.inf  # calls at once, as the provider seems to allow
         self._soft_ceiling = math.inf  # a little below where it refused last
         self._slow_start_ends = 0.0  # the window below which it doubles with each round
+        self._window_after = 0.0  # what it becomes then
         self._interval = 0.0  # seconds between starts, learned from a bucket that is nearly empty
         self._overload = 0.0  # the part of the latest replies that were a 503 or 529 without a wait
         self._output_estimate = _FIRST_OUTPUT_ESTIMATE
@@ -312,7 +320,7 @@ class Governor:
             if waiter.granted:
                 self._in_flight.discard(waiter.permit)
                 self._book_tokens(-waiter.permit.tokens)
-                self._leave_place()
+                self._leave_place(waiter.permit)
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
             if self._share is not None and not self._waiting:
@@ -327,11 +335,25 @@ class Governor:
             return math.inf
         if self._window != math.inf and len(self._in_flight) - len(self._accepted) >= max(1, math.floor(self._window)):
             return math.inf
-        opens = max(now, self._paused_until, self._next_request, self._next_token)
         if self._share is None:
-            return opens
+            return max(now, self._paused_until, self._next_request, self._next_token)
         rate = self._limits.requests_per_minute
-        return max(opens, self._full_until, self._share.opens(60.0 / rate if rate else 0.0, self._token_seconds(permit.tokens)))
+        turn, is_new = self._share.opens(60.0 / rate if rate else 0.0, self._token_seconds(permit.tokens))
+        if not is_new or turn > now:
+            self._follow(now, self._share)  # a new turn that is now is after every pause
+        return max(now, self._paused_until, self._next_request, self._full_until, turn)
+
+    def _follow(self, now: float, share: Share) -> None:
+        """Keep to a pause that another process was told of, and start slowly after it: nobody here was refused."""
+        until = share.paused_until()
+        if until <= max(now, self._paused_until + _SAME_PAUSE):
+            return
+        self._paused_until = until
+        if self._limits.adaptive and self._window > 2.0:
+            self._window_after = max(self._window, self._window_after if self._window < self._slow_start_ends else 0.0)
+            self._slow_start_ends = min(self._window, _FOLLOWED)
+            self._window = 2.0
+            self._last_cut = now
 
     def _starts(self, now: float, permit: Permit) -> bool:
         """Start a call if it may; return whether it did."""
@@ -342,6 +364,7 @@ class Governor:
             if most is not None and not self._share.enter(max(1, math.floor(most))):
                 self._full_until = now + _LOOK_AGAIN
                 return False
+            permit.has_place = most is not None
             self._share.take(self._token_seconds(permit.tokens))
         self._in_flight.add(permit)
         interval = self._interval
@@ -366,8 +389,9 @@ class Governor:
         else:
             self._share.settle(self._token_seconds(tokens))
 
-    def _leave_place(self) -> None:
-        if self._share is not None and self._limits.max_concurrency is not None:
+    def _leave_place(self, permit: Permit) -> None:
+        if self._share is not None and permit.has_place:
+            permit.has_place = False
             self._share.leave()
             self._full_until = 0.0
 
@@ -411,7 +435,7 @@ class Governor:
                 self._lock.release()
 
     def _account(self, permit: Permit, error: BaseException | None, usage: Usage | None) -> None:
-        self._leave_place()
+        self._leave_place(permit)
         if usage is not None:
             self._book_tokens(usage.total_tokens - permit.tokens)
         if isinstance(error, APIError) and error.retryable and error.status in (429, 503, 529):
@@ -461,7 +485,7 @@ class Governor:
         self._window = max(1.0, running / 2)
         if hint:
             # After a pause a few go first; the window above is where doubling ends.
-            self._slow_start_ends = self._window
+            self._slow_start_ends = self._window_after = self._window
             self._window = min(self._window, 2.0)
 
     def _answered(self) -> None:
@@ -470,6 +494,8 @@ class Governor:
             return
         if self._window < self._slow_start_ends:
             self._window += 1.0  # one more for each answer: twice as many with each round
+            if self._window >= self._slow_start_ends:
+                self._window = max(self._window, self._window_after)
         else:
             step = 1.0 / self._window
             self._window += step if self._window < self._soft_ceiling else step / 10
@@ -504,6 +530,8 @@ class Governor:
     def reset_locks(self) -> None:
         """Start anew in a forked child, where nothing is in flight and nobody waits."""
         self._lock = threading.Lock()
+        for permit in self._in_flight:
+            permit.has_place = False  # it is the parent's
         self._waiting = deque()
         self._in_flight = set()
         self._accepted = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import signal
 import stat
 import subprocess
@@ -18,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import PATIENCE
 
-from responder import ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder
+from responder import APIError, ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder, limit_store
 from responder.answer import Usage
 from responder.deadline import NEVER, Deadline
-from responder.limit_store import FileLimitStore, LimitStore, file_store
-from responder.limits import Governor
+from responder.limit_store import FileLimitStore, LimitStore
+from responder.limits import Governor, Permit
 from responder.simulator import Fault, Simulator
 
 WORKER = """
@@ -107,11 +108,29 @@ def test_one_refusal_pauses_all_processes(remote: Simulator, path: Path) -> None
 
 def paused(path: Path) -> list[float]:
     """Return the moments until which the file's limits are paused."""
-    import struct
+    data = path.read_bytes()
+    return [limit_store._MOMENTS.unpack_from(data, row)[3] for row in range(limit_store._HEADER, len(data), limit_store._ROW)]
 
-    data = path.read_bytes()[64:]
-    row = 40 + 128 * 8
-    return [struct.unpack_from("<d", data, at + 32)[0] for at in range(0, len(data), row)]
+
+def test_after_anothers_refusal_a_process_starts_slowly_too(path: Path) -> None:
+    """Thirty-two calls of a process that was not refused itself: two go first, and all of them in the end."""
+    refused, other = (Governor(Limits(store=path), b"key") for _ in range(2))
+    refused.acquire(1.0, NEVER, None).settle(APIError("slow down", status=429, retryable=True, retry_after=0.3))
+    begin = time.monotonic()
+    permits: queue.SimpleQueue[Permit] = queue.SimpleQueue()
+    threads = [threading.Thread(target=lambda: permits.put(other.acquire(1.0, NEVER, None))) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    first = [permits.get(timeout=PATIENCE) for _ in range(2)]
+    assert min(permit.started for permit in first) - begin >= 0.25
+    with pytest.raises(queue.Empty):
+        permits.get(timeout=0.1)
+    for permit in first:
+        permit.settle()
+    for _ in range(30):
+        permits.get(timeout=PATIENCE).settle()
+    for thread in threads:
+        thread.join(PATIENCE)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX alone has such processes")
@@ -134,6 +153,41 @@ def test_a_killed_process_gives_its_places_back(remote: Simulator, path: Path) -
     second.settle()
 
 
+@pytest.mark.pain(15)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX alone has such processes")
+def test_the_others_go_on_when_a_process_is_killed_in_mid_run(remote: Simulator, path: Path) -> None:
+    """It had all the places; two more processes with it in the line are answered, every prompt."""
+    remote.script_for("prompt 0", Fault.silence(times=1))
+    remote.script_for("prompt 1", Fault.silence(times=1))
+    limits = {"max_concurrency": 2, "requests_per_minute": 6000}
+    killed, *others = (Worker(remote, path, limits, count, threads=4) for count in (2, 8, 8))
+    killed.go()
+    assert remote.wait_for(2)
+    for worker in others:
+        worker.go()
+    killed.kill()
+    assert [worker.answered() for worker in others] == [8, 8]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell when a process began")
+def test_who_gets_a_dead_processs_number_does_not_get_its_places(path: Path) -> None:
+    """Numbers are given again, the same ones in each restarted container: a place belongs to one life of a number."""
+    code = "import sys; from responder import FileLimitStore as S; s = S(sys.argv[1]); print([s.enter(b'k', 2) for _ in '12'])"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as dead:
+        assert dead.communicate(timeout=PATIENCE)[0] == "[True, True]\n"
+    data = path.read_bytes()
+    place = limit_store._HEADER + limit_store._MOMENTS.size
+    process, count, born = limit_store._PLACES.unpack_from(data, place)
+    assert (process, count) == (dead.pid, 2)
+    # Its number is ours now, as the system might have given it.
+    mine = limit_store._PLACES.pack(os.getpid(), count, born)
+    path.write_bytes(data[:place] + mine + data[place + len(mine) :])
+    store = FileLimitStore(path)
+    assert [store.enter(b"k", 2) for _ in range(3)] == [True, True, False]
+    store.leave(b"k")
+    assert store.enter(b"k", 2)
+
+
 def own_name(simulator: Simulator) -> bytes:
     """Return the name under which the workers' limits are kept."""
     model = OpenAIResponder("m", api_key="secret-key", base_url=simulator.base_url("openai"))
@@ -152,7 +206,7 @@ def test_a_place_is_left_by_every_call(remote: Simulator, path: Path) -> None:
         next(stream)
     assert "".join(model.stream("Hi"))
     assert remote.most_in_flight <= 3
-    store = file_store(path)
+    store = FileLimitStore(path)
     assert [store.enter(name_of(model), 3) for _ in range(4)] == [True, True, True, False]
     for _ in range(3):
         store.leave(name_of(model))
@@ -188,7 +242,7 @@ def test_tokens_are_settled_for_all(path: Path) -> None:
 
 def test_several_keys_do_not_disturb_each_other(path: Path) -> None:
     """Each provider, base URL, key and model has limits of its own; the file makes room for new ones."""
-    store = file_store(path)
+    store = FileLimitStore(path)
     store.pause(b"one", time.time() + 1000)
     for number in range(300):
         assert store.paused_until(b"another %d" % number) == 0
@@ -203,6 +257,38 @@ def test_the_file_is_for_this_user_alone_and_holds_no_key(remote: Simulator, pat
     content = path.read_bytes()
     assert b"secret-key" not in content
     assert b"openai" not in content
+
+
+def test_a_file_has_one_store_in_a_process(path: Path) -> None:
+    """By whatever name, and whoever makes it: its locks are the process's."""
+    store = FileLimitStore(path)
+    other = path.with_name("other")
+    other.symlink_to(path)
+    assert FileLimitStore(str(path)) is store
+    assert FileLimitStore(other) is store
+    assert Limits(store=other).store is store
+    assert pickle.loads(pickle.dumps(store)) is store
+
+
+def test_a_moment_that_a_wrong_clock_left_holds_nobody(path: Path) -> None:
+    """The clock was a day ahead, and was set back: nobody waits for that day."""
+    store = FileLimitStore(path)
+    store.pause(b"k", time.time() + 86_400)
+    assert store.paused_until(b"k") == 0
+    store.reserve(b"k", 90_000.0, 90_000.0)
+    assert store.reserve(b"k", 0.1, 0.1) <= time.time()
+
+
+def test_what_is_damaged_inside_holds_nobody(path: Path) -> None:
+    """Ones and noughts where moments and processes were: numbers that are none, and processes that never were."""
+    store = FileLimitStore(path)
+    assert store.enter(b"k", 1)
+    head = limit_store._HEADER
+    data = path.read_bytes()
+    path.write_bytes(data[: head + 16] + b"\xff" * (limit_store._ROW - 16) + data[head + limit_store._ROW :])
+    assert store.reserve(b"k", 0.1, 0.1) <= time.time()
+    assert store.paused_until(b"k") == 0
+    assert store.enter(b"k", 1)
 
 
 @pytest.mark.parametrize("content", [b"not ours", b"x" * 200_000])
@@ -238,7 +324,7 @@ def test_a_forked_child_counts_for_itself(path: Path) -> None:
     """Also when a thread of the parent held the file at that moment."""
     governor = Governor(Limits(max_concurrency=1, store=path))
     permit = governor.acquire(1.0, NEVER, None)
-    store = file_store(path)
+    store = FileLimitStore(path)
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -27,6 +27,10 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
 }
 
 
+# DeepSeek ran out of machines in the middle of an answer: asking again may help.
+_BROKEN_OFF = "insufficient_system_resource"
+
+
 class OpenAIResponder(Responder):
     """OpenAI, and whatever speaks its dialect at another `base_url`.
 
@@ -153,6 +157,9 @@ class OpenAIResponder(Responder):
         calls = _tool_calls(message)
         refusal = as_str(message.get("refusal"))
         word = as_str(choice.get("finish_reason"))
+        failure = as_dict(choice.get("error"))  # OpenRouter lost the model behind it
+        if failure or word == _BROKEN_OFF:
+            raise InvalidResponseError(f"the model broke off ({as_str(failure.get('message')) or word})")
         return Answer(
             text=text or refusal,
             finish_reason=finish_reason(word, bool(calls), bool(refusal)),

@@ -195,6 +195,23 @@ def test_an_empty_refusal_is_none(player: Player) -> None:
     assert answered(player, "compatible", said({"content": "4", "refusal": ""})).finish_reason == "stop"
 
 
+@pytest.mark.parametrize(
+    ("provider", "choice", "words"),
+    [
+        ("deepseek", {"finish_reason": "insufficient_system_resource"}, "insufficient_system_resource"),
+        ("openrouter", {"finish_reason": "error", "error": {"code": 502, "message": "Upstream is gone"}}, "Upstream is gone"),
+    ],
+)
+def test_an_answer_that_the_model_broke_off_is_no_answer(
+    player: Player, provider: str, choice: dict[str, Any], words: str
+) -> None:
+    """Half of a text with status 200; asking again may help."""
+    error = outcome(player, provider, said({"content": "A ga"}, **choice))
+    assert isinstance(error, InvalidResponseError)
+    assert words in str(error)
+    assert error.retryable
+
+
 def test_a_blocked_answer_is_an_error_with_the_text_before_the_block(player: Player) -> None:
     """And with the filter's own categories."""
     choice = {"content_filter_results": {"violence": {"filtered": True}, "hate": {"filtered": False}}}
