@@ -27,6 +27,9 @@ from responder.errors import ConfigurationError
 _APPLICATION_ID = 0x52455350
 _VERSION = 1
 
+# SQLite numbers the rows of a new table from here.
+_FIRST_RUN = 1
+
 # Seconds to wait for other processes that write to the same file.
 _PATIENCE = 60.0
 
@@ -117,6 +120,8 @@ class Checkpoint:
         Raises:
             ConfigurationError: The file broke, or the disk is full.
         """
+        if self._run == _FIRST_RUN:
+            return None  # no run came before the first, and those after it have larger numbers: half of what a store costs
         try:
             with self._lock:
                 connection = self._opened()
