@@ -38,7 +38,6 @@ from responder.errors import (
     ResponderError,
     StreamInterruptedError,
 )
-from responder.limit_store import FileLimitStore, LimitStore
 from responder.limits import Limits
 from responder.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.merging import MergedStreams, StreamEvent, merge_streams
@@ -115,7 +114,6 @@ __all__ = [
     "DeepSeekResponder",
     "EmptyAnswerError",
     "File",
-    "FileLimitStore",
     "FinishReason",
     "FireworksResponder",
     "GeminiResponder",
@@ -127,7 +125,6 @@ __all__ = [
     "ItemBatch",
     "ItemResult",
     "LMStudioResponder",
-    "LimitStore",
     "Limits",
     "LlamaCppResponder",
     "MergedStreams",

@@ -24,14 +24,16 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from responder.answer import Usage
 from responder.cancellation import CancelToken
 from responder.deadline import Deadline
 from responder.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
-from responder.limit_store import FileLimitStore, LimitStore, Share
 from responder.waits import reset_seconds
+
+if TYPE_CHECKING:
+    from responder.limit_store import LimitStore, Share
 
 _log = logging.getLogger("responder")
 
@@ -94,10 +96,8 @@ class Limits:
     store: str | os.PathLike[str] | LimitStore | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.store, (str, os.PathLike)):
-            object.__setattr__(self, "store", FileLimitStore(self.store))
-        elif self.store is not None and not isinstance(self.store, LimitStore):
-            raise ConfigurationError(f"store is a path or a LimitStore, not {self.store!r}", fatal=True)
+        if self.store is not None:
+            object.__setattr__(self, "store", _opened(self.store))
         for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
@@ -112,6 +112,17 @@ class Limits:
             self.adaptive and other.adaptive,
             self.store if self.store is not None else other.store,
         )
+
+
+def _opened(store: Any) -> LimitStore:
+    # Imported when somebody wants one: most programs are one process.
+    from responder.limit_store import FileLimitStore, LimitStore
+
+    if isinstance(store, (str, os.PathLike)):
+        return FileLimitStore(store)
+    if not isinstance(store, LimitStore):
+        raise ConfigurationError(f"store is a path or a LimitStore, not {store!r}", fatal=True)
+    return store
 
 
 Number = TypeVar("Number", int, float)
@@ -219,6 +230,8 @@ class Governor:
         """Find out whether anything holds anybody back."""
         limits = self._limits
         if self._share is None and limits.store is not None:
+            from responder.limit_store import Share
+
             self._share = Share(cast("LimitStore", limits.store), self._name)
         self._is_open = (
             self._share is None

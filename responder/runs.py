@@ -21,7 +21,6 @@ from responder.deadline import Deadline, Timeout, as_timeout
 from responder.dedupe import AskedOnce
 from responder.errors import APIError, CancelledError, CircuitOpenError, ConfigurationError, ResponderError
 from responder.hedging import Hedger
-from responder.history import History
 from responder.messages import Prompt
 from responder.options import Options
 from responder.parallel import OnError, Run
@@ -35,6 +34,7 @@ from responder.trace import Trace
 
 if TYPE_CHECKING:
     from responder.checkpoint import Checkpoint, StoredAnswer
+    from responder.history import History
 
 
 class Asked(Protocol):
@@ -246,6 +246,9 @@ def start(
     token = CancelToken()
     terms = _terms(chain, settings)
     store = open_file(settings.checkpoint) if settings.checkpoint is not None else None
+    # With the first run: the page that it can write is a tenth of what importing all of this would take.
+    from responder.history import History
+
     asker = Asker(chain, options, settings.timeout, token, terms, store, settings.dedupe)
     history = History(settings.max_workers, f"{chain[0].provider}:{chain[0].model}")
 
