@@ -172,7 +172,10 @@ def test_the_others_go_on_when_a_process_is_killed_in_mid_run(remote: Simulator,
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell when a process began")
 def test_who_gets_a_dead_processs_number_does_not_get_its_places(path: Path) -> None:
     """Numbers are given again, the same ones in each restarted container: a place belongs to one life of a number."""
-    code = "import sys; from responder.limit_store import FileLimitStore as S; s = S(sys.argv[1]); print([s.enter(b'k', 2) for _ in '12'])"
+    code = (
+        "import sys; from responder.limit_store import FileLimitStore\n"
+        "store = FileLimitStore(sys.argv[1]); print([store.enter(b'k', 2) for _ in '12'])"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as dead:
         assert dead.communicate(timeout=PATIENCE)[0] == "[True, True]\n"
     data = path.read_bytes()
