@@ -50,6 +50,9 @@ _SAME_PAUSE = 0.01
 # After a pause that another process was told of, so many are answered before all may go as they did.
 _FOLLOWED = 64.0
 
+# Waiting happens in slices of so many seconds: Python does not see a Ctrl-C that comes just before a wait until that has ended.
+_SLICE = 1.0
+
 # Seconds after which to look again whether another process has left a place: nobody tells us.
 _LOOK_AGAIN = 0.05
 
@@ -319,7 +322,7 @@ class Governor:
             if is_over:
                 break
             seconds = min(opens, deadline.at) - now
-            waiter.event.wait(None if seconds == math.inf else max(0.0, seconds))
+            waiter.event.wait(max(0.0, min(seconds, _SLICE)))
         if cancel is not None and cancel.cancelled:
             raise CancelledError(f"the call was stopped while it waited for its turn: {cancel.reason}")
         raise DeadlineExceededError(
