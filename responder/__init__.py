@@ -11,50 +11,9 @@ One Responder class for each provider, and a thread-pool map that asks many prom
 """
 
 from responder._version import __version__
-from responder.answer import Answer, FinishReason, Usage
-from responder.cancellation import CancelToken
-from responder.deadline import Timeout
-from responder.errors import (
-    APIConnectionError,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    BatchError,
-    BlockedError,
-    BudgetExceededError,
-    CancelledError,
-    CircuitOpenError,
-    ConfigurationError,
-    DeadlineExceededError,
-    EmptyAnswerError,
-    InternalServerError,
-    InvalidResponseError,
-    NotFoundError,
-    PermissionDeniedError,
-    QuotaExceededError,
-    RateLimitError,
-    ResponderError,
-    StreamInterruptedError,
-)
 from responder.limits import Limits
 from responder.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.merging import MergedStreams, StreamEvent, merge_streams
-from responder.messages import (
-    Audio,
-    File,
-    Image,
-    Message,
-    Raw,
-    Text,
-    ToolCall,
-    ToolResult,
-    assistant,
-    system,
-    user,
-)
-from responder.options import Options, Tool
 from responder.parallel import Run
 from responder.prices import Price
 from responder.progress import Progress
@@ -83,10 +42,51 @@ from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
-from responder.results import Batch, ItemBatch, ItemResult, Result
 from responder.runs import AnswerRun
 from responder.stream import Stream
-from responder.summary import Summary
+from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Timeout
+from responder.values.errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    BatchError,
+    BlockedError,
+    BudgetExceededError,
+    CancelledError,
+    CircuitOpenError,
+    ConfigurationError,
+    DeadlineExceededError,
+    EmptyAnswerError,
+    InternalServerError,
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    ResponderError,
+    StreamInterruptedError,
+)
+from responder.values.messages import (
+    Audio,
+    File,
+    Image,
+    Message,
+    Raw,
+    Text,
+    ToolCall,
+    ToolResult,
+    assistant,
+    system,
+    user,
+)
+from responder.values.options import Options, Tool
+from responder.values.results import Batch, ItemBatch, ItemResult, Result
+from responder.values.summary import Summary
 
 __all__ = [
     "APIConnectionError",

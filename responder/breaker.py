@@ -11,9 +11,9 @@ import os
 import threading
 import time
 
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import (
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import (
     APIConnectionError,
     APIError,
     CancelledError,

@@ -6,11 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from responder.answer import NO_USAGE, Answer, Usage
 from responder.breaker import Breaker
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import (
+from responder.hedging import LOST, Hedger
+from responder.limits import Governor, Permit
+from responder.prices import Pricing
+from responder.retry import RetryBudget
+from responder.spending import Reservation, Spending
+from responder.values.answer import NO_USAGE, Answer, Usage
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
@@ -21,12 +26,7 @@ from responder.errors import (
     InvalidResponseError,
     StreamInterruptedError,
 )
-from responder.hedging import LOST, Hedger
-from responder.limits import Governor, Permit
-from responder.prices import Pricing
-from responder.retry import RetryBudget
-from responder.spending import Reservation, Spending
-from responder.trace import Attempt, Trace
+from responder.values.trace import Attempt, Trace
 
 BYTES_PER_TOKEN = 4.0
 """A rough estimate, for what is reserved before a call: English text has about four bytes in a token."""

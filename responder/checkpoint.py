@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 # "RESP" in ASCII: marks the file as ours, in the place that SQLite has for this.
 _APPLICATION_ID = 0x52455350

@@ -14,9 +14,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from responder.cancellation import CancelToken
-from responder.deadline import NEVER, Deadline
-from responder.errors import (
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import NEVER, Deadline
+from responder.values.errors import (
     APIConnectionError,
     AuthenticationError,
     CancelledError,

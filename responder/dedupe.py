@@ -8,9 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from responder.answer import Answer
-from responder.deadline import Deadline
-from responder.errors import DeadlineExceededError
+from responder.values.answer import Answer
+from responder.values.deadline import Deadline
+from responder.values.errors import DeadlineExceededError
 
 
 class AskedOnce:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from responder.errors import (
+from responder.values.errors import (
     APIError,
     APIStatusError,
     AuthenticationError,

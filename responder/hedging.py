@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, TypeVar
 
-from responder.cancellation import CancelToken
-from responder.errors import ConfigurationError
+from responder.values.cancellation import CancelToken
+from responder.values.errors import ConfigurationError
 
 T = TypeVar("T")
 

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-from responder.answer import Usage
 from responder.report import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES, Bar, Record, Span, write
-from responder.summary import ENDED_BY_US, Summary
-from responder.trace import Attempt, Trace
+from responder.values.answer import Usage
+from responder.values.summary import ENDED_BY_US, Summary
+from responder.values.trace import Attempt, Trace
 
 COLUMNS = 1024
 """How many pieces the time line has; an even number."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 
 @runtime_checkable

@@ -26,10 +26,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from responder.answer import Usage
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
+from responder.values.answer import Usage
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
 from responder.waits import reset_seconds
 
 if TYPE_CHECKING:

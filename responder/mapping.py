@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Sized
 from typing import Any, TypeVar
 
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import CancelledError, ConfigurationError, DeadlineExceededError
 from responder.parallel import OnError, Run
 from responder.progress import ProgressOption, ProgressReporter
-from responder.results import ItemBatch, ItemResult
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
+from responder.values.results import ItemBatch, ItemResult
 
 I = TypeVar("I")  # noqa: E741 - item
 V = TypeVar("V")  # value

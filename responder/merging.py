@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from responder.answer import Answer
-from responder.cancellation import CancelToken
-from responder.errors import CancelledError, ConfigurationError
 from responder.stream import Stream
+from responder.values.answer import Answer
+from responder.values.cancellation import CancelToken
+from responder.values.errors import CancelledError, ConfigurationError
 
 # Pieces of one stream that may wait to be taken; a reader pauses there, and with it the provider.
 _BACKLOG = 1000

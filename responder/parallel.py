@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Literal, TypeVar
 
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import CancelledError, ConfigurationError, DeadlineExceededError
-from responder.results import ItemResult
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
+from responder.values.results import ItemResult
 
 I = TypeVar("I")  # noqa: E741 - item
 R = TypeVar("R", bound=ItemResult[Any, Any])

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from responder.answer import Usage
-from responder.errors import ConfigurationError
+from responder.values.answer import Usage
+from responder.values.errors import ConfigurationError
 
 # Our names for those providers that the list calls by another one.
 _LISTED_AS = {"gemini": "google", "vertex": "google", "xai": "x-ai"}

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from responder.answer import NO_USAGE
-from responder.results import ItemResult
+from responder.values.answer import NO_USAGE
+from responder.values.results import ItemResult
 
 
 @dataclass(frozen=True, slots=True)

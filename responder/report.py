@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from responder._version import __version__
-from responder.errors import ConfigurationError
-from responder.summary import Summary, dollars
+from responder.values.errors import ConfigurationError
+from responder.values.summary import Summary, dollars
 
 ANSWERED, FAILED, ENDED, LIMITED, BACKOFF = range(5)
 """What a worker does: at the server with an answer, with a failure, ended by us; waiting on limits, between attempts."""

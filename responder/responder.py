@@ -14,13 +14,22 @@ from urllib.parse import urlsplit, urlunsplit
 
 from responder import mapping
 from responder._version import __version__
-from responder.answer import Answer
 from responder.breaker import Breaker, breaker_for
 from responder.calls import BYTES_PER_TOKEN, SINGLE, Call, Terms
-from responder.cancellation import CancelToken
 from responder.credentials import Credential, KeyCredential
-from responder.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
-from responder.errors import (
+from responder.failures import error_from_reply, read_error_body, request_id, status_inside
+from responder.limits import Governor, Limits, Permit, governor_for
+from responder.merging import MergedStreams
+from responder.parallel import OnError
+from responder.prices import Price, Pricing, listed_price
+from responder.progress import ProgressOption
+from responder.retry import Retrier, RetryPolicy
+from responder.runs import AnswerRun, Asker, Settings, open_file, start
+from responder.stream import ChunkReader, Stream
+from responder.values.answer import Answer
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
+from responder.values.errors import (
     APIError,
     AuthenticationError,
     BlockedError,
@@ -30,19 +39,10 @@ from responder.errors import (
     InvalidResponseError,
     ResponderError,
 )
-from responder.failures import error_from_reply, read_error_body, request_id, status_inside
-from responder.limits import Governor, Limits, Permit, governor_for
-from responder.merging import MergedStreams
-from responder.messages import Message, Prompt, as_messages
-from responder.options import Options, overlaid
-from responder.parallel import OnError
-from responder.prices import Price, Pricing, listed_price
-from responder.progress import ProgressOption
-from responder.results import Batch, Result
-from responder.retry import Retrier, RetryPolicy
-from responder.runs import AnswerRun, Asker, Settings, open_file, start
-from responder.stream import ChunkReader, Stream
-from responder.trace import Trace
+from responder.values.messages import Message, Prompt, as_messages
+from responder.values.options import Options, overlaid
+from responder.values.results import Batch, Result
+from responder.values.trace import Trace
 
 if TYPE_CHECKING:
     from responder.checkpoint import Checkpoint, StoredAnswer

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import tenacity
 
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError, RateLimitError
-from responder.trace import Trace
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError, RateLimitError
+from responder.values.trace import Trace
 
 T = TypeVar("T")
 

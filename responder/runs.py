@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from responder import mapping
-from responder.answer import Answer
 from responder.breaker import PATIENCE
 from responder.calls import SINGLE, Terms
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline, Timeout, as_timeout
 from responder.dedupe import AskedOnce
-from responder.errors import APIError, CancelledError, CircuitOpenError, ConfigurationError, ResponderError
 from responder.hedging import Hedger
-from responder.messages import Prompt
-from responder.options import Options
 from responder.parallel import OnError, Run
 from responder.prices import Pricing, unknown_price
 from responder.progress import ProgressOption
-from responder.results import Result
 from responder.retry import RetryBudget
 from responder.spending import Spending
-from responder.summary import Summary
-from responder.trace import Trace
+from responder.values.answer import Answer
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline, Timeout, as_timeout
+from responder.values.errors import APIError, CancelledError, CircuitOpenError, ConfigurationError, ResponderError
+from responder.values.messages import Prompt
+from responder.values.options import Options
+from responder.values.results import Result
+from responder.values.summary import Summary
+from responder.values.trace import Trace
 
 if TYPE_CHECKING:
     from responder.checkpoint import Checkpoint, StoredAnswer

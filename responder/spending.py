@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 
-from responder.answer import Usage
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline
-from responder.errors import BudgetExceededError, CancelledError, ConfigurationError, DeadlineExceededError
 from responder.prices import Pricing
+from responder.values.answer import Usage
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import BudgetExceededError, CancelledError, ConfigurationError, DeadlineExceededError
 
 # Before the first answer nobody knows how long answers are, nor how many bytes of this language make a token.
 _FIRST_OUTPUT_ESTIMATE = 256

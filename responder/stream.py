@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from responder.answer import Answer, FinishReason, Usage
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline, Timeout
-from responder.errors import (
+from responder.events import BodyDecoder, Event
+from responder.limits import Permit
+from responder.retry import Retrier
+from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline, Timeout
+from responder.values.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
@@ -24,11 +27,8 @@ from responder.errors import (
     ResponderError,
     StreamInterruptedError,
 )
-from responder.events import BodyDecoder, Event
-from responder.limits import Permit
-from responder.messages import ToolCall
-from responder.retry import Retrier
-from responder.trace import Trace
+from responder.values.messages import ToolCall
+from responder.values.trace import Trace
 
 if TYPE_CHECKING:
     from responder.transport import Incoming

@@ -29,9 +29,10 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, select_proxy
 
-from responder.cancellation import CancelToken
-from responder.deadline import Deadline, Timeout
-from responder.errors import (
+from responder.sockets import Attempt, Origin, Pool, StoppedError, TunnelRefusedError, proxy_authorization, tls_context
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline, Timeout
+from responder.values.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
@@ -39,7 +40,6 @@ from responder.errors import (
     ConfigurationError,
     DeadlineExceededError,
 )
-from responder.sockets import Attempt, Origin, Pool, StoppedError, TunnelRefusedError, proxy_authorization, tls_context
 
 T = TypeVar("T")
 

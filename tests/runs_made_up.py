@@ -6,10 +6,10 @@ import heapq
 import random
 from dataclasses import dataclass
 
-from responder.answer import Usage
-from responder.errors import APITimeoutError, RateLimitError
 from responder.history import History
-from responder.trace import Attempt, Trace
+from responder.values.answer import Usage
+from responder.values.errors import APITimeoutError, RateLimitError
+from responder.values.trace import Attempt, Trace
 
 
 @dataclass

@@ -76,7 +76,7 @@ def imports(room: str) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
                 name = f"{base}.{alias.name}"
-                # `from responder import mapping` names a module; `from responder.answer import Answer` what is in one.
+                # `from responder import mapping` names a module; `from responder.values.answer import Answer` what is in one.
                 yield name if name.removeprefix("responder.") in ROOMS else base
 
 

@@ -21,7 +21,7 @@ from responder import (
     RateLimitError,
 )
 from responder.breaker import Breaker
-from responder.deadline import NEVER, Deadline
+from responder.values.deadline import NEVER, Deadline
 
 DOWN = InternalServerError("down", status=500, retryable=True)
 

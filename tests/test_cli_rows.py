@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from responder.cli.rows import Row, Rows, Template
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 
 def rows(path: Path, content: str | bytes, **keywords: object) -> list[Row]:

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from responder.answer import Usage
-from responder.errors import APITimeoutError, CancelledError, RateLimitError
 from responder.history import COLUMNS, MOST_SPANS, ROWS, Histogram, History, Timeline
 from responder.report import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES
-from responder.summary import Summary, dollars
-from responder.trace import Attempt, Trace
+from responder.values.answer import Usage
+from responder.values.errors import APITimeoutError, CancelledError, RateLimitError
+from responder.values.summary import Summary, dollars
+from responder.values.trace import Attempt, Trace
 
 
 class Clock:

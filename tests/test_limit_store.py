@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from servers import PATIENCE
 
 from responder import APIError, ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder, limit_store
-from responder.answer import Usage
-from responder.deadline import NEVER, Deadline
 from responder.limit_store import FileLimitStore, LimitStore
 from responder.limits import Governor, Permit
 from responder.simulator import Fault, Simulator
+from responder.values.answer import Usage
+from responder.values.deadline import NEVER, Deadline
 
 WORKER = """
 import sys

@@ -33,10 +33,10 @@ from responder import (
     Usage,
 )
 from responder import limits as limits_module
-from responder.deadline import NEVER, Deadline
 from responder.limits import Governor, Permit, governor_for
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator
+from responder.values.deadline import NEVER, Deadline
 
 
 class Queued(CancelToken):

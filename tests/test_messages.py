@@ -11,7 +11,7 @@ from hypothesis import given
 from strategies import json_values, message_like, texts
 
 from responder import Audio, File, Image, Message, Raw, Text, ToolCall, ToolResult, assistant, system, user
-from responder.messages import as_messages
+from responder.values.messages import as_messages
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from strategies import json_values
 
 from responder import ConfigurationError, Options, Tool
-from responder.options import as_schema, strict_schema
+from responder.values.options import as_schema, strict_schema
 
 
 def test_options_are_laid_over_defaults_and_none_takes_one_back() -> None:

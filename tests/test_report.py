@@ -21,7 +21,7 @@ from responder import Answer, APITimeoutError, Batch, ConfigurationError, OpenAI
 from responder.history import History
 from responder.report import check, page, write
 from responder.simulator import Fault, Simulator
-from responder.trace import Trace
+from responder.values.trace import Trace
 
 
 class Page(HTMLParser):

@@ -34,10 +34,10 @@ from responder import (
     QuotaExceededError,
     RateLimitError,
 )
-from responder.deadline import NEVER, Deadline
 from responder.retry import Retrier, RetryPolicy
 from responder.simulator import Fault, Simulator
-from responder.trace import Trace
+from responder.values.deadline import NEVER, Deadline
+from responder.values.trace import Trace
 
 QUICK = RetryPolicy(max_retries=3, first_backoff=0.01, longest_backoff=0.02)
 

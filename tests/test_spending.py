@@ -26,8 +26,8 @@ from responder import (
     Progress,
     Usage,
 )
-from responder.deadline import NEVER
 from responder.spending import Spending
+from responder.values.deadline import NEVER
 
 CENT_A_TOKEN = Price(input=10_000, output=10_000)
 """3 tokens in and 2 out, as the servers here count them, are 5 cents."""

@@ -13,7 +13,7 @@ from responder.cli.demo import demo
 from responder.cli.map import map_command
 from responder.cli.models import models
 from responder.cli.simulate import simulate
-from responder.errors import ConfigurationError, ResponderError
+from responder.values.errors import ConfigurationError, ResponderError
 
 # What a shell expects of a program that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130

@@ -10,15 +10,15 @@ from typing import Any
 
 import click
 
-from responder.answer import Answer
 from responder.cli.columns import Columns
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import to_json
 from responder.cli.model import make_responder, models_options
-from responder.errors import CancelledError, ConfigurationError
 from responder.merging import MergedStreams, merge_streams
-from responder.messages import File, Image, Message, Part, Prompt
 from responder.responder import Responder
+from responder.values.answer import Answer
+from responder.values.errors import CancelledError, ConfigurationError
+from responder.values.messages import File, Image, Message, Part, Prompt
 
 
 @click.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import responder.cli.demo_jobs as jobs
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 
 @click.command()

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from responder.errors import ResponderError
 from responder.providers.azure import AzureOpenAIResponder
 from responder.providers.openai import OpenAIResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
+from responder.values.errors import ResponderError
 
 if TYPE_CHECKING:
     from responder.simulator import Simulator

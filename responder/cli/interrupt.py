@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from responder.cancellation import CancelToken
+from responder.values.cancellation import CancelToken
 
 # What ends a program politely; SIGHUP is the terminal that is closed, and Windows has none.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from responder.answer import Answer, Usage
 from responder.cli.rows import Row
-from responder.errors import ConfigurationError, ResponderError
-from responder.results import Result
+from responder.values.answer import Answer, Usage
+from responder.values.errors import ConfigurationError, ResponderError
+from responder.values.results import Result
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:

@@ -16,12 +16,12 @@ from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options
 from responder.cli.rows import FORMATS, Row, Rows, Template
-from responder.errors import CancelledError, ConfigurationError
-from responder.messages import Prompt, as_messages
 from responder.report import check
 from responder.responder import Responder
-from responder.results import Result
 from responder.runs import AnswerRun
+from responder.values.errors import CancelledError, ConfigurationError
+from responder.values.messages import Prompt, as_messages
+from responder.values.results import Result
 
 SOME_FAILED = 1
 

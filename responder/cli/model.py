@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from responder.errors import ConfigurationError
 from responder.limits import Limits
 from responder.prices import Price
 from responder.providers import for_model
 from responder.responder import Responder
+from responder.values.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
-from responder.errors import ConfigurationError
-from responder.messages import Prompt, as_messages
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Prompt, as_messages
 
 FORMATS = ("txt", "csv", "jsonl")
 _ENDINGS = {".txt": "txt", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}

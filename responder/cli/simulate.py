@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 
 @click.command()

@@ -16,7 +16,7 @@ from typing import Any
 
 from responder.integrations import missing, tasks
 from responder.integrations.tasks import SHARD, shards
-from responder.messages import Prompt
+from responder.values.messages import Prompt
 
 try:
     from celery import group, shared_task

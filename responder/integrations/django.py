@@ -20,8 +20,6 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from responder.deadline import Timeout
-from responder.errors import ConfigurationError
 from responder.integrations import missing
 from responder.integrations.registry import Registry
 from responder.integrations.sse import HEARTBEAT, Format, chunks_of
@@ -29,6 +27,8 @@ from responder.integrations.wsgi import client_watch, warn_about_worker
 from responder.limits import Limits
 from responder.providers import PROVIDERS, for_model
 from responder.responder import Responder
+from responder.values.deadline import Timeout
+from responder.values.errors import ConfigurationError
 
 try:
     from django.apps import AppConfig

@@ -16,8 +16,8 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, overload
 
-from responder.errors import ConfigurationError
 from responder.merging import MergedStreams
+from responder.values.errors import ConfigurationError
 
 Texts = tuple[str, ...]
 

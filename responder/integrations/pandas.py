@@ -10,11 +10,11 @@ import string
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from responder.errors import BatchError, ConfigurationError
 from responder.integrations import missing
-from responder.messages import Prompt
 from responder.responder import Responder
-from responder.results import Batch, Result
+from responder.values.errors import BatchError, ConfigurationError
+from responder.values.messages import Prompt
+from responder.values.results import Batch, Result
 
 try:
     import pandas as pd

@@ -27,12 +27,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from responder.answer import Answer, Usage
-from responder.errors import ConfigurationError, ResponderError
 from responder.merging import MergedStreams, StreamEvent
 from responder.parallel import Run
-from responder.results import ItemResult
 from responder.stream import Stream
+from responder.values.answer import Answer, Usage
+from responder.values.errors import ConfigurationError, ResponderError
+from responder.values.results import ItemResult
 
 Format = Literal["events", "text"]
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from responder.integrations import missing
 from responder.merging import MergedStreams
-from responder.messages import Prompt
 from responder.progress import Progress
 from responder.providers import for_model
 from responder.responder import Responder
-from responder.results import Batch
+from responder.values.messages import Prompt
+from responder.values.results import Batch
 
 try:
     import streamlit as st

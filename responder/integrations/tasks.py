@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from responder.errors import ConfigurationError
 from responder.integrations.registry import Registry
-from responder.messages import Prompt
 from responder.providers import for_model
-from responder.results import Result
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Prompt
+from responder.values.results import Result
 
 SHARD = 500
 """Prompts in a shard: some minutes of work, and little to do again when a worker dies."""

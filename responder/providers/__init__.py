@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from responder.errors import ConfigurationError
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
 from responder.providers.compatible import (
@@ -30,6 +29,7 @@ from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
+from responder.values.errors import ConfigurationError
 
 PROVIDERS: Mapping[str, type[Responder]] = {
     kind.provider: kind

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from responder.answer import Answer, FinishReason, Usage
-from responder.errors import ConfigurationError, InvalidResponseError
-from responder.messages import File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
-from responder.options import Options
-from responder.reading import as_dict, as_int, as_list, as_str
 from responder.responder import Responder
 from responder.stream import ChunkReader
+from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.messages import File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.options import Options
+from responder.values.reading import as_dict, as_int, as_list, as_str
 
 # Anthropic wants a limit with every request. 4,096 is the largest that all of its models take.
 DEFAULT_MAX_TOKENS = 4096

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from responder.errors import ConfigurationError
-from responder.messages import Audio, File, Part
 from responder.providers.openai import OpenAIResponder
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Audio, File, Part
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/(?P<name>[^/]+)(?:/.*)?$")
 # A key is 32 hexadecimal digits, or (newer resources) 84 letters and digits; anything else is a token of Entra ID.

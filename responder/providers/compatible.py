@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from responder.answer import Usage
-from responder.options import Options
 from responder.providers.openai import OpenAIResponder
+from responder.values.answer import Usage
+from responder.values.options import Options
 
 
 class CompatibleResponder(OpenAIResponder):

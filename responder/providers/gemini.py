@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from responder.answer import Answer, FinishReason, Usage
-from responder.errors import ConfigurationError, InvalidResponseError
-from responder.messages import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
-from responder.options import Options
-from responder.reading import as_dict, as_int, as_list, as_str, first
 from responder.responder import Responder
 from responder.stream import ChunkReader
+from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.messages import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
+from responder.values.options import Options
+from responder.values.reading import as_dict, as_int, as_list, as_str, first
 
 _FINISH_REASONS: Mapping[Any, FinishReason] = {
     "STOP": "stop",

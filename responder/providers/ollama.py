@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from responder.answer import Answer, Usage
-from responder.errors import ConfigurationError, InvalidResponseError
-from responder.messages import Image, Message, Part, Text, ToolCall, ToolResult
-from responder.options import Options
 from responder.providers.compatible import CompatibleResponder
 from responder.providers.openai import finish_reason
-from responder.reading import as_dict, as_int, as_list, as_str
 from responder.stream import ChunkReader
+from responder.values.answer import Answer, Usage
+from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.messages import Image, Message, Part, Text, ToolCall, ToolResult
+from responder.values.options import Options
+from responder.values.reading import as_dict, as_int, as_list, as_str
 
 
 class OllamaResponder(CompatibleResponder):

@@ -11,8 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from responder.credentials import Credential, GoogleCredential
-from responder.errors import ConfigurationError
 from responder.providers.gemini import GeminiResponder
+from responder.values.errors import ConfigurationError
 
 
 class VertexAIResponder(GeminiResponder):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)

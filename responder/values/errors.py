@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from responder.answer import FinishReason, Usage
+from responder.values.answer import FinishReason, Usage
 
 
 class ResponderError(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from responder.answer import NO_USAGE, Usage
+from responder.values.answer import NO_USAGE, Usage
 
 REFUSALS = frozenset({"429", "503", "529"})
 """Causes that say "not so fast": these are what the governor in `limits.py` calls a refusal."""

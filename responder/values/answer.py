@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from responder.messages import ToolCall
+from responder.values.messages import ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 """Why the model stopped; the provider's own word is in `Answer.raw`."""

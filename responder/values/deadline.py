@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from responder.errors import ConfigurationError
+from responder.values.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)

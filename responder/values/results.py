@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, overload
 
-from responder.answer import NO_USAGE, Answer, Usage
-from responder.errors import BatchError, ConfigurationError
-from responder.messages import Prompt
-from responder.summary import Summary, percentile
+from responder.values.answer import NO_USAGE, Answer, Usage
+from responder.values.errors import BatchError, ConfigurationError
+from responder.values.messages import Prompt
+from responder.values.summary import Summary, percentile
 
 I = TypeVar("I")  # noqa: E741 - item
 V = TypeVar("V")  # value

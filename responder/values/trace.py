@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from responder.answer import NO_USAGE, Usage
+from responder.values.answer import NO_USAGE, Usage
 
 
 @dataclass(slots=True)
