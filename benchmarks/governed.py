@@ -30,7 +30,7 @@ def mapped(how: Callable[[str], tuple[dict[str, Any], dict[str, Any]]]) -> Calla
 
     def prepare(job: Job) -> Callable[[], Outcome]:
         import responder.checkpoint
-        import responder.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
+        import responder.wire.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
         from responder import OpenAIResponder
 
         folder = tempfile.mkdtemp()

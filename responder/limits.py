@@ -30,7 +30,7 @@ from responder.values.answer import Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline
 from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
-from responder.waits import reset_seconds
+from responder.wire.waits import reset_seconds
 
 if TYPE_CHECKING:
     from responder.limit_store import LimitStore, Share

@@ -16,8 +16,6 @@ from responder import mapping
 from responder._version import __version__
 from responder.breaker import Breaker, breaker_for
 from responder.calls import BYTES_PER_TOKEN, SINGLE, Call, Terms
-from responder.credentials import Credential, KeyCredential
-from responder.failures import error_from_reply, read_error_body, request_id, status_inside
 from responder.limits import Governor, Limits, Permit, governor_for
 from responder.merging import MergedStreams
 from responder.parallel import OnError
@@ -43,10 +41,12 @@ from responder.values.messages import Message, Prompt, as_messages
 from responder.values.options import Options, overlaid
 from responder.values.results import Batch, Result
 from responder.values.trace import Trace
+from responder.wire.credentials import Credential, KeyCredential
+from responder.wire.failures import error_from_reply, read_error_body, request_id, status_inside
 
 if TYPE_CHECKING:
     from responder.checkpoint import Checkpoint, StoredAnswer
-    from responder.transport import Incoming, Reply
+    from responder.wire.transport import Incoming, Reply
 
 Self = TypeVar("Self", bound="Responder")
 
@@ -139,7 +139,7 @@ class Responder(ABC):
     def _start(self) -> None:
         """Make what can neither be pickled nor shared with another process."""
         # Imported with the first responder: `requests` alone is half of the time that importing all of this would take.
-        from responder.transport import Transport
+        from responder.wire.transport import Transport
 
         self._transport = Transport(self._session)
         self._retrier = Retrier(self._policy)

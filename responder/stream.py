@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from responder.events import BodyDecoder, Event
 from responder.limits import Permit
 from responder.retry import Retrier
 from responder.values.answer import Answer, FinishReason, Usage
@@ -29,9 +28,10 @@ from responder.values.errors import (
 )
 from responder.values.messages import ToolCall
 from responder.values.trace import Trace
+from responder.wire.events import BodyDecoder, Event
 
 if TYPE_CHECKING:
-    from responder.transport import Incoming
+    from responder.wire.transport import Incoming
 
 # Half the cost of `json.loads`, which looks for the encoding and for spaces at either end first.
 _read_json = json.JSONDecoder().raw_decode

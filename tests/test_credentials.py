@@ -31,8 +31,8 @@ from responder import (
     OpenAIResponder,
     VertexAIResponder,
 )
-from responder.credentials import GoogleCredential, KeyCredential
 from responder.simulator import Fault, Simulator
+from responder.wire.credentials import GoogleCredential, KeyCredential
 
 REFUSED = reply(b'{"error": {"message": "no"}}', "401 Unauthorized")
 

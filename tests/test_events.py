@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import json_values
 from wire.expected import STREAMS, Exchange
 
-from responder.events import BodyDecoder, Decoder, Event, EventDecoder, JSONDecoder
+from responder.wire.events import BodyDecoder, Decoder, Event, EventDecoder, JSONDecoder
 
 ENDS = ["\n", "\r", "\r\n"]
 

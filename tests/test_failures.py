@@ -20,7 +20,7 @@ from responder import (
     QuotaExceededError,
     RateLimitError,
 )
-from responder.failures import error_from_reply, masked, read_error_body, request_id
+from responder.wire.failures import error_from_reply, masked, read_error_body, request_id
 
 
 def made(status: int, body: Any = None, headers: dict[str, str] | None = None) -> APIError:

@@ -248,7 +248,7 @@ def test_a_method_travels_without_the_key(serve: Callable[..., Server], monkeypa
 LOCKS = """
 import gc, os, signal, sys, threading
 from responder import Limits, OpenAIResponder
-from responder.credentials import GoogleCredential
+from responder.wire.credentials import GoogleCredential
 
 url, file = sys.argv[1:]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import json_values, wait_values
 
-from responder.waits import duration_seconds, reset_seconds, wait_hint
+from responder.wire.waits import duration_seconds, reset_seconds, wait_hint
 
 NOW = 1_792_567_680.0  # Wed, 21 Oct 2026 07:28:00 GMT
 

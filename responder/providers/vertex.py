@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from responder.credentials import Credential, GoogleCredential
 from responder.providers.gemini import GeminiResponder
 from responder.values.errors import ConfigurationError
+from responder.wire.credentials import Credential, GoogleCredential
 
 
 class VertexAIResponder(GeminiResponder):

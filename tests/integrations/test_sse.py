@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from responder import ConfigurationError, OpenAIResponder
-from responder.events import BodyDecoder
 from responder.integrations.sse import PING, Chunks, chunks_of, encode, events_of, texts_of
 from responder.simulator import Fault, Simulator
+from responder.wire.events import BodyDecoder
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

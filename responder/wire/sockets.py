@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from responder.http1 import Framing, Head, read_head
 from responder.values.cancellation import CancelToken
+from responder.wire.http1 import Framing, Head, read_head
 
 # An idle connection that is older is not used again: load balancers drop them silently after a minute or more.
 IDLE_SECONDS = 55.0

@@ -29,7 +29,6 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies, select_proxy
 
-from responder.sockets import Attempt, Origin, Pool, StoppedError, TunnelRefusedError, proxy_authorization, tls_context
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout
 from responder.values.errors import (
@@ -40,6 +39,7 @@ from responder.values.errors import (
     ConfigurationError,
     DeadlineExceededError,
 )
+from responder.wire.sockets import Attempt, Origin, Pool, StoppedError, TunnelRefusedError, proxy_authorization, tls_context
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from responder.values.errors import (
     QuotaExceededError,
     RateLimitError,
 )
-from responder.waits import wait_hint
+from responder.wire.waits import wait_hint
 
 # 408 and 409 are repeated by the providers' own SDKs; 498 is Groq's full flex tier, 424 a model that failed behind a gateway;
 # 520-524 come from Cloudflare, 529 is Anthropic's "overloaded".
