@@ -11,11 +11,11 @@ One Responder class for each provider, and a thread-pool map that asks many prom
 """
 
 from responder._version import __version__
-from responder.limits import Limits
 from responder.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.merging import MergedStreams, StreamEvent, merge_streams
+from responder.pace.limits import Limits
+from responder.pace.prices import Price
 from responder.parallel import Run
-from responder.prices import Price
 from responder.progress import Progress
 from responder.providers import for_model
 from responder.providers.anthropic import AnthropicResponder

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from responder import mapping
 from responder._version import __version__
-from responder.breaker import Breaker, breaker_for
 from responder.calls import BYTES_PER_TOKEN, SINGLE, Call, Terms
-from responder.limits import Governor, Limits, Permit, governor_for
 from responder.merging import MergedStreams
+from responder.pace.breaker import Breaker, breaker_for
+from responder.pace.limits import Governor, Limits, Permit, governor_for
+from responder.pace.prices import Price, Pricing, listed_price
 from responder.parallel import OnError
-from responder.prices import Price, Pricing, listed_price
 from responder.progress import ProgressOption
 from responder.retry import Retrier, RetryPolicy
 from responder.runs import AnswerRun, Asker, Settings, open_file, start

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from responder.limits import Permit
+from responder.pace.limits import Permit
 from responder.retry import Retrier
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken

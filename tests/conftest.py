@@ -16,8 +16,8 @@ import trustme
 from servers import Handler, Server
 
 from responder import OpenAIResponder
-from responder.breaker import forget_breakers
-from responder.limits import forget_limits
+from responder.pace.breaker import forget_breakers
+from responder.pace.limits import forget_limits
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _OTHERS = (

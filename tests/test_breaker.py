@@ -20,7 +20,7 @@ from responder import (
     OpenAIResponder,
     RateLimitError,
 )
-from responder.breaker import Breaker
+from responder.pace.breaker import Breaker
 from responder.values.deadline import NEVER, Deadline
 
 DOWN = InternalServerError("down", status=500, retryable=True)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from servers import PATIENCE
 
 from responder import APIError, ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder, limit_store
-from responder.limit_store import FileLimitStore, LimitStore
-from responder.limits import Governor, Permit
+from responder.pace.limits import Governor, Permit
+from responder.pace.store import FileLimitStore, LimitStore
 from responder.simulator import Fault, Simulator
 from responder.values.answer import Usage
 from responder.values.deadline import NEVER, Deadline
@@ -173,7 +173,7 @@ def test_the_others_go_on_when_a_process_is_killed_in_mid_run(remote: Simulator,
 def test_who_gets_a_dead_processs_number_does_not_get_its_places(path: Path) -> None:
     """Numbers are given again, the same ones in each restarted container: a place belongs to one life of a number."""
     code = (
-        "import sys; from responder.limit_store import FileLimitStore\n"
+        "import sys; from responder.pace.store import FileLimitStore\n"
         "store = FileLimitStore(sys.argv[1]); print([store.enter(b'k', 2) for _ in '12'])"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as dead:

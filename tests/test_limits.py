@@ -33,7 +33,7 @@ from responder import (
     Usage,
 )
 from responder import limits as limits_module
-from responder.limits import Governor, Permit, governor_for
+from responder.pace.limits import Governor, Permit, governor_for
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator
 from responder.values.deadline import NEVER, Deadline

@@ -26,7 +26,7 @@ from responder import (
     Progress,
     Usage,
 )
-from responder.spending import Spending
+from responder.pace.budget import Spending
 from responder.values.deadline import NEVER
 
 CENT_A_TOKEN = Price(input=10_000, output=10_000)
@@ -89,7 +89,7 @@ def test_without_the_list_of_prices_the_error_says_how_to_get_it() -> None:
 def test_the_list_of_prices_knows_the_usual_models() -> None:
     """Under our names for the providers, also for a dated model."""
     pytest.importorskip("genai_prices")
-    from responder.prices import listed_price
+    from responder.pace.prices import listed_price
 
     million = Usage(100_000, 100_000, known=True)
     for provider, model in (

@@ -54,7 +54,7 @@ from responder import (
     RateLimitError,
     Timeout,
 )
-from responder.breaker import forget_breakers
+from responder.pace.breaker import forget_breakers
 
 HEADERS_ONLY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 HALF = HEADERS_ONLY + b'{"id": "chat'

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from responder.limits import Limits
-from responder.prices import Price
+from responder.pace.limits import Limits
+from responder.pace.prices import Price
 from responder.providers import for_model
 from responder.responder import Responder
 from responder.values.errors import ConfigurationError

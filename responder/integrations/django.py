@@ -24,7 +24,7 @@ from responder.integrations import missing
 from responder.integrations.registry import Registry
 from responder.integrations.sse import HEARTBEAT, Format, chunks_of
 from responder.integrations.wsgi import client_watch, warn_about_worker
-from responder.limits import Limits
+from responder.pace.limits import Limits
 from responder.providers import PROVIDERS, for_model
 from responder.responder import Responder
 from responder.values.deadline import Timeout

@@ -11,7 +11,7 @@ from typing import Any
 from wire.player import Player
 
 from responder import Answer, Responder, ResponderError
-from responder.limits import forget_limits
+from responder.pace.limits import forget_limits
 from responder.providers import PROVIDERS
 
 KEY = "not-a-real-key-0123456789"

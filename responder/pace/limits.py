@@ -33,7 +33,7 @@ from responder.values.errors import APIError, CancelledError, ConfigurationError
 from responder.wire.waits import reset_seconds
 
 if TYPE_CHECKING:
-    from responder.limit_store import LimitStore, Share
+    from responder.pace.store import LimitStore, Share
 
 _log = logging.getLogger("responder")
 
@@ -122,7 +122,7 @@ class Limits:
 
 def _opened(store: Any) -> LimitStore:
     # Imported when somebody wants one: most programs are one process.
-    from responder.limit_store import FileLimitStore, LimitStore
+    from responder.pace.store import FileLimitStore, LimitStore
 
     if isinstance(store, (str, os.PathLike)):
         return FileLimitStore(store)
@@ -236,7 +236,7 @@ class Governor:
         """Find out whether anything holds anybody back."""
         limits = self._limits
         if self._share is None and limits.store is not None:
-            from responder.limit_store import Share
+            from responder.pace.store import Share
 
             self._share = Share(cast("LimitStore", limits.store), self._name)
         self._is_open = (

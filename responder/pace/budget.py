@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 
-from responder.prices import Pricing
+from responder.pace.prices import Pricing
 from responder.values.answer import Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline
