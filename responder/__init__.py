@@ -11,6 +11,7 @@ One Responder class for each provider, and a thread-pool map that asks many prom
 """
 
 from responder._version import __version__
+from responder.call.stream import Stream
 from responder.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.merging import MergedStreams, StreamEvent, merge_streams
 from responder.pace.limits import Limits
@@ -43,7 +44,6 @@ from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
 from responder.runs import AnswerRun
-from responder.stream import Stream
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Timeout

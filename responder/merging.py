@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from responder.stream import Stream
+from responder.call.stream import Stream
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.errors import CancelledError, ConfigurationError

@@ -14,16 +14,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 from responder import mapping
 from responder._version import __version__
-from responder.calls import BYTES_PER_TOKEN, SINGLE, Call, Terms
+from responder.call.attempts import BYTES_PER_TOKEN, SINGLE, Call, Terms
+from responder.call.retry import Retrier, RetryPolicy
+from responder.call.stream import ChunkReader, Stream
 from responder.merging import MergedStreams
 from responder.pace.breaker import Breaker, breaker_for
 from responder.pace.limits import Governor, Limits, Permit, governor_for
 from responder.pace.prices import Price, Pricing, listed_price
 from responder.parallel import OnError
 from responder.progress import ProgressOption
-from responder.retry import Retrier, RetryPolicy
 from responder.runs import AnswerRun, Asker, Settings, open_file, start
-from responder.stream import ChunkReader, Stream
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout

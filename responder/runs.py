@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from responder import mapping
-from responder.calls import SINGLE, Terms
+from responder.call.attempts import SINGLE, Terms
+from responder.call.hedging import Hedger
+from responder.call.retry import RetryBudget
 from responder.dedupe import AskedOnce
-from responder.hedging import Hedger
 from responder.pace.breaker import PATIENCE
 from responder.pace.budget import Spending
 from responder.pace.prices import Pricing, unknown_price
 from responder.parallel import OnError, Run
 from responder.progress import ProgressOption
-from responder.retry import RetryBudget
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout, as_timeout

@@ -10,7 +10,7 @@ import pytest
 from servers import PATIENCE, Peer, Server, always, reply, reply_body
 
 from responder import CancelledError, CancelToken, ConfigurationError, Limits, OpenAIResponder, Price
-from responder.hedging import Hedger
+from responder.call.hedging import Hedger
 
 Make = Callable[..., OpenAIResponder]
 Serve = Callable[..., Server]

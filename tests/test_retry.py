@@ -34,7 +34,7 @@ from responder import (
     QuotaExceededError,
     RateLimitError,
 )
-from responder.retry import Retrier, RetryPolicy
+from responder.call.retry import Retrier, RetryPolicy
 from responder.simulator import Fault, Simulator
 from responder.values.deadline import NEVER, Deadline
 from responder.values.trace import Trace

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from responder.call.stream import ChunkReader
 from responder.responder import Responder
-from responder.stream import ChunkReader
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.messages import File, Image, Message, Part, Raw, Text, ToolCall, ToolResult

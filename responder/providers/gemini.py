@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+from responder.call.stream import ChunkReader
 from responder.responder import Responder
-from responder.stream import ChunkReader
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.messages import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult

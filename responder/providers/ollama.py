@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from responder.call.stream import ChunkReader
 from responder.providers.compatible import CompatibleResponder
 from responder.providers.openai import finish_reason
-from responder.stream import ChunkReader
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.messages import Image, Message, Part, Text, ToolCall, ToolResult

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from responder.call.retry import Retrier
 from responder.pace.limits import Permit
-from responder.retry import Retrier
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout

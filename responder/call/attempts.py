@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from responder.hedging import LOST, Hedger
+from responder.call.hedging import LOST, Hedger
+from responder.call.retry import RetryBudget
 from responder.pace.breaker import Breaker
 from responder.pace.budget import Reservation, Spending
 from responder.pace.limits import Governor, Permit
 from responder.pace.prices import Pricing
-from responder.retry import RetryBudget
 from responder.values.answer import NO_USAGE, Answer, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline

@@ -1,0 +1,1 @@
+"""One answer: its attempts, its repeats, its second try, its stream."""
