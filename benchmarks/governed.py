@@ -29,7 +29,7 @@ def mapped(how: Callable[[str], tuple[dict[str, Any], dict[str, Any]]]) -> Calla
     """A map with more keywords: `how` gets a folder and returns those of the responder and those of the map."""
 
     def prepare(job: Job) -> Callable[[], Outcome]:
-        import responder.checkpoint
+        import responder.many.checkpoint
         import responder.wire.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
         from responder import OpenAIResponder
 
@@ -69,7 +69,7 @@ def kept(folder: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def stores(job: Job) -> Callable[[], Outcome]:
     """The checkpoint alone: as many threads as workers store answers of the usual size."""
-    from responder.checkpoint import Checkpoint
+    from responder.many.checkpoint import Checkpoint
 
     folder = tempfile.mkdtemp()
     reply = {"id": "x", "choices": [{"message": {"role": "assistant", "content": "x" * 1000}}], "usage": {"prompt_tokens": 9}}

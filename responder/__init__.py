@@ -12,12 +12,13 @@ One Responder class for each provider, and a thread-pool map that asks many prom
 
 from responder._version import __version__
 from responder.call.stream import Stream
-from responder.mapping import parallel_imap, parallel_imap_unordered, parallel_map
-from responder.merging import MergedStreams, StreamEvent, merge_streams
+from responder.many.mapping import parallel_imap, parallel_imap_unordered, parallel_map
+from responder.many.merging import MergedStreams, StreamEvent, merge_streams
+from responder.many.parallel import Run
+from responder.many.progress import Progress
+from responder.many.runs import AnswerRun
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
-from responder.parallel import Run
-from responder.progress import Progress
 from responder.providers import for_model
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
@@ -43,7 +44,6 @@ from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
-from responder.runs import AnswerRun
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Timeout

@@ -12,18 +12,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from responder import mapping
 from responder._version import __version__
 from responder.call.attempts import BYTES_PER_TOKEN, SINGLE, Call, Terms
 from responder.call.retry import Retrier, RetryPolicy
 from responder.call.stream import ChunkReader, Stream
-from responder.merging import MergedStreams
+from responder.many import mapping
+from responder.many.merging import MergedStreams
+from responder.many.parallel import OnError
+from responder.many.progress import ProgressOption
+from responder.many.runs import AnswerRun, Asker, Settings, open_file, start
 from responder.pace.breaker import Breaker, breaker_for
 from responder.pace.limits import Governor, Limits, Permit, governor_for
 from responder.pace.prices import Price, Pricing, listed_price
-from responder.parallel import OnError
-from responder.progress import ProgressOption
-from responder.runs import AnswerRun, Asker, Settings, open_file, start
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
@@ -45,7 +45,7 @@ from responder.wire.credentials import Credential, KeyCredential
 from responder.wire.failures import error_from_reply, read_error_body, request_id, status_inside
 
 if TYPE_CHECKING:
-    from responder.checkpoint import Checkpoint, StoredAnswer
+    from responder.many.checkpoint import Checkpoint, StoredAnswer
     from responder.wire.transport import Incoming, Reply
 
 Self = TypeVar("Self", bound="Responder")

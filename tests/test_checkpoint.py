@@ -30,7 +30,7 @@ from responder import (
     GeminiResponder,
     OpenAIResponder,
 )
-from responder.checkpoint import Checkpoint, StoredAnswer
+from responder.many.checkpoint import Checkpoint, StoredAnswer
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator
 
@@ -339,7 +339,7 @@ def test_one_file_may_be_checkpoint_and_cache_at_the_same_time(file: Path) -> No
 
 FORKS = """
 import gc, os, sys, threading, time
-from responder.checkpoint import Checkpoint
+from responder.many.checkpoint import Checkpoint
 
 checkpoint = Checkpoint(sys.argv[1])
 checkpoint.store(b"parent", {"number": 0}, None)
@@ -412,7 +412,7 @@ sys.stdin.read()
 
 DIES = """
 import os, signal, sys
-from responder.checkpoint import Checkpoint
+from responder.many.checkpoint import Checkpoint
 
 checkpoint = Checkpoint(sys.argv[1])
 checkpoint.store(b"of another run", {}, None)

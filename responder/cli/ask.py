@@ -14,7 +14,7 @@ from responder.cli.columns import Columns
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import to_json
 from responder.cli.model import make_responder, models_options
-from responder.merging import MergedStreams, merge_streams
+from responder.many.merging import MergedStreams, merge_streams
 from responder.responder import Responder
 from responder.values.answer import Answer
 from responder.values.errors import CancelledError, ConfigurationError

@@ -16,9 +16,9 @@ from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options
 from responder.cli.rows import FORMATS, Row, Rows, Template
+from responder.many.runs import AnswerRun
 from responder.report import check
 from responder.responder import Responder
-from responder.runs import AnswerRun
 from responder.values.errors import CancelledError, ConfigurationError
 from responder.values.messages import Prompt, as_messages
 from responder.values.results import Result
@@ -114,7 +114,7 @@ def map_command(
 
         with Rows(file, form, column=column, template=filled, check=check) as rows:
             if checkpoint is not None:
-                from responder.checkpoint import refuse_foreign  # most runs do without a database
+                from responder.many.checkpoint import refuse_foreign  # most runs do without a database
 
                 refuse_foreign(checkpoint)  # before the lines of an earlier run are replaced
             lines = Lines(out, overwrite or resume, file)

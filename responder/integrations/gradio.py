@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, overload
 
-from responder.merging import MergedStreams
+from responder.many.merging import MergedStreams
 from responder.values.errors import ConfigurationError
 
 Texts = tuple[str, ...]

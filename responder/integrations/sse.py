@@ -28,8 +28,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from responder.call.stream import Stream
-from responder.merging import MergedStreams, StreamEvent
-from responder.parallel import Run
+from responder.many.merging import MergedStreams, StreamEvent
+from responder.many.parallel import Run
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.results import ItemResult

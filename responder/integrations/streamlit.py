@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing
-from responder.merging import MergedStreams
-from responder.progress import Progress
+from responder.many.merging import MergedStreams
+from responder.many.progress import Progress
 from responder.providers import for_model
 from responder.responder import Responder
 from responder.values.messages import Prompt

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Sized
 from typing import Any, TypeVar
 
-from responder.parallel import OnError, Run
-from responder.progress import ProgressOption, ProgressReporter
+from responder.many.parallel import OnError, Run
+from responder.many.progress import ProgressOption, ProgressReporter
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from responder import mapping
 from responder.call.attempts import SINGLE, Terms
 from responder.call.hedging import Hedger
 from responder.call.retry import RetryBudget
-from responder.dedupe import AskedOnce
+from responder.many import mapping
+from responder.many.dedupe import AskedOnce
+from responder.many.parallel import OnError, Run
+from responder.many.progress import ProgressOption
 from responder.pace.breaker import PATIENCE
 from responder.pace.budget import Spending
 from responder.pace.prices import Pricing, unknown_price
-from responder.parallel import OnError, Run
-from responder.progress import ProgressOption
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout, as_timeout
@@ -33,8 +33,8 @@ from responder.values.summary import Summary
 from responder.values.trace import Trace
 
 if TYPE_CHECKING:
-    from responder.checkpoint import Checkpoint, StoredAnswer
     from responder.history import History
+    from responder.many.checkpoint import Checkpoint, StoredAnswer
 
 
 class Asked(Protocol):
@@ -320,6 +320,6 @@ def _result(index: int, prompt: Prompt, answer: Answer | None, error: Exception 
 def open_file(path: str | os.PathLike[str]) -> Checkpoint:
     """Return a file of answers, opened."""
     # Imported when a run wants one: most programs do without a database.
-    from responder.checkpoint import Checkpoint
+    from responder.many.checkpoint import Checkpoint
 
     return Checkpoint(path)
