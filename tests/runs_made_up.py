@@ -6,7 +6,8 @@ import heapq
 import random
 from dataclasses import dataclass
 
-from responder.history import History
+from responder.report.page.history import History
+
 from responder.values.answer import Usage
 from responder.values.errors import APITimeoutError, RateLimitError
 from responder.values.trace import Attempt, Trace

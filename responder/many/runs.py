@@ -33,8 +33,8 @@ from responder.values.summary import Summary
 from responder.values.trace import Trace
 
 if TYPE_CHECKING:
-    from responder.history import History
     from responder.many.checkpoint import Checkpoint, StoredAnswer
+    from responder.report.page.history import History
 
 
 class Asked(Protocol):
@@ -247,7 +247,7 @@ def start(
     terms = _terms(chain, settings)
     store = open_file(settings.checkpoint) if settings.checkpoint is not None else None
     # With the first run: the page that it can write is a tenth of what importing all of this would take.
-    from responder.history import History
+    from responder.report.page.history import History
 
     asker = Asker(chain, options, settings.timeout, token, terms, store, settings.dedupe)
     history = History(settings.max_workers, f"{chain[0].provider}:{chain[0].model}")

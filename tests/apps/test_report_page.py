@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from apps.browser import Window
+from responder.report.page.history import History
 from runs_made_up import made_up
 
 from responder import Limits, OpenAIResponder
-from responder.history import History
-from responder.report import write
+from responder.report.page import write
 from responder.simulator import Fault, Simulator
 
 # The colour of the widest shape that a CSS selector finds, if it is seen anywhere within its bounds.

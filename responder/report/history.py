@@ -17,7 +17,7 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Any
 
-from responder.report import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES, Bar, Record, Span, write
+from responder.report.page import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES, Bar, Record, Span, write
 from responder.values.answer import Usage
 from responder.values.summary import ENDED_BY_US, Summary
 from responder.values.trace import Attempt, Trace

@@ -1,0 +1,1 @@
+"""What a run did: its history, and the page that shows it."""
