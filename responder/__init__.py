@@ -10,8 +10,10 @@ One Responder class for each provider, and a thread-pool map that asks many prom
         print(result.answer.text if result.ok else result.error)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from responder._version import __version__
-from responder.call.stream import Stream
+from responder.call.stream import ChunkReader, Stream
 from responder.many.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.many.merging import MergedStreams, StreamEvent, merge_streams
 from responder.many.parallel import Run
@@ -88,6 +90,9 @@ from responder.values.options import Options, Tool
 from responder.values.results import Batch, ItemBatch, ItemResult, Result
 from responder.values.summary import Summary
 
+if TYPE_CHECKING:
+    from responder.pace.store import FileLimitStore, LimitStore
+
 __all__ = [
     "APIConnectionError",
     "APIError",
@@ -107,6 +112,7 @@ __all__ = [
     "CancelToken",
     "CancelledError",
     "CerebrasResponder",
+    "ChunkReader",
     "CircuitOpenError",
     "CompatibleResponder",
     "ConfigurationError",
@@ -114,6 +120,7 @@ __all__ = [
     "DeepSeekResponder",
     "EmptyAnswerError",
     "File",
+    "FileLimitStore",
     "FinishReason",
     "FireworksResponder",
     "GeminiResponder",
@@ -125,6 +132,7 @@ __all__ = [
     "ItemBatch",
     "ItemResult",
     "LMStudioResponder",
+    "LimitStore",
     "Limits",
     "LlamaCppResponder",
     "MergedStreams",
@@ -171,3 +179,12 @@ __all__ = [
     "system",
     "user",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported by those who name them: most programs are one process, and need no store for their limits.
+    if name in ("FileLimitStore", "LimitStore"):
+        from responder.pace import store
+
+        return getattr(store, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,7 @@ import heapq
 import random
 from dataclasses import dataclass
 
-from responder.report.page.history import History
-
+from responder.report.history import History
 from responder.values.answer import Usage
 from responder.values.errors import APITimeoutError, RateLimitError
 from responder.values.trace import Attempt, Trace

@@ -394,7 +394,8 @@ def test_a_forked_child_opens_the_file_anew(file: Path) -> None:
 
 STUCK = """
 import os, signal, sys
-from responder import ConfigurationError, checkpoint as room
+from responder import ConfigurationError
+from responder.many import checkpoint as room
 
 room._FORK_PATIENCE = 0.0
 checkpoint = room.Checkpoint(sys.argv[1])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import responder
-from responder import Answer, Batch, BatchError, ResponderError, Result, Usage, errors
+from responder import Answer, Batch, BatchError, ResponderError, Result, Usage
+from responder.values import errors
 
 
 def every_error() -> list[type[ResponderError]]:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from responder.report.page.history import COLUMNS, MOST_SPANS, ROWS, Histogram, History, Timeline
 
+from responder.report.history import COLUMNS, MOST_SPANS, ROWS, Histogram, History, Timeline
 from responder.report.page import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES
 from responder.values.answer import Usage
 from responder.values.errors import APITimeoutError, CancelledError, RateLimitError

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import PATIENCE
 
-from responder import APIError, ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder, limit_store
+from responder import APIError, ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder
+from responder.pace import store as limit_store
 from responder.pace.limits import Governor, Permit
 from responder.pace.store import FileLimitStore, LimitStore
 from responder.simulator import Fault, Simulator

@@ -32,7 +32,7 @@ from responder import (
     RateLimitError,
     Usage,
 )
-from responder import limits as limits_module
+from responder.pace import limits as limits_module
 from responder.pace.limits import Governor, Permit, governor_for
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def test_every_public_name_exists_once_and_in_order() -> None:
 def test_nothing_else_of_ours_stands_at_the_front_door() -> None:
     """What is imported there is meant to be public; the rest are modules."""
     names = {name for name, value in vars(responder).items() if not name.startswith("_") and not inspect.ismodule(value)}
-    assert names <= set(responder.__all__) | {"TYPE_CHECKING", "annotations"}
+    assert names <= set(responder.__all__) | {"TYPE_CHECKING", "Any", "annotations"}
 
 
 def test_every_provider_stands_at_the_front_door() -> None:
@@ -60,3 +61,14 @@ def test_the_public_api_is_typed_as_a_user_writes_it() -> None:
 def test_the_package_says_that_it_is_typed() -> None:
     """Without the marker file, type checkers would ignore all of it."""
     assert (Path(responder.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    ("old", "name"), [("limit_store", "FileLimitStore"), ("limit_store", "LimitStore"), ("stream", "ChunkReader")]
+)
+def test_a_module_that_the_docs_once_named_still_works(old: str, name: str) -> None:
+    """With a warning that says what to write instead."""
+    sys.modules.pop(f"responder.{old}", None)
+    with pytest.warns(DeprecationWarning, match=f"from responder import .*{name}"):
+        module = importlib.import_module(f"responder.{old}")
+    assert getattr(module, name) is getattr(responder, name)

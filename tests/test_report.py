@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from responder.report.page.history import History
 from runs_made_up import made_up
 from shell import error_line, run, start
 
 from responder import Answer, APITimeoutError, Batch, ConfigurationError, OpenAIResponder, RateLimitError, Result, Usage
+from responder.report.history import History
 from responder.report.page import check, page, write
 from responder.simulator import Fault, Simulator
 from responder.values.trace import Trace

@@ -34,7 +34,7 @@ from responder.values.trace import Trace
 
 if TYPE_CHECKING:
     from responder.many.checkpoint import Checkpoint, StoredAnswer
-    from responder.report.page.history import History
+    from responder.report.history import History
 
 
 class Asked(Protocol):
@@ -247,7 +247,7 @@ def start(
     terms = _terms(chain, settings)
     store = open_file(settings.checkpoint) if settings.checkpoint is not None else None
     # With the first run: the page that it can write is a tenth of what importing all of this would take.
-    from responder.report.page.history import History
+    from responder.report.history import History
 
     asker = Asker(chain, options, settings.timeout, token, terms, store, settings.dedupe)
     history = History(settings.max_workers, f"{chain[0].provider}:{chain[0].model}")

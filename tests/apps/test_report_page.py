@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from apps.browser import Window
-from responder.report.page.history import History
 from runs_made_up import made_up
 
 from responder import Limits, OpenAIResponder
+from responder.report.history import History
 from responder.report.page import write
 from responder.simulator import Fault, Simulator
 
