@@ -13,7 +13,7 @@ from servers import PATIENCE, always
 
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout, as_timeout
-from responder.wire.sockets import Attempt, Origin, StoppedError, proxy_authorization
+from responder.wire.connection import Attempt, Origin, StoppedError, proxy_authorization
 
 
 def run_script(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

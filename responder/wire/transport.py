@@ -1,6 +1,6 @@
 """One POST: JSON bytes out, a reply in, or an error of ours. The only room that knows `requests`.
 
-A call goes through a `requests.Session`. Ours mounts `SocketAdapter`, which owns its sockets (see `sockets.py`); a session
+A call goes through a `requests.Session`. Ours mounts `SocketAdapter`, which owns its sockets (see `pool.py`); a session
 that the user brings is used as it is, with its adapters, proxies, certificates and mocks, and each of its calls runs in a
 thread of its own so that a deadline or a cancel ends it for the caller whatever the session does. Cookies are never kept,
 redirects never followed, and nothing is retried here.
@@ -39,7 +39,9 @@ from responder.values.errors import (
     ConfigurationError,
     DeadlineExceededError,
 )
-from responder.wire.sockets import Attempt, Origin, Pool, StoppedError, TunnelRefusedError, proxy_authorization, tls_context
+from responder.wire.connection import Attempt, Origin, StoppedError, TunnelRefusedError, proxy_authorization
+from responder.wire.pool import Pool
+from responder.wire.tls import tls_context
 
 T = TypeVar("T")
 

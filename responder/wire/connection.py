@@ -1,39 +1,34 @@
-"""How a request gets over the wire: pooled connections with a clock and a way to cancel. Knows neither `requests` nor JSON.
+"""One connection to a provider, with a clock and a way to cancel. Knows neither `requests` nor HTTP's replies.
 
-Why our own pool, and not urllib3's: a call must end at its deadline whatever the server does, and must end within
+Why our own sockets, and not urllib3's: a call must end at its deadline whatever the server does, and must end within
 milliseconds when another thread cancels it, before or after the headers came. Both need the socket itself. Each `recv` here
 is given the time that is left of the attempt, so that a server that drips a byte a second cannot hold a call, and a
-cancelled call has its socket shut down, which wakes the thread that reads from it. What a reply looks like is in `http1.py`.
+cancelled call has its socket shut down, which wakes the thread that reads from it. What a reply looks like is in
+`http1.py`, and which connection is used is in `pool.py`.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import select
 import socket
 import ssl
 import threading
 import time
-import weakref
-import zlib
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from responder.values.cancellation import CancelToken
-from responder.wire.http1 import Framing, Head, read_head
-
-# An idle connection that is older is not used again: load balancers drop them silently after a minute or more.
-IDLE_SECONDS = 55.0
+from responder.wire.http1 import read_head
 
 # Some clouds forget a silent connection after 120 s (GCP) or 350 s (AWS); a model may think longer than that.
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))
 
 
 # Bytes that are read at once.
-_READ = 65536
+READ_SIZE = 65536
 
 # Eleven days: the longest that one wait is given. More than 24 days would overflow the operating system's clock.
 _LONGEST_WAIT = 1e6
@@ -189,7 +184,7 @@ class Connection:
             _wait(sock, False, attempt.remaining())
         while True:
             try:
-                data = sock.recv(_READ)
+                data = sock.recv(READ_SIZE)
             except (BlockingIOError, ssl.SSLWantReadError):
                 _wait(sock, False, attempt.remaining())
             except ssl.SSLWantWriteError:
@@ -225,7 +220,7 @@ class Connection:
         if self._sock is None:
             return False
         # Asked even of a connection that has just been used: what came unasked would be taken for the reply to the next request.
-        return not _is_ready(self._sock, False, 0.0)
+        return not is_ready(self._sock, False, 0.0)
 
     def shutdown(self) -> None:
         """End whatever another thread does with this connection, at once."""
@@ -251,7 +246,7 @@ class Connection:
         self.close()
 
 
-def _is_ready(sock: socket.socket, for_writing: bool, seconds: float | None) -> bool:
+def is_ready(sock: socket.socket, for_writing: bool, seconds: float | None) -> bool:
     """Wait until a socket can be read (or written), or was shut down; False when the time was over first."""
     if not hasattr(select, "poll"):  # Windows
         readers, writers = ([], [sock]) if for_writing else ([sock], [])
@@ -262,7 +257,7 @@ def _is_ready(sock: socket.socket, for_writing: bool, seconds: float | None) -> 
 
 
 def _wait(sock: socket.socket, for_writing: bool, seconds: float | None) -> None:
-    if not _is_ready(sock, for_writing, seconds):
+    if not is_ready(sock, for_writing, seconds):
         raise TimeoutError("nothing came within the time of the attempt")
 
 
@@ -273,224 +268,3 @@ def proxy_authorization(proxy: str | None) -> list[str]:
         return []
     login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
     return ["Proxy-Authorization: Basic " + b64encode(login.encode()).decode("ascii")]
-
-
-class Response:
-    """A reply whose body is read as it arrives.
-
-    Attributes:
-        status: HTTP status.
-        reason: The status in words.
-        headers: Names in lower case, and their values.
-    """
-
-    def __init__(self, pool: Pool, connection: Connection, attempt: Attempt, head: Head, rest: bytes) -> None:
-        self.status = head.status
-        self.reason = head.reason
-        self.headers = head.headers
-        self._pool = pool
-        self._connection: Connection | None = connection
-        self._attempt = attempt
-        self._framing = Framing(head)
-        self._rest = rest  # bytes that came with the head
-        self._decoder = _decoder(head.headers.get("content-encoding", ""))
-
-    def read(self) -> bytes:
-        """Return the whole body, decoded; raises as `read1` does."""
-        pieces = []
-        while piece := self.read1():
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def read1(self, amount: int = _READ, decode_content: bool = True) -> bytes:  # noqa: ARG002 - urllib3's signature
-        """Return the next bytes as soon as there are any; b"" at the end of the body.
-
-        Raises:
-            http.client.IncompleteRead: The body is shorter than its headers say.
-            http.client.HTTPException: Its chunks make no sense.
-        """
-        connection, framing = self._connection, self._framing
-        while connection is not None:
-            try:
-                if framing.ended:
-                    data = b""
-                else:
-                    data, self._rest = self._rest or connection.receive(self._attempt), b""
-                    data = framing.feed(data)
-                if framing.ended:
-                    self._finish()
-                    connection = None
-                decoded = self._decode(data, framing.ended)
-            except BaseException:
-                self.close()
-                raise
-            if decoded:
-                return decoded
-        return b""
-
-    def stream(self, amount: int = _READ, decode_content: bool = True) -> Any:
-        """Yield the body in pieces; what `requests` calls for `iter_content`."""
-        while piece := self.read1(amount, decode_content):
-            yield piece
-
-    def _decode(self, data: bytes, last: bool = False) -> bytes:
-        if self._decoder is None:
-            return data
-        decoded = self._decoder.decompress(data) if data else b""
-        return decoded + self._decoder.flush() if last else decoded
-
-    def _finish(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            if not self._attempt.unwatch():
-                connection.close()
-                raise StoppedError
-            if self._framing.can_reuse:
-                self._pool.give_back(connection)
-            else:
-                connection.close()
-
-    def close(self) -> None:
-        """Drop an unfinished body, and its connection with it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._attempt.unwatch()
-            connection.close()
-
-    release_conn = close
-
-
-def _decoder(encoding: str) -> Any:
-    # We ask for no compression, but some gateways compress all the same.
-    if encoding.strip().lower() in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompressobj(zlib.MAX_WBITS | 32)
-    return None
-
-
-class Pool:
-    """Idle connections, the most recently used first. Safe for threads, and emptied in a forked child.
-
-    It never makes anyone wait: the caller's own threads bound how many connections are open. In a child that `fork` made, the
-    inherited sockets are closed without a word to the server, since the parent goes on using them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[tuple[Origin, str | None], list[Connection]] = {}
-        self._every: weakref.WeakSet[Connection] = weakref.WeakSet()
-        _pools.add(self)
-
-    def exchange(
-        self, attempt: Attempt, origin: Origin, context: ssl.SSLContext | None, proxy: str | None, request: bytes
-    ) -> Response:
-        """Send a request and return the reply as soon as its headers are there.
-
-        A connection that the server closed while it was idle costs nothing: where not one byte of a reply has come on a
-        reused connection, the request goes out once more on a new one.
-        """
-        if attempt.cancelled:
-            raise StoppedError
-        connection = self._take(origin, proxy)
-        if connection is not None:
-            try:
-                return self._exchange(attempt, connection, request)
-            except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-                if connection.has_answered or attempt.cancelled:
-                    raise
-        connection = Connection(origin, context, proxy)
-        with self._lock:
-            self._every.add(connection)
-        return self._exchange(attempt, connection, request)
-
-    def _exchange(self, attempt: Attempt, connection: Connection, request: bytes) -> Response:
-        try:
-            attempt.watch(connection)
-            if not connection.is_open:
-                connection.open(attempt)
-            connection.has_answered = False
-            connection.send(request, attempt)
-            head, rest = read_head(lambda: connection.receive(attempt))
-            return Response(self, connection, attempt, head, rest)
-        except BaseException:
-            attempt.unwatch()
-            connection.close()
-            raise
-
-    def _take(self, origin: Origin, proxy: str | None) -> Connection | None:
-        while True:
-            with self._lock:
-                idle = self._idle.get((origin, proxy))
-                if not idle:
-                    return None
-                connection = idle.pop()
-            if time.monotonic() - connection.idle_since < IDLE_SECONDS and connection.is_usable():
-                return connection
-            connection.close()
-
-    def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next call; drop those that have been idle for too long."""
-        now = connection.idle_since = time.monotonic()
-        old = []
-        with self._lock:
-            idle = self._idle.setdefault((connection.origin, connection.proxy), [])
-            idle.append(connection)
-            while now - idle[0].idle_since > IDLE_SECONDS:
-                old.append(idle.pop(0))
-        for connection in old:
-            connection.close()
-
-    def close(self) -> None:
-        """Close the idle connections; calls in flight go on."""
-        with self._lock:
-            idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_idle"):
-            self.close()  # without this, each idle socket would complain for itself
-
-    def _forget(self) -> None:
-        """Start anew in a forked child, where a lock may be held by a thread that does not exist any more."""
-        self._lock = threading.Lock()
-        self._idle = {}
-        for connection in list(self._every):
-            connection.abandon()
-        self._every = weakref.WeakSet()
-
-
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-
-
-_contexts: dict[str | None, ssl.SSLContext] = {}
-_contexts_lock = threading.Lock()
-
-
-def _after_fork() -> None:
-    global _contexts_lock
-    _contexts_lock = threading.Lock()
-    for pool in list(_pools):
-        pool._forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def tls_context(bundle: str | None) -> ssl.SSLContext:
-    """Return the process's TLS context for a CA bundle (a file or a directory); loading one costs 11 ms of CPU or more.
-
-    Raises:
-        OSError: The bundle does not exist or holds no certificate.
-    """
-    with _contexts_lock:
-        context = _contexts.get(bundle)
-        if context is None:
-            if bundle is not None and os.path.isdir(bundle):  # noqa: PTH112 - a path that the environment gave
-                context = ssl.create_default_context(capath=bundle)
-            else:
-                context = ssl.create_default_context(cafile=bundle)
-            context.set_alpn_protocols(["http/1.1"])
-            _contexts[bundle] = context
-        return context
