@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sized
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
-from responder.many.parallel import OnError, Run
+from responder.many.parallel import OnError, Rules, Run, Work
 from responder.many.progress import ProgressOption, ProgressReporter
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
+from responder.values.keywords import parameters_of
 from responder.values.results import ItemBatch, ItemResult
 
 I = TypeVar("I")  # noqa: E741 - item
@@ -20,49 +22,57 @@ B = TypeVar("B")  # batch
 K = TypeVar("K", bound=Run[Any, Any])  # kind of run
 
 
+@dataclass(frozen=True, slots=True)
+class Watch(Generic[R]):
+    """Who is told how far a run is.
+
+    Attributes:
+        progress: None, True, False or a callable, as `Responder.map` takes it.
+        on_result: Called with each result as it comes in, in the caller's thread.
+        unit: What the progress bar counts.
+    """
+
+    progress: ProgressOption = None
+    on_result: Callable[[R], object] | None = None
+    unit: str = "items"
+
+
 def start(
-    perform: Callable[[int, I], R],
-    items: Iterable[I],
-    unfinished: Callable[[int, I, Exception], R],
-    *,
     kind: Callable[..., K],
+    items: Iterable[I],
+    work: Work[I, R],
+    rules: Rules,
+    watch: Watch[R],
+    *,
     ordered: bool,
     token: CancelToken,
-    deadline: Deadline,
-    max_workers: int,
-    on_error: OnError,
-    max_errors: int | None,
-    progress: ProgressOption,
-    on_result: Callable[[R], object] | None,
-    cancel: CancelToken | None,
-    unit: str,
-    fatal_ends: bool,
 ) -> K:
-    """Return a run with its progress shown and its callback called; the keywords are those of `Responder.map`."""
+    """Return a run with its progress shown and its callback called.
+
+    Args:
+        kind: `Run`, or a kind of it.
+        items: Any iterable.
+        work: What is done with each item.
+        rules: How many at once, and what ends the run early.
+        watch: Who is told of the results.
+        ordered: Input order if true, else as they finish.
+        token: Cancelled when the run ends early; `work.perform` gives it to its calls.
+
+    Raises:
+        ConfigurationError: The items are one str.
+    """
     if isinstance(items, (str, bytes)):
         raise ConfigurationError("this map takes many items, not one str: put it in a list")
-    reporter = ProgressReporter(progress, len(items) if isinstance(items, Sized) else None, unit)
+    on_result = watch.on_result
+    reporter = ProgressReporter(watch.progress, len(items) if isinstance(items, Sized) else None, watch.unit)
 
     def observe(result: R) -> None:
         reporter.add(result)
         if on_result is not None:
             on_result(result)
 
-    return kind(
-        perform,
-        items,
-        max_workers=max_workers,
-        ordered=ordered,
-        on_error=on_error,
-        max_errors=max_errors,
-        deadline=deadline,
-        cancel=cancel,
-        token=token,
-        unfinished=unfinished,
-        fatal_ends=fatal_ends,
-        observe=None if reporter.is_silent and on_result is None else observe,
-        on_close=reporter.close,
-    )
+    observed = None if reporter.is_silent and on_result is None else observe
+    return kind(items, replace(work, observe=observed, on_close=reporter.close), rules, ordered=ordered, token=token)
 
 
 def collect(run: Run[Any, R], batch: Callable[[Iterable[R]], B]) -> B:
@@ -78,7 +88,17 @@ def collect(run: Run[Any, R], batch: Callable[[Iterable[R]], B]) -> B:
     return batch(results)
 
 
-def parallel_map(
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[I, V]):
+    """The arguments of a map over any function."""
+
+    function: Callable[[I], V]
+    items: Iterable[I]
+    rules: Rules
+    watch: Watch[ItemResult[I, V]]
+
+
+def _job(
     function: Callable[[I], V],
     items: Iterable[I],
     *,
@@ -89,12 +109,12 @@ def parallel_map(
     progress: ProgressOption = None,
     on_result: Callable[[ItemResult[I, V]], object] | None = None,
     cancel: CancelToken | None = None,
-) -> ItemBatch[I, V]:
-    """Call a blocking function for each item in threads, and return the results in input order.
+) -> _Job[I, V]:
+    """Gather the arguments of a map over any function.
 
     Args:
         function: Called once for each item, in a worker thread, with the caller's context variables.
-        items: Any iterable that ends; pulled in the caller's thread.
+        items: Any iterable; pulled in the caller's thread.
         max_workers: How many calls run at once.
         on_error: "collect" (an item's exception becomes its result's `error`), "raise" (the first one is raised and ends
             the run), or "stop" (nothing new is started after the first one, and what there is is returned).
@@ -104,76 +124,53 @@ def parallel_map(
         on_result: Called with each result as it comes in, in the caller's thread.
         cancel: A token that ends the run when it is cancelled. Python cannot interrupt a function that runs; its item is
             reported as unfinished, and its thread ends when the function returns.
+    """
+    deadline = Deadline.after(run_deadline, "run_deadline")
+    # `fatal_ends` stays false: a function may ask several providers, and what one of them refuses says nothing about the others.
+    return _Job(function, items, Rules(max_workers, on_error, max_errors, deadline, cancel), Watch(progress, on_result))
+
+
+@parameters_of(_job)
+def parallel_map(job: _Job[I, V]) -> ItemBatch[I, V]:
+    """Call a blocking function for each item in threads, wait for all, and return the results in input order.
 
     Returns:
         A batch with one ItemResult for each item.
 
     Raises:
-        ConfigurationError: A keyword makes no sense.
+        ConfigurationError: A keyword is invalid.
         Exception: With `on_error="raise"`, the first item's own error; its attribute `batch` holds what is finished.
     """
-    run = _run(function, items, False, max_workers, on_error, max_errors, run_deadline, progress, on_result, cancel)
-    return collect(run, ItemBatch[I, V])
+    return collect(_run(job, ordered=False), ItemBatch[I, V])
 
 
-def parallel_imap(
-    function: Callable[[I], V],
-    items: Iterable[I],
-    *,
-    max_workers: int = 16,
-    on_error: OnError = "collect",
-    max_errors: int | None = None,
-    run_deadline: float | None = None,
-    progress: ProgressOption = None,
-    on_result: Callable[[ItemResult[I, V]], object] | None = None,
-    cancel: CancelToken | None = None,
-) -> Run[I, ItemResult[I, V]]:
+@parameters_of(_job)
+def parallel_imap(job: _Job[I, V]) -> Run[I, ItemResult[I, V]]:
     """Call a blocking function for each item in threads; iterate over the results in input order.
 
     Lazy: at most 8 times `max_workers` items are pulled ahead of what was taken, so an endless input is fine. Leaving the loop
-    ends the run. The keywords are those of `parallel_map`.
+    ends the run.
     """
-    return _run(function, items, True, max_workers, on_error, max_errors, run_deadline, progress, on_result, cancel)
+    return _run(job, ordered=True)
 
 
-def parallel_imap_unordered(
-    function: Callable[[I], V],
-    items: Iterable[I],
-    *,
-    max_workers: int = 16,
-    on_error: OnError = "collect",
-    max_errors: int | None = None,
-    run_deadline: float | None = None,
-    progress: ProgressOption = None,
-    on_result: Callable[[ItemResult[I, V]], object] | None = None,
-    cancel: CancelToken | None = None,
-) -> Run[I, ItemResult[I, V]]:
+@parameters_of(_job)
+def parallel_imap_unordered(job: _Job[I, V]) -> Run[I, ItemResult[I, V]]:
     """Call a blocking function for each item in threads; iterate over the results as they finish.
 
-    Lazy: at most twice `max_workers` items are pulled ahead of what was taken. The keywords are those of `parallel_map`.
+    Lazy: at most twice `max_workers` items are pulled ahead of what was taken. Leaving the loop ends the run.
     """
-    return _run(function, items, False, max_workers, on_error, max_errors, run_deadline, progress, on_result, cancel)
+    return _run(job, ordered=False)
 
 
-def _run(
-    function: Callable[[I], V],
-    items: Iterable[I],
-    ordered: bool,
-    max_workers: int,
-    on_error: OnError,
-    max_errors: int | None,
-    run_deadline: float | None,
-    progress: ProgressOption,
-    on_result: Callable[[ItemResult[I, V]], object] | None,
-    cancel: CancelToken | None,
-) -> Run[I, ItemResult[I, V]]:
+def _run(job: _Job[I, V], *, ordered: bool) -> Run[I, ItemResult[I, V]]:
+    function, deadline = job.function, job.rules.deadline
     token = CancelToken()
-    ends = Deadline.after(run_deadline, "run_deadline")
 
     def perform(index: int, item: I) -> ItemResult[I, V]:
         if token.cancelled:
             return unfinished(index, item, CancelledError(f"not started: {token.reason}"))
-        if ends.remaining() <= 0:
+        if deadline.remaining() <= 0:
             return unfinished(index, item, DeadlineExceededError("not started: run_deadline passed"))
         begin = time.monotonic()
         try:
@@ -184,20 +181,5 @@ def _run(
     def unfinished(index: int, item: I, error: Exception) -> ItemResult[I, V]:
         return ItemResult(index, item, error=error, attempts=0)
 
-    return start(
-        perform,
-        items,
-        unfinished,
-        kind=Run[I, ItemResult[I, V]],
-        ordered=ordered,
-        token=token,
-        deadline=ends,
-        max_workers=max_workers,
-        on_error=on_error,
-        max_errors=max_errors,
-        progress=progress,
-        on_result=on_result,
-        cancel=cancel,
-        unit="items",
-        fatal_ends=False,  # a function may ask several providers: what one of them refuses says nothing about the others
-    )
+    work = Work(perform, unfinished)
+    return start(Run[I, ItemResult[I, V]], job.items, work, job.rules, job.watch, ordered=ordered, token=token)

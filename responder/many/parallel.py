@@ -15,10 +15,11 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from responder.values.cancellation import CancelToken
-from responder.values.deadline import Deadline
+from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.results import ItemResult
 
@@ -43,60 +44,81 @@ _SLICE = 1.0
 _GRACE = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Work(Generic[I, R]):
+    """What is done with the items of a run.
+
+    Attributes:
+        perform: Called in a worker as `perform(index, item)`; returns a result and raises nothing.
+        unfinished: Makes the result of an item that was not finished from (index, item, error).
+        observe: Called in the caller's thread with each result as it comes in.
+        on_close: Called once when the run has ended.
+    """
+
+    perform: Callable[[int, I], R]
+    unfinished: Callable[[int, I, Exception], R]
+    observe: Callable[[R], object] | None = None
+    on_close: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How much of a run goes on at once, and what ends it early.
+
+    Attributes:
+        max_workers: How many items are worked on at once.
+        on_error: "collect" failures as results; "raise" the first one; "stop" starting new items at the first one.
+        max_errors: Stop starting new items once this many have failed; None means never.
+        deadline: When the whole run must be over.
+        cancel: The caller's token.
+        fatal_ends: End the run at an error whose `fatal` says that no other item can succeed either.
+
+    Raises:
+        ConfigurationError: One of them is invalid.
+    """
+
+    max_workers: int = 16
+    on_error: OnError = "collect"
+    max_errors: int | None = None
+    deadline: Deadline = NEVER
+    cancel: CancelToken | None = None
+    fatal_ends: bool = False
+
+    def __post_init__(self) -> None:
+        _check_count("max_workers", self.max_workers)
+        if self.on_error not in ("collect", "raise", "stop"):
+            raise ConfigurationError(f'on_error is "collect", "raise" or "stop", not {self.on_error!r}')
+        if self.max_errors is not None:
+            _check_count("max_errors", self.max_errors, ", or None")
+
+
+def _check_count(name: str, count: object, otherwise: str = "") -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ConfigurationError(f"{name} is a whole number, 1 or more{otherwise}, not {count!r}")
+
+
 class Run(Iterator[R], Generic[I, R]):
     """The results of a function over items, as an iterator which may be cancelled from any thread.
 
     Leaving it (`close`, a `with` block, or dropping the last reference) cancels what is queued and what is in flight.
 
     Args:
-        perform: Called in a worker as `perform(index, item)`; returns a result and raises nothing.
         items: Any iterable; pulled in the caller's thread, a window at a time.
-        max_workers: How many run at once.
+        work: What is done with each item.
+        rules: How many at once, and what ends the run early.
         ordered: Input order if true, else as they finish.
-        on_error: "collect" failures as results; "raise" the first one; "stop" starting new items at the first one.
-        max_errors: Stop starting new items once this many have failed; None means never.
-        deadline: When the whole run must be over.
-        cancel: The caller's token.
-        token: Cancelled when the run ends early; `perform` gives it to its calls.
-        unfinished: Makes the result of an item that was not finished from (index, item, error).
-        fatal_ends: End the run at an error whose `fatal` says that no other item can succeed either.
-        observe: Called in the caller's thread with each result as it comes in.
-        on_close: Called once when the run has ended.
+        token: Cancelled when the run ends early; `work.perform` gives it to its calls.
     """
 
-    def __init__(
-        self,
-        perform: Callable[[int, I], R],
-        items: Iterable[I],
-        *,
-        max_workers: int,
-        ordered: bool,
-        on_error: OnError,
-        max_errors: int | None,
-        deadline: Deadline,
-        cancel: CancelToken | None,
-        token: CancelToken,
-        unfinished: Callable[[int, I, Exception], R],
-        fatal_ends: bool = False,
-        observe: Callable[[R], object] | None = None,
-        on_close: Callable[[], object] | None = None,
-    ) -> None:
-        _check(max_workers, on_error, max_errors)
-        self._perform = perform
+    def __init__(self, items: Iterable[I], work: Work[I, R], rules: Rules, *, ordered: bool, token: CancelToken) -> None:
         self._items = iter(items)
         self._sized = isinstance(items, Sized)
-        self._workers = max_workers
-        self._window = max_workers * (ORDERED_WINDOW if ordered else UNORDERED_WINDOW)
+        self._work = work
+        self._rules = rules
+        self._window = rules.max_workers * (ORDERED_WINDOW if ordered else UNORDERED_WINDOW)
         self._ordered = ordered
-        self._on_error = on_error
-        self._max_errors = max_errors
-        self._deadline = deadline
         self._token = token
-        self._unfinished = unfinished
-        self._fatal_ends = fatal_ends
-        self._observe = observe
-        self._on_close = on_close
-        self._executor = ThreadPoolExecutor(max_workers, thread_name_prefix="responder")
+        self._executor = ThreadPoolExecutor(rules.max_workers, thread_name_prefix="responder")
         self._halt = threading.Event()  # set when the workers shall start nothing more
         # A worker takes items until it is told to end: a future for each item would cost a tenth of a call.
         self._workers_started = 0
@@ -112,8 +134,8 @@ class Run(Iterator[R], Generic[I, R]):
         self._ending = False  # the calls in flight are ending, too: they are not waited for any longer than it takes
         self._closed = False
         # A cancel from another thread wakes the caller's thread.
-        self._token.register(functools.partial(self._finished.put, (-1, None, None)))
-        self._user_token = cancel
+        token.register(functools.partial(self._finished.put, (-1, None, None)))
+        cancel = rules.cancel
         self._registered = cancel.register(lambda: token.cancel(cancel.reason)) if cancel is not None else -1
         _live.add(self)
 
@@ -154,10 +176,9 @@ class Run(Iterator[R], Generic[I, R]):
             index = self._pulled
             self._pulled += 1
             self._waiting[index] = item
-            if self._workers_started < self._workers:
+            if self._workers_started < self._rules.max_workers:
                 self._workers_started += 1
-                halts = self._on_error != "collect"
-                self._executor.submit(_work, self._tasks, self._finished, self._halt, halts, self._fatal_ends, self._perform)
+                self._executor.submit(_perform, self._tasks, self._finished, self._halt, self._work.perform, self._rules)
             self._tasks.put((contextvars.copy_context(), index, item))
 
     def _take(self) -> R | None:
@@ -177,13 +198,13 @@ class Run(Iterator[R], Generic[I, R]):
             self._give_up()
             return
         try:
-            index, result, failure = self._finished.get(timeout=min(_SLICE, max(0.0, self._deadline.remaining())))
+            index, result, failure = self._finished.get(timeout=min(_SLICE, max(0.0, self._rules.deadline.remaining())))
         except queue.Empty:
             return
         self._accept(index, result, failure)
 
     def _look_for_an_end(self) -> None:
-        if self._deadline.remaining() <= 0:
+        if self._rules.deadline.remaining() <= 0:
             # Not cancelled: each call knows this deadline, and says itself how far it came.
             self._stop(DeadlineExceededError("run_deadline passed before this item was finished"))
             self._ending = True
@@ -198,21 +219,21 @@ class Run(Iterator[R], Generic[I, R]):
         if failure is not None:
             raise failure
         if result is None:
-            result = self._unfinished(index, item, self._stopped or CancelledError("not started"))
+            result = self._work.unfinished(index, item, self._stopped or CancelledError("not started"))
         self._ready[index] = result
-        if self._observe is not None:
-            self._observe(result)
+        if self._work.observe is not None:
+            self._work.observe(result)
         if result.error is None:
             return
         self._failed += 1
-        if self._on_error == "raise":
+        if self._rules.on_error == "raise":
             raise result.error
         cause = f"not sent: the run was stopped by item {index}: {result.error}"
-        if self._fatal_ends and getattr(result.error, "fatal", False):
+        if self._rules.fatal_ends and getattr(result.error, "fatal", False):
             self._stop(CancelledError(cause))
             self._ending = True
             self._token.cancel(cause)
-        elif self._on_error == "stop" or (self._max_errors is not None and self._failed >= self._max_errors):
+        elif self._rules.on_error == "stop" or (self._rules.max_errors is not None and self._failed >= self._rules.max_errors):
             self._stop(CancelledError(cause))  # what was sent is paid for: it may end
 
     def _stop(self, reason: Exception) -> None:
@@ -233,7 +254,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._accept(index, result, failure)
         reason = self._stopped or CancelledError("not finished")
         for index, item in list(self._waiting.items()):
-            self._accept(index, self._unfinished(index, item, reason), None)
+            self._accept(index, self._work.unfinished(index, item, reason), None)
 
     def rest(self) -> Iterator[R]:
         """Yield a result for each item that a stopped run did not pull, where the input has an end (a list, a tuple)."""
@@ -242,7 +263,7 @@ class Run(Iterator[R], Generic[I, R]):
         for item in self._items:
             index = self._pulled
             self._pulled += 1
-            yield self._unfinished(index, item, self._stopped)
+            yield self._work.unfinished(index, item, self._stopped)
 
     def cancel(self, reason: str = "cancelled") -> None:
         """End the run, from any thread: calls in flight are ended, and the iterator hands out what there is, then stops."""
@@ -256,16 +277,16 @@ class Run(Iterator[R], Generic[I, R]):
         done = self._exhausted and not self._waiting
         if not done:
             self._token.cancel("the loop over the results was left")
-        if self._user_token is not None:
-            self._user_token.unregister(self._registered)
+        if self._rules.cancel is not None:
+            self._rules.cancel.unregister(self._registered)
         for _ in range(self._workers_started):
             self._tasks.put(None)
         # A run that was stopped does not wait for its threads: one of them may be in a function that nothing can interrupt.
         self._executor.shutdown(wait=done and self._stopped is None, cancel_futures=True)
         self._exhausted = True
         self._waiting.clear()
-        if self._on_close is not None:
-            self._on_close()
+        if self._work.on_close is not None:
+            self._work.on_close()
 
     def taken_back(self) -> list[R]:
         """Return the results that have come in and were not handed out: those of a run that was ended by an exception."""
@@ -287,15 +308,15 @@ class Run(Iterator[R], Generic[I, R]):
             self.close()
 
 
-def _work(
+def _perform(
     tasks: queue.SimpleQueue[tuple[contextvars.Context, int, I] | None],
     finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]],
     halt: threading.Event,
-    halts: bool,
-    fatal_ends: bool,
     perform: Callable[[int, I], R],
+    rules: Rules,
 ) -> None:
     # Free of references to the run: dropping the run must be enough to end it.
+    halts, fatal_ends = rules.on_error != "collect", rules.fatal_ends
     while (task := tasks.get()) is not None:
         context, index, item = task
         if halt.is_set():
@@ -313,15 +334,6 @@ def _work(
                 halt.set()
             del result
         del task, context, item  # while this worker waits, nothing of the last item may be kept alive
-
-
-def _check(max_workers: int, on_error: str, max_errors: int | None) -> None:
-    if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
-        raise ConfigurationError(f"max_workers is a whole number, 1 or more, not {max_workers!r}")
-    if on_error not in ("collect", "raise", "stop"):
-        raise ConfigurationError(f'on_error is "collect", "raise" or "stop", not {on_error!r}')
-    if max_errors is not None and (isinstance(max_errors, bool) or not isinstance(max_errors, int) or max_errors < 1):
-        raise ConfigurationError(f"max_errors is a whole number, 1 or more, or None, not {max_errors!r}")
 
 
 _live: weakref.WeakSet[Run[Any, Any]] = weakref.WeakSet()

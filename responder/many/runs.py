@@ -17,7 +17,7 @@ from responder.call.hedging import Hedger
 from responder.call.retry import RetryBudget
 from responder.many import mapping
 from responder.many.dedupe import AskedOnce
-from responder.many.parallel import OnError, Run
+from responder.many.parallel import OnError, Rules, Run, Work
 from responder.many.progress import ProgressOption
 from responder.pace.breaker import PATIENCE
 from responder.pace.budget import Spending
@@ -276,23 +276,10 @@ def start(
         history.add(index, Trace(), error, False)
         return Result(index, prompt, None, error, 0, cost=0.0)
 
-    run = mapping.start(
-        perform,
-        prompts,
-        unfinished,
-        kind=AnswerRun,
-        ordered=ordered,
-        token=token,
-        deadline=run_ends,
-        max_workers=settings.max_workers,
-        on_error=settings.on_error,
-        max_errors=settings.max_errors,
-        progress=settings.progress,
-        on_result=settings.on_result,
-        cancel=settings.cancel,
-        unit="prompts",
-        fatal_ends=True,
-    )
+    rules = Rules(settings.max_workers, settings.on_error, settings.max_errors, run_ends, settings.cancel, fatal_ends=True)
+    work = Work(perform, unfinished)
+    watch = mapping.Watch(settings.progress, settings.on_result, "prompts")
+    run = mapping.start(AnswerRun, prompts, work, rules, watch, ordered=ordered, token=token)
     run.history = history
     return run
 
