@@ -7,18 +7,20 @@ One Responder class for each provider, and a thread-pool map that asks many prom
     gpt = OpenAIResponder("gpt-4o-mini")                    # OPENAI_API_KEY
     batch = gpt.map(["What is baseball?", "What is cricket?"], max_workers=32)
     for result in batch:
-        print(result.answer.text if result.ok else result.error)
+        print(result.text if result.ok else result.error)
 """
 
 from typing import TYPE_CHECKING, Any
 
 from responder._version import __version__
-from responder.call.stream import ChunkReader, Stream
+from responder.call.dialect import ChunkReader
+from responder.call.retry import RetryPolicy
+from responder.call.stream import Stream
 from responder.many.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.many.merging import MergedStreams, StreamEvent, merge_streams
 from responder.many.parallel import Run
 from responder.many.progress import Progress
-from responder.many.runs import AnswerRun
+from responder.many.runs import AnswerRun, StreamRun
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
 from responder.providers import for_model
@@ -86,8 +88,8 @@ from responder.values.messages import (
     system,
     user,
 )
-from responder.values.options import Options, Tool
-from responder.values.results import Batch, ItemBatch, ItemResult, Result
+from responder.values.options import AnswerOptions, Options, Tool
+from responder.values.results import Answered, Batch, Failed, ItemBatch, ItemResult, Result
 from responder.values.summary import Summary
 
 if TYPE_CHECKING:
@@ -99,7 +101,9 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "Answer",
+    "AnswerOptions",
     "AnswerRun",
+    "Answered",
     "AnthropicResponder",
     "Audio",
     "AuthenticationError",
@@ -119,6 +123,7 @@ __all__ = [
     "DeadlineExceededError",
     "DeepSeekResponder",
     "EmptyAnswerError",
+    "Failed",
     "File",
     "FileLimitStore",
     "FinishReason",
@@ -152,11 +157,13 @@ __all__ = [
     "Responder",
     "ResponderError",
     "Result",
+    "RetryPolicy",
     "Run",
     "SimulatedResponder",
     "Stream",
     "StreamEvent",
     "StreamInterruptedError",
+    "StreamRun",
     "Summary",
     "Text",
     "Timeout",

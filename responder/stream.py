@@ -2,7 +2,7 @@
 
 import warnings
 
-from responder.call.stream import ChunkReader as ChunkReader
+from responder.call.dialect import ChunkReader as ChunkReader
 from responder.call.stream import Stream as Stream
 
 warnings.warn(

@@ -41,6 +41,7 @@ OWNERS = {
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
     "pytest": {"simulator"},
+    "typing_extensions": {"values.keywords"},  # read by type checkers alone, which bring it along
 }
 
 

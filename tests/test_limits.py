@@ -552,10 +552,10 @@ def test_the_same_provider_url_key_and_model_share_one_governor(simulator: Simul
     for model in (one, two, other_key, other_model):
         model.answer("Hi")
 
-    assert one._governor is two._governor
-    assert one._governor is not None
-    assert one._governor.limits.max_concurrency == 2
-    assert len({id(model._governor) for model in (one, two, other_key, other_model)}) == 3
+    governors = [model._endpoint.shared[0] for model in (one, two, other_key, other_model)]
+    assert governors[0] is governors[1]
+    assert governors[0].limits.max_concurrency == 2
+    assert len(set(map(id, governors))) == 3
 
 
 def test_another_key_is_not_held_by_ones_refusal(simulator: Simulator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import responder
-from responder.providers import PROVIDERS
+from responder.providers import PROVIDERS, ModelKeywords
+from responder.responder import CommonKeywords
 
 
 def test_every_public_name_exists_once_and_in_order() -> None:
@@ -56,6 +58,31 @@ def test_the_public_api_is_typed_as_a_user_writes_it() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_a_type_checker_has_to_refuse() -> None:
+    """A mistyped keyword, an option of the wrong type, an answer of a result that may have failed."""
+    pytest.importorskip("mypy")
+    program = Path(__file__).parent / "typing" / "wrong.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", str(program)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
+    wrong = {number for number, line in enumerate(program.read_text().splitlines(), 1) if line.endswith("# wrong")}
+    assert found == wrong, done.stdout + done.stderr
+
+
+def test_the_keywords_for_type_checkers_are_those_that_there_are() -> None:
+    """The constructor's and the options' names stand once more for type checkers, who cannot copy them."""
+    taken = {name for name in inspect.signature(responder.Responder).parameters if name not in ("model", "options")}
+    options = {option.name for option in dataclasses.fields(responder.Options)}
+    assert set(responder.AnswerOptions.__annotations__) == options
+    assert set(CommonKeywords.__annotations__) == (taken | options) - {"api_key", "base_url"}
+    assert set(ModelKeywords.__annotations__) >= taken | options
 
 
 def test_the_package_says_that_it_is_typed() -> None:

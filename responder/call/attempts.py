@@ -1,20 +1,23 @@
-"""One call: its attempts, each with its turn, its money and its line in the trace. Knows no provider; `retry.py` repeats."""
+"""One call: its attempts, each with its turn, its money and its line in the trace. Whole answers and streams enter here alike."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
+from responder.call import replies
 from responder.call.hedging import LOST, Hedger
+from responder.call.question import Question
 from responder.call.retry import RetryBudget
-from responder.pace.breaker import Breaker
 from responder.pace.budget import Reservation, Spending
-from responder.pace.limits import Governor, Permit
+from responder.pace.limits import Permit
 from responder.pace.prices import Pricing
+from responder.values import trace as traces
 from responder.values.answer import NO_USAGE, Answer, Usage
+from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
-from responder.values.deadline import Deadline
 from responder.values.errors import (
     APIConnectionError,
     APIError,
@@ -24,9 +27,17 @@ from responder.values.errors import (
     DeadlineExceededError,
     EmptyAnswerError,
     InvalidResponseError,
+    ResponderError,
     StreamInterruptedError,
 )
-from responder.values.trace import Attempt, Trace
+from responder.values.trace import Trace
+from responder.wire.failures import read_error_body
+
+if TYPE_CHECKING:
+    from responder.call.endpoint import Endpoint
+    from responder.wire.transport import Incoming
+
+T = TypeVar("T")
 
 BYTES_PER_TOKEN = 4.0
 """A rough estimate, for what is reserved before a call: English text has about four bytes in a token."""
@@ -44,12 +55,14 @@ class Terms:
         spending: Its money; None: no budget.
         hedger: Starts second calls for the slowest; None: nobody does.
         patience: Seconds to wait for a provider that is down.
+        is_priced: True when the cost of each attempt is wanted.
     """
 
     retries: RetryBudget | None = None
     spending: Spending | None = None
     hedger: Hedger | None = None
     patience: float = 0.0
+    is_priced: bool = False
 
 
 SINGLE = Terms()
@@ -57,156 +70,261 @@ SINGLE = Terms()
 
 
 class Call:
-    """The attempts at one answer.
+    """One question to one provider, over as many attempts as it takes.
 
     Args:
-        exchange: Sends the question once; returns the answer, or raises.
-        governor: Gives the turns.
-        breaker: Knows whether the provider is up.
-        price: What its tokens cost; None where that is not known.
-        size: Bytes of the question.
-        max_tokens: The longest answer, None where it is open.
-        deadline: When the call must be over.
-        cancel: Ends it.
-        trace: Gets what it did.
+        endpoint: Who is asked.
+        question: What.
+        bounds: What may end it.
         terms: What its run allows.
+        trace: Gets what it did.
     """
 
-    def __init__(
-        self,
-        exchange: Callable[[CancelToken | None, Permit], Answer],
-        governor: Governor,
-        breaker: Breaker,
-        price: Pricing | None,
-        size: int,
-        max_tokens: int | None,
-        deadline: Deadline,
-        cancel: CancelToken | None,
-        trace: Trace,
-        terms: Terms,
-    ) -> None:
-        self._exchange = exchange
-        self._governor = governor
-        self._breaker = breaker
-        self._price = price
-        self._size = size
-        self._max_tokens = max_tokens
-        self._deadline = deadline
-        self._cancel = cancel
-        self._trace = trace
-        self._terms = terms
-        self._known = 0  # attempts whose tokens the provider told
+    __slots__ = ("_known", "bounds", "endpoint", "question", "terms", "trace")
 
-    def attempt(self) -> Answer:
-        """Wait for the turn of an attempt and make it."""
-        queued = time.monotonic()
-        try:
-            permit, money = self._turn()
-        finally:
-            waited = time.monotonic() - queued
-            if waited > _SHORTEST_WAIT:
-                self._trace.limited += waited
-                self._trace.waited += waited
-        hedger = self._terms.hedger
-        if hedger is None:
-            return self._send(queued, permit, money, self._cancel)
-        known = self._known
-        answer, twice = hedger.race(lambda token: self._send(queued, permit, money, token), self._spare, self._cancel)
-        if twice and self._known == known + 1:
-            # What the loser's provider counted nobody told us; the prompt was the same.
-            self._book(Usage(answer.usage.input_tokens, 0, answer.usage.cached_input_tokens, known=answer.usage.known))
+    def __init__(self, endpoint: Endpoint, question: Question, bounds: Bounds, terms: Terms, trace: Trace) -> None:
+        self.endpoint = endpoint
+        self.question = question
+        self.bounds = bounds
+        self.terms = terms
+        self.trace = trace
+        self._known = 0  # attempts whose tokens the provider reported
+
+    def answer(self) -> Answer:
+        """Return the whole answer.
+
+        Raises:
+            ResponderError: The last attempt's own error.
+        """
+        answer = self.repeat(self._attempt)
+        object.__setattr__(answer, "attempts", self.trace.attempts)
+        object.__setattr__(answer, "elapsed", time.monotonic() - self.trace.started)
         return answer
 
-    def _turn(self) -> tuple[Permit, Reservation | None]:
-        self._breaker.enter(self._terms.patience, self._deadline, self._cancel)
-        spending, price = self._terms.spending, self._price
-        money = None
-        if spending is not None and price is not None:
-            money = spending.reserve(price, self._size, self._max_tokens, self._deadline, self._cancel)
+    def repeat(self, attempt: Callable[[], T]) -> T:
+        """Make attempts until one succeeds, or none can.
+
+        Raises:
+            ResponderError: The last attempt's own error, signed.
+        """
+        bounds, terms = self.bounds, self.terms
         try:
-            return self._governor.acquire(self._size / BYTES_PER_TOKEN, self._deadline, self._cancel), money
+            return self.endpoint.retrier.call(attempt, self.trace, bounds.deadline, bounds.cancel, terms.retries)
+        except ResponderError as error:
+            self.sign(error)
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
+
+    def _attempt(self) -> Answer:
+        attempt = self.begin()
+        hedger = self.terms.hedger
+        if hedger is None:
+            return self._post(attempt, self.bounds)
+        known = self._known
+        answer, twice = hedger.race(
+            lambda token: self._post(attempt, self.bounds.under(token)), self._second_attempt, self.bounds.cancel
+        )
+        if twice and self._known == known + 1:
+            # The loser was cancelled before its provider reported its tokens; the prompt was the same.
+            self.book(Usage(answer.usage.input_tokens, 0, answer.usage.cached_input_tokens, known=answer.usage.known))
+        return answer
+
+    def begin(self) -> Attempt:
+        """Wait for the turn of an attempt: while the provider is down, for money, and for a place within the limits.
+
+        Raises:
+            CircuitOpenError, BudgetExceededError, DeadlineExceededError, CancelledError: It does not come.
+        """
+        queued = time.monotonic()
+        deadline, cancel = self.bounds.deadline, self.bounds.cancel
+        governor, breaker = self.endpoint.shared
+        money = None
+        try:
+            breaker.enter(self.terms.patience, deadline, cancel)
+            if self.terms.spending is not None and self._price is not None:
+                size, longest = len(self.question.body), self.question.max_tokens
+                money = self.terms.spending.reserve(self._price, size, longest, deadline, cancel)
+            permit = governor.acquire(len(self.question.body) / BYTES_PER_TOKEN, deadline, cancel)
         except BaseException:
             if money is not None:
                 money.settle(0.0)
             raise
+        finally:
+            waited = time.monotonic() - queued
+            if waited > _SHORTEST_WAIT:
+                self.trace.limited += waited
+                self.trace.waited += waited
+        return Attempt(self, permit, money, queued)
 
-    def _spare(self) -> Callable[[CancelToken], Answer] | None:
+    def _second_attempt(self) -> Callable[[CancelToken], Answer] | None:
         """Return a second attempt, where limits and money have room for one at this moment."""
-        if self._breaker.is_open:
+        governor, breaker = self.endpoint.shared
+        if breaker.is_open:
             return None
-        spending, price = self._terms.spending, self._price
+        spending, price = self.terms.spending, self._price
         money = None
         if spending is not None and price is not None:
-            money = spending.try_reserve(price, self._size, self._max_tokens)
+            money = spending.try_reserve(price, len(self.question.body), self.question.max_tokens)
             if money is None:
                 return None
-        permit = self._governor.try_acquire(self._size / BYTES_PER_TOKEN)
+        permit = governor.try_acquire(len(self.question.body) / BYTES_PER_TOKEN)
         if permit is None:
             if money is not None:
                 money.settle(0.0)
             return None
-        now = time.monotonic()
-        return lambda token: self._send(now, permit, money, token)
+        attempt = Attempt(self, permit, money, time.monotonic())
+        return lambda token: self._post(attempt, self.bounds.under(token))
 
-    def _send(self, queued: float, permit: Permit, money: Reservation | None, cancel: CancelToken | None) -> Answer:
-        trace = self._trace
-        trace.attempts += 1
-        sent = time.monotonic()
+    def _post(self, attempt: Attempt, bounds: Bounds) -> Answer:
+        """Send the question and read the whole answer."""
+        attempt.start()
         try:
-            answer = self._exchange(cancel, permit)
+            reply = self.endpoint.post(self.question, bounds)
+            attempt.observe(reply.headers)
+            answer = replies.read(self.endpoint.dialect, reply)
         except BaseException as error:
-            usage = getattr(error, "usage", NO_USAGE)
-            permit.settle(error, usage)
-            self._breaker.note(error)
-            cost = self._book(usage)
-            if money is not None:
-                # A refusal is not billed; of what broke off on the way nobody knows.
-                refused = getattr(error, "status", None) is not None and not usage.known
-                money.settle(0.0 if refused else cost)
-            trace.made.append(Attempt(queued, sent, time.monotonic(), _cause(error)))
+            attempt.end(error)
             raise
-        permit.settle(None, answer.usage)
-        self._breaker.note(None)
-        cost = self._book(answer.usage)
-        if money is not None and self._terms.spending is not None:
-            self._terms.spending.learn(self._size, answer.usage)
-            money.settle(cost)
-        trace.made.append(Attempt(queued, sent, time.monotonic()))
+        attempt.end(None, answer.usage)
         return answer
 
-    def _book(self, usage: Usage) -> float | None:
-        """Add tokens to the trace; return what they cost, None where that is not known."""
+    def open(self, attempt: Attempt) -> Incoming:
+        """Send the question and return the body of its answer, to be read as it arrives; the attempt stays under way.
+
+        Raises:
+            APIError: It was refused.
+        """
+        attempt.start()
+        incoming, secret = self.endpoint.open(self.question, self.bounds)
+        attempt.observe(incoming.headers)
+        if 200 <= incoming.status < 300:
+            attempt.accept()
+            return incoming
+        try:
+            reply = replies.without_secret(incoming.read(), secret)
+        finally:
+            incoming.close()
+        raise replies.refused(self.endpoint.dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+
+    @property
+    def _price(self) -> Pricing | None:
+        return self.endpoint.price if self.terms.is_priced else None
+
+    def book(self, usage: Usage) -> float | None:
+        """Add an attempt's tokens to the trace; return what they cost in US dollars, None where that is not known."""
         if not usage.known:
             return None
-        trace = self._trace
+        trace = self.trace
         self._known += 1
         trace.usage = trace.usage + usage if trace.usage.known else usage
-        if self._price is None:
+        price = self._price
+        if price is None:
             trace.priced = False
             return None
-        cost = self._price.cost(usage)
+        cost = price.cost(usage)
         trace.cost += cost
         return cost
+
+    def sign(self, error: ResponderError) -> None:
+        """Write into an error what only the call knows, and drop the frames that hold the key."""
+        trace, dialect = self.trace, self.endpoint.dialect
+        error.attempts = trace.attempts
+        error.waited = trace.waited
+        if isinstance(error, DeadlineExceededError):
+            error.args = (f"{error} ({trace.account()})",)
+        if isinstance(error, APIError):
+            error.provider = dialect.provider
+            error.model = error.model or dialect.model
+            error.elapsed = time.monotonic() - trace.started
+        _forget_frames(error)
+
+
+class Attempt:
+    """One request of a call: its place within the limits, its money, its line in the trace. To be ended once."""
+
+    __slots__ = ("_call", "_has_ended", "_money", "_permit", "_queued", "_sent")
+
+    def __init__(self, call: Call, permit: Permit, money: Reservation | None, queued: float) -> None:
+        self._call = call
+        self._permit = permit
+        self._money = money
+        self._queued = queued
+        self._sent = 0.0
+        self._has_ended = False
+
+    def start(self) -> None:
+        """Note that the request goes out now."""
+        self._call.trace.attempts += 1
+        self._sent = time.monotonic()
+
+    def observe(self, headers: Mapping[str, str]) -> None:
+        """Learn from a reply's rate-limit headers (names in lower case), whatever its status."""
+        self._permit.observe(headers)
+
+    def accept(self) -> None:
+        """Note that the provider has begun to answer, which may take it minutes (a stream)."""
+        self._permit.accept()
+
+    def end(self, error: BaseException | None, usage: Usage | None = None) -> None:
+        """Give back the place, book tokens and money, and write the line in the trace; harmless when it is done.
+
+        Args:
+            error: What went wrong; None for a whole answer.
+            usage: The tokens that were used; None: those that the error knows of.
+        """
+        if self._has_ended:
+            return
+        self._has_ended = True
+        call = self._call
+        if usage is None:
+            usage = getattr(error, "usage", NO_USAGE)
+        self._permit.settle(error, usage)
+        call.endpoint.shared[1].note(error)
+        cost = call.book(usage)
+        if self._money is not None:
+            if error is None and call.terms.spending is not None:
+                call.terms.spending.learn(len(call.question.body), usage)
+            # A refusal is not billed. What broke off on the way may have been: its estimate counts as spent.
+            is_refusal = error is not None and getattr(error, "status", None) is not None and not usage.known
+            self._money.settle(0.0 if is_refusal else cost)
+        cause = "" if error is None else _cause(error)
+        call.trace.made.append(traces.Attempt(self._queued, self._sent, time.monotonic(), cause))
+
+
+# The first that fits.
+_CAUSES: tuple[tuple[type[APIError], str], ...] = (
+    (DeadlineExceededError, "deadline"),
+    (APITimeoutError, "timeout"),
+    (StreamInterruptedError, "interrupted"),
+    (APIConnectionError, "connection"),
+    (BlockedError, "blocked"),
+    (EmptyAnswerError, "empty"),
+    (InvalidResponseError, "invalid"),
+)
 
 
 def _cause(error: BaseException) -> str:
     """Return in a word why an attempt failed."""
     if isinstance(error, CancelledError):
         return "hedged" if LOST in str(error) else "cancelled"
-    if isinstance(error, DeadlineExceededError):
-        return "deadline"
-    if isinstance(error, APITimeoutError):
-        return "timeout"
-    if isinstance(error, StreamInterruptedError):
-        return "interrupted"
-    if isinstance(error, APIConnectionError):
-        return "connection"
-    if isinstance(error, BlockedError):
-        return "blocked"
-    if isinstance(error, EmptyAnswerError):
-        return "empty"
-    if isinstance(error, InvalidResponseError):
-        return "invalid"
+    for kind, word in _CAUSES:
+        if isinstance(error, kind):
+            return word
     if isinstance(error, APIError) and error.status is not None:
         return str(error.status)
     return type(error).__name__
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks of an error and of those behind it.
+
+    Their frames hold the key and the whole request, for any crash reporter that shows local variables, and for as long as
+    somebody keeps the error. What went wrong stays in the messages.
+    """
+    behind: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while behind:
+        found = behind.pop()
+        if found is not None and id(found) not in seen:
+            seen.add(id(found))
+            found.__traceback__ = None
+            behind += [found.__cause__, found.__context__]

@@ -6,17 +6,15 @@ import json
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from responder.call.retry import Retrier
-from responder.pace.limits import Permit
+from responder.call import replies
+from responder.call.attempts import Attempt, Call
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
-from responder.values.deadline import Deadline, Timeout
 from responder.values.errors import (
     APIConnectionError,
     APIError,
@@ -27,8 +25,8 @@ from responder.values.errors import (
     StreamInterruptedError,
 )
 from responder.values.messages import ToolCall
-from responder.values.trace import Trace
 from responder.wire.events import BodyDecoder, Event
+from responder.wire.failures import status_inside
 
 if TYPE_CHECKING:
     from responder.wire.transport import Incoming
@@ -38,48 +36,6 @@ _read_json = json.JSONDecoder().raw_decode
 
 # After the provider's end marker the body should end, too; a connection is only worth this many seconds of waiting for that.
 _LAST_BYTES = 0.1
-
-
-class ChunkReader(ABC):
-    """Reads a provider's chunks, and puts together the reply that the same answer would have been without streaming.
-
-    Attributes:
-        complete: True once the answer is known to be whole.
-        done: True once the provider has said that nothing more comes.
-    """
-
-    complete = False
-    done = False
-
-    @abstractmethod
-    def read(self, chunk: Mapping[str, Any]) -> str:
-        """Take in a chunk and return the text in it, "" where it has none."""
-
-    @abstractmethod
-    def reply(self) -> dict[str, Any]:
-        """Return the whole reply so far, in the form that the provider's `parse` reads."""
-
-
-class StreamSource(Protocol):
-    """What a stream needs to know of its provider and its question."""
-
-    def open(self, token: CancelToken, trace: Trace) -> tuple[Incoming, Permit]:
-        """Make an attempt, in its turn, and return the body of a 2xx and the permit to settle; raises for anything else."""
-
-    def reader(self) -> ChunkReader:
-        """Return what reads the chunks of one attempt."""
-
-    def parse(self, reply: Mapping[str, Any]) -> Answer:
-        """Return the answer that a whole reply holds."""
-
-    def finish(self, answer: Answer, headers: Mapping[str, str]) -> Answer:
-        """Return the whole answer with what the headers say; raises for a blocked or an empty one."""
-
-    def refuse(self, chunk: Mapping[str, Any], headers: Mapping[str, str]) -> APIError:
-        """Return the error that a chunk means."""
-
-    def sign(self, error: ResponderError, trace: Trace) -> None:
-        """Write into an error what only the call knows."""
 
 
 class Stream(Iterator[str]):
@@ -101,26 +57,31 @@ class Stream(Iterator[str]):
     """
 
     def __init__(
-        self, source: StreamSource, retrier: Retrier, timeout: Timeout, deadline: Deadline, cancel: CancelToken | None
+        self,
+        calls: Sequence[Call],
+        in_turn: Callable[[Callable[[Call], None]], None],
+        ended: Callable[[Stream], object] | None = None,
     ) -> None:
-        self._source = source
-        self._retrier = retrier
-        self._timeout = timeout
-        self._deadline = deadline
+        self._in_turn = in_turn  # begins one of the calls, or the next one where that one cannot answer
+        self._on_end = ended
+        self._call = calls[0]
+        self._trace = self._call.trace
+        self._user_token = cancel = self._call.bounds.cancel
         self._token = CancelToken()
-        self._trace = Trace()
-        self._reader = source.reader()
+        for call in calls:
+            call.bounds = call.bounds.under(self._token)
+        self._reader = self._call.endpoint.dialect.reader()
+        self._attempt: Attempt | None = None
         self._incoming: Incoming | None = None
-        self._permit: Permit | None = None
         self._decoder = BodyDecoder()
         self._pieces: deque[str] = deque()  # arrived, not taken
         self._said: list[str] = []  # taken
         self._failure: ResponderError | None = None  # raised once the pieces before it are taken
+        self._signed: ResponderError | None = None
         self._answer: Answer | None = None
         self._ended = False
         # Held while a thread reads, so that a cancel from another one knows whether somebody else will close the connection.
         self._reading = threading.Lock()
-        self._user_token = cancel
         self._registered = -1
         if cancel is not None:
             # Through a weak reference: a token that lives on must not keep alive a stream that was dropped.
@@ -164,11 +125,16 @@ class Stream(Iterator[str]):
         """Requests that were sent."""
         return self._trace.attempts
 
+    @property
+    def error(self) -> ResponderError | None:
+        """Why it failed; None while it has not. It is raised once the pieces before it are taken."""
+        return self._failure
+
     def _so_far(self) -> Answer:
         if self._answer is not None:
             return self._answer
         try:
-            return self._source.parse(self._reader.reply())
+            return self._call.endpoint.dialect.parse(self._reader.reply())
         except InvalidResponseError:
             return Answer("", "other")
 
@@ -200,37 +166,63 @@ class Stream(Iterator[str]):
                 if self._token.cancelled:
                     raise CancelledError(f"the stream was stopped: {self._token.reason}")
                 if self._incoming is None:
-                    self._retrier.call(self._begin, self._trace, self._deadline, self._token)
+                    self._in_turn(self._begin)
                 else:
                     self._continue()
         except ResponderError as error:
             self._failure = error  # asking again gives the same error, never silence
-            self._source.sign(error, self._trace)
             self._release()
+            self._sign(error)
             raise error.with_traceback(None)  # noqa: B904 - it is the same error, without the frames that hold the key
 
-    def _begin(self) -> None:
-        """Make one attempt: open the stream and read up to its first piece, or to its end."""
-        self._reader = self._source.reader()
-        self._decoder = BodyDecoder()
-        incoming, self._permit = self._source.open(self._token, self._trace)
+    def _begin(self, call: Call) -> None:
+        """Open the stream, over as many attempts as it takes, and read up to its first piece, or to its end."""
+        self._call = call
         try:
-            while not self._pieces and not self._ended:
-                self._read_on(incoming)
-                if self._failure is not None and not self._pieces:
-                    failure, self._failure = self._failure, None
-                    raise failure
-        except BaseException as error:
-            incoming.close()
-            self._permit.settle(error)
+            call.repeat(self._open)
+        except ResponderError as error:
+            self._signed = error
             raise
-        self._incoming = None if self._ended else incoming
+
+    def _open(self) -> None:
+        """Make one attempt."""
+        call = self._call
+        self._reader = call.endpoint.dialect.reader()
+        self._decoder = BodyDecoder()
+        self._attempt = call.begin()
+        try:
+            self._incoming = call.open(self._attempt)
+            self._read_first(self._incoming)
+        except BaseException as error:
+            self._end_attempt(error)
+            raise
+
+    def _end_attempt(self, error: BaseException | None) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.close()
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            usage = self.usage
+            attempt.end(error, usage if usage.known else None)
+
+    def _sign(self, error: ResponderError) -> None:
+        if error is not self._signed:
+            self._signed = error
+            self._call.sign(error)
+
+    def _read_first(self, incoming: Incoming) -> None:
+        while not self._pieces and not self._ended:
+            self._read_on(incoming)
+            if self._failure is not None and not self._pieces:
+                failure, self._failure = self._failure, None
+                raise failure
 
     def _continue(self) -> None:
         incoming = self._incoming
         assert incoming is not None  # noqa: S101 - `_advance` looked
-        bound = f"timeout gap: no piece within {self._timeout.gap:g} s of the one before"
-        incoming.must_continue_within(self._timeout.gap, bound)
+        gap = self._call.bounds.timeout.gap
+        incoming.must_continue_within(gap, f"timeout gap: no piece within {gap:g} s of the one before")
         try:
             while not self._pieces and not self._ended and self._failure is None:
                 self._read_on(incoming)
@@ -272,7 +264,8 @@ class Stream(Iterator[str]):
             if chunk.get("error") or name == "error":
                 if isinstance(chunk.get("usage"), dict):
                     reader.read(chunk)  # OpenRouter bills what came before the error, and says so beside it
-                self._failure = self._source.refuse(chunk, headers)
+                status = status_inside(chunk.get("error") or chunk)
+                self._failure = replies.refused(self._call.endpoint.dialect, status, headers, chunk)
                 return
             piece = reader.read(chunk)
             if piece:
@@ -296,11 +289,12 @@ class Stream(Iterator[str]):
             ended = "it ended without the provider's end marker"
             self._failure = self._not_a_stream(stray) if stray else self._interrupted(ended)
             return
+        dialect = self._call.endpoint.dialect
         try:
-            answer = self._source.parse(self._reader.reply())
+            answer = dialect.parse(self._reader.reply())
             object.__setattr__(answer, "attempts", self._trace.attempts)
             object.__setattr__(answer, "elapsed", time.monotonic() - self._trace.started)
-            self._answer = self._source.finish(answer, incoming.headers)
+            self._answer = replies.checked(dialect, answer, incoming.headers)
         except ResponderError as error:
             self._failure = error
             return
@@ -349,13 +343,16 @@ class Stream(Iterator[str]):
         self.cancel("the stream was closed")
 
     def _release(self) -> None:
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None:
-            incoming.close()
-        if self._permit is not None:
-            self._permit.settle(self._failure, self._answer.usage if self._answer is not None else None)
+        """Give back what the stream holds: its connection, its place within the limits, its money. Harmless when it is done."""
+        error = None
+        if self._answer is None:
+            error = self._failure or CancelledError(f"the stream was stopped: {self._token.reason}")
+        self._end_attempt(error)
         if self._user_token is not None:
             self._user_token.unregister(self._registered)
+        ended, self._on_end = self._on_end, None
+        if ended is not None:
+            ended(self)
 
     def __enter__(self) -> Stream:
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from responder.providers.anthropic import AnthropicResponder
@@ -28,8 +28,9 @@ from responder.providers.ollama import OllamaResponder
 from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
-from responder.responder import Responder
+from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
+from responder.values.keywords import Unpack
 
 PROVIDERS: Mapping[str, type[Responder]] = {
     kind.provider: kind
@@ -60,7 +61,19 @@ PROVIDERS: Mapping[str, type[Responder]] = {
 """The class of each provider's name."""
 
 
-def for_model(name: str, **keywords: Any) -> Responder:
+class ModelKeywords(CommonKeywords, total=False):
+    """The keywords of all providers' classes together, for type checkers and editors."""
+
+    api_key: str | Callable[[], str] | None
+    base_url: str | None
+    endpoint: str | None
+    api_version: str | None
+    project: str | None
+    location: str | None
+    credentials: Any
+
+
+def for_model(name: str, **keywords: Unpack[ModelKeywords]) -> Responder:
     """Return a responder for "provider:model", such as `for_model("groq:llama-3.3-70b-versatile", temperature=0)`.
 
     Args:
@@ -82,4 +95,5 @@ def for_model(name: str, **keywords: Any) -> Responder:
         )
     if not colon or not model.strip():
         raise ConfigurationError(f"{name!r} names no model: write {provider}:MODEL")
-    return kind(model.strip(), **keywords)
+    make: Callable[..., Responder] = kind  # each class refuses what is not its own
+    return make(model.strip(), **keywords)

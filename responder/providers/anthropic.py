@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from responder.call.stream import ChunkReader
+from responder.call.dialect import ChunkReader
 from responder.responder import Responder
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError

@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from responder.providers.openai import OpenAIResponder
+from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
+from responder.values.keywords import Unpack
 from responder.values.messages import Audio, File, Part
 
 _DEPLOYMENT = re.compile(r"/openai/deployments/(?P<name>[^/]+)(?:/.*)?$")
@@ -54,7 +56,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         api_version: str | None = None,
         api_key: str | Callable[[], str] | None = None,
         base_url: str | None = None,
-        **keywords: Any,
+        **keywords: Unpack[CommonKeywords],
     ) -> None:
         if endpoint is not None and base_url is not None:
             raise ConfigurationError("AzureOpenAIResponder takes endpoint= or base_url=, which mean the same, not both")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from responder.call.stream import ChunkReader
+from responder.call.dialect import ChunkReader
 from responder.responder import Responder
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from responder.call.stream import ChunkReader
+from responder.call.dialect import ChunkReader
 from responder.providers.compatible import CompatibleResponder
 from responder.providers.openai import finish_reason
 from responder.values.answer import Answer, Usage

@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from responder.providers.gemini import GeminiResponder
+from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
+from responder.values.keywords import Unpack
 from responder.wire.credentials import Credential, GoogleCredential
 
 
@@ -45,7 +47,7 @@ class VertexAIResponder(GeminiResponder):
         credentials: Any = None,
         api_key: str | Callable[[], str] | None = None,
         base_url: str | None = None,
-        **keywords: Any,
+        **keywords: Unpack[CommonKeywords],
     ) -> None:
         if credentials is not None and api_key is not None:
             raise ConfigurationError("VertexAIResponder takes credentials= or api_key=, not both")

@@ -13,10 +13,18 @@ under "Args:" are those of `_plan`. Parameters may be generic, and may end in `*
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from functools import update_wrapper
 from types import FunctionType
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+if sys.version_info >= (3, 11):
+    from typing import Unpack as Unpack
+elif TYPE_CHECKING:
+    from typing_extensions import Unpack as Unpack
+else:
+    Unpack = object  # annotations are not evaluated; Python 3.10 has no name for it
 
 P = ParamSpec("P")
 S = TypeVar("S")  # self

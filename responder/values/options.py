@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from responder.values.errors import ConfigurationError
 
@@ -55,8 +55,12 @@ class Options:
     candidates: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    def merged(self, given: Mapping[str, Any]) -> Options:
+    def merged(self, given: Mapping[str, Any], beside: Callable[..., object] | None = None) -> Options:
         """Return these options with others on top; None takes an option back.
+
+        Args:
+            given: Names and values.
+            beside: The function that takes the options and has other keywords beside them, for "did you mean".
 
         Raises:
             ConfigurationError: An option that does not exist, or a value of the wrong kind.
@@ -65,11 +69,7 @@ class Options:
             return self
         unknown = sorted(set(given) - _NAMES)
         if unknown:
-            raise ConfigurationError(
-                f"unknown option {', '.join(unknown)}: known are {', '.join(sorted(_NAMES))}; "
-                f"what your provider has beyond that goes into extra={{{unknown[0]!r}: ...}}",
-                fatal=True,
-            )
+            raise _unknown(unknown, beside)
         changes = dict(given)
         if isinstance(changes.get("stop"), str):
             changes["stop"] = (changes["stop"],)
@@ -92,6 +92,41 @@ class Options:
 
 
 _NAMES = frozenset(option.name for option in dataclasses.fields(Options))
+
+
+class AnswerOptions(TypedDict, total=False):
+    """The options as keywords, for type checkers and editors; `Options` explains them."""
+
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    tools: Sequence[Tool | Mapping[str, Any]] | None
+    tool_choice: str | None
+    schema: Mapping[str, Any] | type[Any] | None
+    reasoning_effort: str | None
+    candidates: int | None
+    extra: Mapping[str, Any] | None
+
+
+def _unknown(names: Sequence[str], beside: Callable[..., object] | None) -> ConfigurationError:
+    import difflib  # these two only here, for the hint
+    import inspect
+
+    keywords = inspect.signature(beside).parameters if beside is not None else ()
+    known = [*sorted(_NAMES), *(name for name in keywords if name not in ("self", "prompt", "prompts", "options"))]
+    close = difflib.get_close_matches(names[0], known, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    # The model belongs to the responder, and its price and limits with it: sent in `extra` it would be asked and not counted.
+    advice = (
+        "a responder asks one model: make another one for another model"
+        if "model" in names
+        else f"what your provider has beyond that goes into extra={{{names[0]!r}: ...}}"
+    )
+    return ConfigurationError(
+        f"unknown option {', '.join(names)}{hint}: known are {', '.join(sorted(_NAMES))}; {advice}", fatal=True
+    )
 
 
 def as_schema(schema: Any) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, overload
 
 from responder.values.answer import NO_USAGE, Answer, Usage
 from responder.values.errors import BatchError, ConfigurationError
@@ -73,6 +73,58 @@ class Result(ItemResult[Prompt, Answer]):
     def answer(self) -> Answer | None:
         """The answer; None when it failed."""
         return self.value
+
+    @property
+    def text(self) -> str:
+        """The answer's text; when it failed, what text came before the error ("" when none did)."""
+        return self.value.text if self.value is not None else getattr(self.error, "text", "")
+
+
+# True for mypy alone, which takes a union apart by the truth of an attribute (`if result.ok:`). Pyright does not; it is shown an
+# attribute that never returns where there is none, so that what stands behind the same `if` is right for it as well.
+MYPY = False
+
+
+class Answered(Result):
+    """A prompt that got its answer: what a result is after `if result.ok:`, for type checkers."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def ok(self) -> Literal[True]: ...  # noqa: D102 - documented in Result
+
+        @property
+        def answer(self) -> Answer: ...  # noqa: D102 - documented in Result
+
+        if MYPY:
+            error: None
+        else:
+            error: NoReturn
+
+
+class Failed(Result):
+    """A prompt that got an error instead: what a result is after `if not result.ok:`, for type checkers."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def ok(self) -> Literal[False]: ...  # noqa: D102 - documented in Result
+
+        if MYPY:
+
+            @property
+            def answer(self) -> None: ...  # noqa: D102 - documented in Result
+
+        else:
+
+            @property
+            def answer(self) -> NoReturn: ...  # noqa: D102 - documented in Result
+
+        error: Exception
 
 
 class _Results(Sequence[R]):
@@ -142,12 +194,16 @@ class RunHistory(Protocol):
         """Write the run as an HTML page."""
 
 
-class Batch(_Results[Result]):
+class Batch(_Results["Answered | Failed"]):
     """The results of `Responder.map`, in input order."""
 
-    def __init__(self, results: Iterable[Result], history: RunHistory | None = None) -> None:
+    def __init__(self, results: Iterable[Answered | Failed], history: RunHistory | None = None) -> None:
         super().__init__(results)
         self._history = history
+
+    def failures(self) -> list[Result]:  # type: ignore[override]  # programs write `failures: list[Result]`
+        """Return the results without an answer, in input order."""
+        return [result for result in self._results if not result.ok]
 
     def answers(self) -> list[Answer]:
         """Return all answers.

@@ -1,0 +1,212 @@
+"""Who answers a prompt: a file, an equal prompt that was asked already, the first one asked, or who steps in for it?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from responder.call.attempts import SINGLE, Call, Terms
+from responder.call.dedupe import AskedOnce
+from responder.call.question import Question
+from responder.call.stream import Stream
+from responder.values.answer import Answer
+from responder.values.bounds import Bounds
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline, Timeout
+from responder.values.errors import APIError, CircuitOpenError, ConfigurationError, ResponderError
+from responder.values.messages import Prompt
+from responder.values.options import Options
+from responder.values.trace import Trace
+
+if TYPE_CHECKING:
+    from responder.call.endpoint import Endpoint
+
+T = TypeVar("T")
+
+
+class StoredAnswer(Protocol):
+    """A finished answer, as a store keeps it."""
+
+    @property
+    def reply(self) -> Mapping[str, Any]:
+        """The provider's reply, as parsed JSON."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's id of the request."""
+
+
+class AnswerStore(Protocol):
+    """Where finished answers are kept. A protocol, since the file that does it stands on a higher floor."""
+
+    def take(self, question: bytes) -> StoredAnswer | None:
+        """Return an answer that this run has not taken yet; None where the question must be asked."""
+
+    def find(self, question: bytes) -> StoredAnswer | None:
+        """Return the newest answer, and leave it to be found again."""
+
+    def store(self, question: bytes, reply: Mapping[str, Any], request_id: str | None) -> None:
+        """Keep an answer; when this returns, the process may be killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One of those who are asked.
+
+    Attributes:
+        endpoint: Where its questions go.
+        options: What holds for its answers.
+        timeout: For one attempt.
+        system: What goes before every prompt; None: nothing.
+        cache: Its file of answers that are given again; None: each question is asked.
+        stores: False where the run's checkpoint is the cache's file, too: it keeps each answer once.
+    """
+
+    endpoint: Endpoint
+    options: Options
+    timeout: Timeout
+    system: str | None
+    cache: AnswerStore | None
+    stores: bool = True
+
+    @property
+    def name(self) -> str:
+        """Provider and model, as `for_model` takes them."""
+        return f"{self.endpoint.dialect.provider}:{self.endpoint.dialect.model}"
+
+    def question(self, prompt: Prompt, is_streamed: bool = False) -> Question:
+        """Return what is sent to this one for a prompt.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        return Question.of(self.endpoint.dialect, self.system, prompt, self.options, is_streamed)
+
+    def key(self, question: Question) -> bytes:
+        """Return the name under which a file keeps the answer."""
+        return question.key(self.endpoint.dialect.provider)
+
+    def restored(self, kept: StoredAnswer) -> Answer:
+        """Return an answer that a file kept, as if it had just come."""
+        answer = self.endpoint.dialect.parse(kept.reply)
+        object.__setattr__(answer, "request_id", kept.request_id)
+        object.__setattr__(answer, "attempts", 0)
+        return answer
+
+
+class Asker:
+    """Gets the answer to one prompt after another. Safe for threads.
+
+    Args:
+        sources: Who is asked first, and who steps in for whom.
+        cancel: Ends the calls.
+        terms: What the run allows.
+        checkpoint: The run's file.
+        dedupe: Ask equal prompts once.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        cancel: CancelToken | None,
+        terms: Terms = SINGLE,
+        checkpoint: AnswerStore | None = None,
+        dedupe: bool = False,
+    ) -> None:
+        self._sources = sources
+        self._cancel = cancel
+        # Nobody waits for one that is down while another one can step in.
+        self._terms = [replace(terms, patience=0.0)] * (len(sources) - 1) + [terms]
+        self._checkpoint = checkpoint
+        self._asked = AskedOnce() if dedupe else None
+        self._out: set[int] = set()  # those that have refused what no prompt survives: a wrong key, no credit
+
+    def answer(self, prompt: Prompt, deadline: Deadline, trace: Trace) -> Answer:
+        """Return the answer to a prompt.
+
+        Raises:
+            ResponderError: Nobody answered; the last one's error.
+        """
+        first = self._sources[0]
+        question = first.question(prompt)
+        if self._asked is None:
+            return self._answer(prompt, question, deadline, trace)
+        return self._asked.result(first.key(question), lambda: self._answer(prompt, question, deadline, trace), deadline)
+
+    def _answer(self, prompt: Prompt, question: Question, deadline: Deadline, trace: Trace) -> Answer:
+        kept = self._kept(0, question)
+        if kept is not None:
+            return kept
+        questions = [question, *(source.question(prompt) for source in self._sources[1:])]
+        for place in range(1, len(questions)):
+            kept = self._kept(place, questions[place])
+            if kept is not None:
+                return kept
+        calls = [self._call(place, asked, deadline, trace) for place, asked in enumerate(questions)]
+        place, answer = self._in_turn(calls, Call.answer)
+        self._keep(place, questions[place], answer)
+        return answer
+
+    def stream(self, prompt: Prompt, deadline: Deadline, trace: Trace, ended: Callable[[Stream], object] | None = None) -> Stream:
+        """Return the answer to a prompt as a stream. Files and equal prompts have no part in it.
+
+        Args:
+            prompt: What is asked; refused here where it cannot be sent.
+            deadline: When it must be over.
+            trace: Gets what the stream did.
+            ended: Called once, when the stream has ended in whatever way.
+        """
+        calls = [
+            self._call(place, source.question(prompt, is_streamed=True), deadline, trace)
+            for place, source in enumerate(self._sources)
+        ]
+        return Stream(calls, lambda begin: self._in_turn(calls, begin)[1], ended)
+
+    def _call(self, place: int, question: Question, deadline: Deadline, trace: Trace) -> Call:
+        source = self._sources[place]
+        return Call(source.endpoint, question, Bounds(source.timeout, deadline, self._cancel), self._terms[place], trace)
+
+    def _in_turn(self, calls: Sequence[Call], ask: Callable[[Call], T]) -> tuple[int, T]:
+        """Ask one after another until one answers; return whose turn it was, and the answer."""
+        places = [place for place in range(len(calls)) if place not in self._out] or [0]
+        before: list[ResponderError] = []
+        for place in places:
+            try:
+                return place, ask(calls[place])
+            except ResponderError as error:
+                if place == places[-1] or not _another_may_answer(error):
+                    if before:
+                        error.fatal = error.fatal and all(other.fatal for other in before)
+                        error.args = (f"{error}. Before it: " + "; ".join(str(other) for other in before),)
+                    raise
+                if error.fatal and not isinstance(error, CircuitOpenError):
+                    self._out.add(place)
+                before.append(error)
+        raise AssertionError("the last one's error is raised above")
+
+    def _keep(self, place: int, question: Question, answer: Answer) -> None:
+        source = self._sources[place]
+        for file in (self._checkpoint, source.cache if source.stores else None):
+            if file is None:
+                continue
+            try:
+                file.store(source.key(question), answer.raw, answer.request_id)
+            except ConfigurationError as error:
+                if self._cancel is not None:
+                    self._cancel.cancel(str(error))  # this answer is in our hands; what cannot be kept is not asked for
+
+    def _kept(self, place: int, question: Question) -> Answer | None:
+        """Return an answer that a file holds, as if it had just come; None where it has to be asked for."""
+        source, checkpoint = self._sources[place], self._checkpoint
+        if checkpoint is None and source.cache is None:
+            return None
+        key = source.key(question)
+        kept = checkpoint.take(key) if checkpoint is not None else None
+        if kept is None and source.cache is not None:
+            kept = source.cache.find(key)
+        return source.restored(kept) if kept is not None else None
+
+
+def _another_may_answer(error: ResponderError) -> bool:
+    return isinstance(error, APIError) and (error.retryable or error.fatal)

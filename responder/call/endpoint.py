@@ -1,0 +1,123 @@
+"""Where do questions go? One model of one provider, as this process reaches it: connections, key, limits, price, retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from responder._version import __version__
+from responder.call.dialect import Dialect
+from responder.call.question import Question
+from responder.call.replies import without_secret
+from responder.call.retry import Retrier, RetryPolicy
+from responder.pace.breaker import Breaker, breaker_for
+from responder.pace.limits import Governor, Limits, governor_for
+from responder.pace.prices import Price, Pricing, listed_price
+from responder.values.bounds import Bounds
+from responder.values.errors import AuthenticationError
+from responder.wire.credentials import Credential
+from responder.wire.transport import Incoming, Reply, Transport
+
+R = TypeVar("R", Reply, Incoming)
+
+_FIXED_HEADERS: Mapping[str, str] = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"responder-sdk/{__version__}",
+}
+_STREAM_HEADERS: Mapping[str, str] = {**_FIXED_HEADERS, "Accept": "text/event-stream, application/json"}
+
+
+class Endpoint:
+    """One model of one provider. Safe for threads.
+
+    Args:
+        dialect: How the provider is spoken to.
+        transport: Sends.
+        credential: Gives the secret for each request.
+        limits: What the user knows of the provider's limits.
+        policy: How often to repeat.
+        extra_headers: Sent with every request, on top of ours.
+        price: What the model costs; None: what genai-prices says.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        transport: Transport,
+        credential: Credential,
+        limits: Limits,
+        policy: RetryPolicy,
+        extra_headers: Mapping[str, str],
+        price: Price | None,
+    ) -> None:
+        self.dialect = dialect
+        self.retrier = Retrier(policy)
+        self._transport = transport
+        self._credential = credential
+        self._limits = limits
+        self._extra_headers = extra_headers
+        self._price = price
+        self._shared: tuple[Governor, Breaker] | None = None
+
+    @property
+    def price(self) -> Pricing | None:
+        """What the model costs: as given, else as genai-prices says; None where neither knows."""
+        if self._price is not None:
+            return self._price
+        return listed_price(self.dialect.provider, self.dialect.model)
+
+    @property
+    def shared(self) -> tuple[Governor, Breaker]:
+        """What every responder of the process with the same provider, base URL, key and model shares."""
+        if self._shared is None:
+            dialect = self.dialect
+            identity = (dialect.provider, dialect.base_url, dialect.model, self._credential.identity())
+            self._shared = governor_for(identity, self._limits), breaker_for(identity)
+        return self._shared
+
+    def post(self, question: Question, bounds: Bounds) -> Reply:
+        """Send a question and return the whole reply, whatever its status.
+
+        Raises:
+            APIConnectionError: No reply, or not all of it.
+            APITimeoutError, DeadlineExceededError, CancelledError: It was stopped.
+        """
+        reply, secret = self._authorized(self._transport.post, question, bounds)
+        if reply.status >= 400 or b'"error"' in reply.body[:1000]:
+            return without_secret(reply, secret)
+        return reply
+
+    def open(self, question: Question, bounds: Bounds) -> tuple[Incoming, str]:
+        """Send a question and return the reply as soon as its headers are there, and the secret to keep out of errors.
+
+        Raises as `post` does.
+        """
+        return self._authorized(self._transport.open, question, bounds)
+
+    def _authorized(self, send: Callable[..., R], question: Question, bounds: Bounds) -> tuple[R, str]:
+        """Send with the secret of the moment; when it has just been refused, once more with a new one."""
+        timeout, deadline, cancel = bounds.timeout, bounds.deadline, bounds.cancel
+        secret = self._credential.secret(deadline, cancel)
+        reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
+        if reply.status == 401 and self._renewed(secret, bounds):
+            if isinstance(reply, Incoming):
+                reply.close()
+            secret = self._credential.secret(deadline, cancel)
+            reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
+        return reply, secret
+
+    def _headers(self, secret: str, question: Question) -> dict[str, str]:
+        fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
+        return {**fixed, **self.dialect.headers(secret), **self._extra_headers}
+
+    def _renewed(self, refused: str, bounds: Bounds) -> bool:
+        try:
+            return self._credential.renew(refused, bounds.deadline, bounds.cancel)
+        except AuthenticationError:
+            return False  # the provider's own 401 says more than the failure to get another token
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._transport.close()

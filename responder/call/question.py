@@ -1,0 +1,68 @@
+"""What is sent for a prompt, and under which name is its answer kept?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from responder.call.dialect import Dialect
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Message, Prompt, as_messages
+from responder.values.options import Options, overlaid
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt in the provider's words.
+
+    Attributes:
+        url: Where it is sent.
+        body: The provider's JSON, as UTF-8.
+        max_tokens: The longest answer, in tokens; None where it is open.
+        is_streamed: True when the answer is to come piece by piece.
+    """
+
+    url: str
+    body: bytes
+    max_tokens: int | None
+    is_streamed: bool = False
+
+    @classmethod
+    def of(cls, dialect: Dialect, system: str | None, prompt: Prompt, options: Options, is_streamed: bool = False) -> Question:
+        """Write a prompt in a provider's words.
+
+        Args:
+            dialect: The provider's.
+            system: How the model should behave; goes before the prompt. None: nothing does.
+            prompt: As `Responder.answer` takes it.
+            options: Everything about the answer but the prompt.
+            is_streamed: Ask for a stream.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        try:
+            messages = as_messages(prompt)
+            if system is not None:
+                messages = (Message("system", system), *messages)
+            payload = dialect.payload(messages, options)
+            if is_streamed:
+                payload = dialect.stream_payload(payload)
+            body = _json_bytes(overlaid(payload, options.extra) if options.extra else payload)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"this prompt cannot be sent: {error}") from error
+        return cls(dialect.stream_url() if is_streamed else dialect.url(), body, options.max_tokens, is_streamed)
+
+    def key(self, provider: str) -> bytes:
+        """Return the name under which a checkpoint or cache keeps the answer."""
+        return hashlib.sha256(b"\0".join((provider.encode(), self.url.encode(), self.body))).digest()
+
+
+def _json_bytes(payload: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
+        return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()

@@ -1,0 +1,118 @@
+"""What does a reply mean? From a provider's bytes to an Answer, or to the error that they stand for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from responder.call.dialect import Dialect
+from responder.values.answer import Answer
+from responder.values.errors import APIError, BlockedError, EmptyAnswerError, InvalidResponseError
+from responder.wire.failures import error_from_reply, read_error_body, request_id, status_inside
+
+if TYPE_CHECKING:
+    from responder.wire.transport import Reply
+
+
+def read(dialect: Dialect, reply: Reply) -> Answer:
+    """Return the answer that a reply holds.
+
+    Raises:
+        APIError: The error that it means, or that it holds no answer.
+    """
+    if not 200 <= reply.status < 300:
+        raise refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+    try:
+        parsed = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        raise _invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]  # Google wraps errors so
+    if not isinstance(parsed, dict):
+        raise _invalid(dialect, reply, "not a JSON object", parsed)
+    if parsed.get("error"):
+        raise refused(dialect, status_inside(parsed["error"]), reply.headers, parsed)
+    try:
+        answer = dialect.parse(parsed)
+    except InvalidResponseError as error:
+        raise _invalid(dialect, reply, str(error), parsed) from None
+    return checked(dialect, answer, reply.headers)
+
+
+def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Answer:
+    """Return an answer with the request's id from the headers, unless it was blocked or has nothing in it.
+
+    Raises:
+        BlockedError, EmptyAnswerError: It was, or it has.
+    """
+    # The parsed answer is nobody else's yet: filling in what only this call knows saves a copy of it.
+    object.__setattr__(answer, "request_id", request_id(headers, answer.raw))
+    if answer.finish_reason == "content_filter":
+        why = dialect.explain(answer.raw)
+        raise BlockedError(
+            f"{dialect.provider} blocked the {'answer' if answer.text else 'prompt or the answer'} of {answer.model}"
+            f"{': ' + why if why else ''}. Change the prompt, or the filter's settings",
+            **_partial(answer),
+        )
+    if not answer.text and not answer.tool_calls:
+        why = dialect.explain(answer.raw)
+        if answer.truncated:
+            advice = "max_tokens was used up before any text came (reasoning counts): raise max_tokens"
+        else:
+            advice = "there is neither text nor a tool call in it"
+        raise EmptyAnswerError(
+            f"{dialect.provider} gave an empty answer of {answer.model}: {advice}{' (' + why + ')' if why else ''}",
+            **_partial(answer),
+        )
+    return answer
+
+
+def refused(dialect: Dialect, status: int, headers: Mapping[str, str], body: Any, reason: str = "") -> APIError:
+    """Return the error that a refusal means: an error status, or an error object inside a success."""
+    where = shown_url(dialect.url())
+    return error_from_reply(status, headers, body, provider=dialect.provider, model=dialect.model, where=where, reason=reason)
+
+
+def _partial(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "finish_reason": answer.finish_reason,
+        "usage": answer.usage,
+        "body": answer.raw,
+        "status": 200,
+        "request_id": answer.request_id,
+        "model": answer.model,
+    }
+
+
+def _invalid(dialect: Dialect, reply: Reply, why: str, body: Any) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"{dialect.provider} answered {reply.status} at {shown_url(dialect.url())}, but {why}. "
+        "Is base_url the API's, and not a page's?",
+        status=reply.status,
+        request_id=request_id(reply.headers, body),
+        retryable=True,
+        body=body,
+    )
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without user, password and the values of its query, for people to read."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets without an IPv6 address in them
+        return url.partition("?")[0].rpartition("@")[2]
+    query = "&".join(
+        pair if pair.startswith("api-version=") else pair.partition("=")[0] + "=***" for pair in parts.query.split("&") if pair
+    )
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+def without_secret(reply: Reply, secret: str) -> Reply:
+    """Return an error reply without the key: some gateways quote the one that they refuse."""
+    if len(secret) > 3 and secret.encode() in reply.body:
+        return replace(reply, body=reply.body.replace(secret.encode(), b"***"))
+    return reply
