@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from responder.call.asker import Asker, Source
 from responder.call.dialect import Dialect
@@ -31,6 +33,7 @@ from responder.wire.credentials import Credential, KeyCredential
 
 if TYPE_CHECKING:
     from responder.many.checkpoint import Checkpoint
+    from responder.wire.transport import Transport
 
 Self = TypeVar("Self", bound="Responder")
 
@@ -51,6 +54,7 @@ class CommonKeywords(AnswerOptions, total=False):
     price: Price | None
     cache: str | os.PathLike[str] | None
     fallbacks: Sequence[Responder]
+    allow_http: bool
 
 
 class Responder(Dialect):
@@ -74,6 +78,7 @@ class Responder(Dialect):
             checkpoint of a map.
         fallbacks: Responders that are asked in turn, in their own words, when this one cannot answer: it is down, refuses the
             key, or failed after all repeats. Not when the prompt is at fault, or is blocked.
+        allow_http: Send the key over plain http to a host outside this network, where everybody on the way can read it.
         **options: Defaults for every call, see `Options`: temperature, max_tokens, stop, seed, tools, schema, extra, ...
 
     Raises:
@@ -96,6 +101,7 @@ class Responder(Dialect):
         price: Price | None = None,
         cache: str | os.PathLike[str] | None = None,
         fallbacks: Sequence[Responder] = (),
+        allow_http: bool = False,
         **options: Unpack[AnswerOptions],
     ) -> None:
         if not isinstance(model, str) or not model.strip():
@@ -118,15 +124,21 @@ class Responder(Dialect):
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
         self.base_url = _checked_url(base_url or self._base_url_of_environment() or type(self).base_url, type(self).__name__)
+        has_key = self.key_required or api_key is not None or _first_set(self.key_variables) is not None
+        if self.base_url.startswith("http:") and has_key and not allow_http and _is_public(self.base_url):
+            raise ConfigurationError(
+                f"base_url={shown_url(self.base_url)!r} would send the key in plain text over the internet: write https://, or "
+                "allow_http=True if you really mean it"
+            )
         self._start()
 
-    def _start(self) -> None:
-        """Make what can neither be pickled nor shared with another process."""
+    def _start(self, transport: Transport | None = None) -> None:
+        """Make what can neither be pickled nor shared with another process; a transport is shared where there is one."""
         # Imported with the first responder: `requests` alone is half of the time that importing all of this would take.
         from responder.call.endpoint import Endpoint
         from responder.wire.transport import Transport
 
-        transport = Transport(self._session)
+        transport = transport or Transport(self._session)
         self._endpoint = Endpoint(self, transport, self._credential, self._limits, self._policy, self.extra_headers, self._price)
         self._answers: Checkpoint | None = None
 
@@ -369,6 +381,17 @@ class Responder(Dialect):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, base_url={shown_url(self.base_url)!r})"
 
+    def __copy__(self: Self) -> Self:
+        # A copy stays in this process, so it keeps what a pickle leaves behind: key, session, headers, and the connections.
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.extra_headers = dict(self.extra_headers)
+        made._start(self._endpoint.transport)
+        return made
+
+    def __deepcopy__(self: Self, _memo: dict[int, Any]) -> Self:
+        return copy.copy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in ("_endpoint", "_session", "_answers")}
         state["extra_headers"] = {
@@ -402,6 +425,7 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
 
 
 def _checked_url(url: str, who: str) -> str:
+    """Return a base URL without a slash at its end, and without user and password, which belong into no log or pickle."""
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -409,4 +433,20 @@ def _checked_url(url: str, who: str) -> str:
         is_url = False
     if not is_url:
         raise ConfigurationError(f"{who} needs base_url=, such as 'https://host/v1', not {shown_url(url)!r}")
-    return url.rstrip("/")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+
+
+# Names that the internet does not have (RFC 6761, RFC 6762, RFC 8375, and what cloud providers and clusters use).
+_PRIVATE_ENDINGS = (
+    *(".localhost", ".local", ".internal", ".home.arpa", ".lan", ".corp", ".intranet", ".svc"),
+    *(".test", ".example", ".invalid"),
+)
+
+
+def _is_public(url: str) -> bool:
+    """Return whether a URL's host can be one on the internet."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith(_PRIVATE_ENDINGS)

@@ -54,7 +54,7 @@ class Endpoint:
     ) -> None:
         self.dialect = dialect
         self.retrier = Retrier(policy)
-        self._transport = transport
+        self.transport = transport
         self._credential = credential
         self._limits = limits
         self._extra_headers = extra_headers
@@ -84,7 +84,7 @@ class Endpoint:
             APIConnectionError: No reply, or not all of it.
             APITimeoutError, DeadlineExceededError, CancelledError: It was stopped.
         """
-        reply, secret = self._authorized(self._transport.post, question, bounds)
+        reply, secret = self._authorized(self.transport.post, question, bounds)
         if reply.status >= 400 or b'"error"' in reply.body[:1000]:
             return without_secret(reply, secret)
         return reply
@@ -94,7 +94,7 @@ class Endpoint:
 
         Raises as `post` does.
         """
-        return self._authorized(self._transport.open, question, bounds)
+        return self._authorized(self.transport.open, question, bounds)
 
     def _authorized(self, send: Callable[..., R], question: Question, bounds: Bounds) -> tuple[R, str]:
         """Send with the secret of the moment; when it has just been refused, once more with a new one."""
@@ -120,4 +120,4 @@ class Endpoint:
 
     def close(self) -> None:
         """Close the idle connections."""
-        self._transport.close()
+        self.transport.close()

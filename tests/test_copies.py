@@ -1,0 +1,131 @@
+"""What a copy of a responder keeps: a copy stays in the process, a pickle leaves it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests
+from servers import Server, always
+
+from responder import AzureOpenAIResponder, Limits, OpenAIResponder, Responder, VertexAIResponder
+from responder.simulator import Fault, Simulator
+
+KEY = "sk-only-in-this-process"
+
+
+@pytest.fixture(params=[copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
+def copied(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
+    """Each of the two ways to copy."""
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_a_copy_keeps_key_headers_and_session(copied: Callable[[Any], Any], serve: Callable[..., Server]) -> None:
+    """Whoever copies a responder to change its model does not lose what it was made with."""
+    server = serve(always())
+    session = requests.Session()
+    one = OpenAIResponder("m", api_key=KEY, base_url=server.url, session=session, extra_headers={"X-Secret": "s"})
+    other = copied(one)
+    assert other.answer("Hi").text
+    assert other.extra_headers == {"X-Secret": "s"}
+    assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+    assert server.requests[-1].headers["x-secret"] == "s"
+
+
+def test_a_copy_with_another_model_asks_that_model(copied: Callable[[Any], Any], simulator: Simulator) -> None:
+    """And the one it was copied from asks its own."""
+    one = OpenAIResponder("m", api_key=KEY, base_url=simulator.base_url("openai"))
+    one.answer("Hi")
+    other = copied(one)
+    other.model = "another"
+    assert (one.answer("Hi").model, other.answer("Hi").model) == ("m", "another")
+
+
+def test_copies_share_their_connections_and_limits(copied: Callable[[Any], Any], simulator: Simulator) -> None:
+    """A copy for each request of a web site opens no connection of its own."""
+    one = OpenAIResponder("m", api_key=KEY, base_url=simulator.base_url("openai"), limits=Limits(max_concurrency=2))
+    one.answer("Hi")
+    for _ in range(5):
+        copied(one).answer("Hi")
+    assert simulator.connections_opened == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AzureOpenAIResponder("d", endpoint="https://x.openai.azure.com", api_key=lambda: "token"),
+        lambda: VertexAIResponder("m", project="p", credentials="token"),
+    ],
+    ids=["azure", "vertex"],
+)
+def test_every_kind_of_responder_can_be_copied(copied: Callable[[Any], Any], make: Callable[[], Responder]) -> None:
+    """With the credential that it has."""
+    one = make()
+    other = copied(one)
+    assert type(other) is type(one)
+    assert (other.url(), dict(other.headers("token"))) == (one.url(), dict(one.headers("token")))
+    assert other._credential.secret() == one._credential.secret()
+
+
+def test_a_pickle_still_leaves_secrets_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may end in a file or a queue."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    one = OpenAIResponder("m", api_key=KEY, extra_headers={"X-Api-Key": KEY})
+    pickled = pickle.dumps(copy.copy(one))
+    assert KEY.encode() not in pickled
+    assert pickle.loads(pickled)._credential.secret() == "sk-of-the-environment"
+
+
+def test_results_can_be_copied_and_turned_into_dicts(copied: Callable[[Any], Any], simulator: Simulator) -> None:
+    """Failed ones, too: what people put into caches, frames and forms."""
+    simulator.script_for("bad", Fault.status(400))
+    batch = OpenAIResponder("m", api_key=KEY, base_url=simulator.base_url("openai")).map(["good", "bad"], max_workers=1)
+    for result in batch:
+        other = copied(result)
+        assert (other.ok, other.text, other.index) == (result.ok, result.text, result.index)
+        assert dataclasses.asdict(result)["index"] == result.index
+        assert KEY not in repr(dataclasses.asdict(result))
+    assert copied(batch).summary().items == 2
+    assert [result.ok for result in pickle.loads(pickle.dumps(batch))] == [True, False]
+
+
+def test_a_password_in_a_base_url_shows_nowhere(serve: Callable[..., Server]) -> None:
+    """Not in the responder, its repr, its pickle or an error."""
+    server = serve(always())
+    url = server.url.replace("http://", "http://user:hunter2@")
+    one = OpenAIResponder("m", api_key=KEY, base_url=url)
+    assert one.answer("Hi").text
+    assert b"hunter2" not in pickle.dumps(one)
+    assert "hunter2" not in f"{one!r} {vars(one)}"
+    assert "hunter2" not in f"{server.requests[0]}"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_refused"),
+    [
+        ("http://api.example.com/v1", True),
+        ("http://8.8.8.8/v1", True),
+        ("http://[2606:4700::1]/v1", True),
+        ("https://api.example.com/v1", False),
+        ("http://localhost:8000/v1", False),
+        ("http://127.0.0.1/v1", False),
+        ("http://[::1]/v1", False),
+        ("http://10.1.2.3/v1", False),
+        ("http://192.168.1.5/v1", False),
+        ("http://gateway/v1", False),
+        ("http://llm.internal/v1", False),
+        ("http://vllm.models.svc.cluster.local/v1", False),
+    ],
+)
+def test_a_key_goes_over_plain_http_only_within_the_own_network(url: str, is_refused: bool) -> None:
+    """Outside of it everybody on the way could read it; who wants it says so."""
+    if is_refused:
+        with pytest.raises(Exception, match="plain text"):
+            OpenAIResponder("m", api_key=KEY, base_url=url)
+        assert OpenAIResponder("m", api_key=KEY, base_url=url, allow_http=True).url().startswith(url)
+    else:
+        assert OpenAIResponder("m", api_key=KEY, base_url=url).url().startswith(url)
