@@ -162,6 +162,34 @@ def test_when_the_first_fails_the_second_is_waited_for() -> None:
     assert hedger.race(first, lambda: second, None) == ("second", True)
 
 
+@pytest.mark.parametrize("last", ["watcher", "second"])
+def test_a_run_goes_on_when_no_thread_is_left_for_hedging(
+    serve: Serve, responder_for: Make, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    """Nobody is asked twice then, and the place that was taken for it is given back."""
+    refused = threading.Event()
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "responder-hedge" and (last == "watcher" or thread._args):  # type: ignore[attr-defined]
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+
+    def handler(peer: Peer) -> None:
+        while (request := peer.receive()) is not None:
+            if request.prompt == "prompt 59":
+                refused.wait(PATIENCE)
+            peer.send(reply())
+
+    model = responder_for(serve(handler), limits=Limits(max_concurrency=5))
+    assert model.map(PROMPTS, max_workers=4, hedge=0.1).ok
+    assert refused.is_set()
+    assert model.map(PROMPTS[:20], max_workers=5).ok  # all five places are free
+
+
 @pytest.mark.parametrize("share", [0, 1, -0.1, True, "0.1", float("nan")])
 def test_a_share_that_is_none_is_refused(serve: Serve, responder_for: Make, share: Any) -> None:
     """Before anything is sent."""

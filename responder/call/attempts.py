@@ -118,10 +118,10 @@ class Call:
         attempt = self.begin()
         hedger = self.terms.hedger
         if hedger is None:
-            return self._post(attempt, self.bounds)
+            return self.post(attempt, self.bounds)
         known = self._known
         answer, twice = hedger.race(
-            lambda token: self._post(attempt, self.bounds.under(token)), self._second_attempt, self.bounds.cancel
+            lambda token: self.post(attempt, self.bounds.under(token)), self._second_attempt, self.bounds.cancel
         )
         if twice and self._known == known + 1:
             # The loser was cancelled before its provider reported its tokens; the prompt was the same.
@@ -155,7 +155,7 @@ class Call:
                 self.trace.waited += waited
         return Attempt(self, permit, money, queued)
 
-    def _second_attempt(self) -> Callable[[CancelToken], Answer] | None:
+    def _second_attempt(self) -> _SecondAttempt | None:
         """Return a second attempt, where limits and money have room for one at this moment."""
         governor, breaker = self.endpoint.shared
         if breaker.is_open:
@@ -171,10 +171,9 @@ class Call:
             if money is not None:
                 money.settle(0.0)
             return None
-        attempt = Attempt(self, permit, money, time.monotonic())
-        return lambda token: self._post(attempt, self.bounds.under(token))
+        return _SecondAttempt(self, Attempt(self, permit, money, time.monotonic()))
 
-    def _post(self, attempt: Attempt, bounds: Bounds) -> Answer:
+    def post(self, attempt: Attempt, bounds: Bounds) -> Answer:
         """Send the question and read the whole answer."""
         attempt.start()
         try:
@@ -264,6 +263,13 @@ class Attempt:
         """Note that the provider has begun to answer, which may take it minutes (a stream)."""
         self._permit.accept()
 
+    def give_back(self) -> None:
+        """Give back the place and the money of an attempt that was not made."""
+        self._has_ended = True
+        self._permit.settle(CancelledError("not sent"))
+        if self._money is not None:
+            self._money.settle(0.0)
+
     def end(self, error: BaseException | None, usage: Usage | None = None) -> None:
         """Give back the place, book tokens and money, and write the line in the trace; harmless when it is done.
 
@@ -288,6 +294,20 @@ class Attempt:
             self._money.settle(0.0 if is_refusal else cost)
         cause = "" if error is None else _cause(error)
         call.trace.made.append(traces.Attempt(self._queued, self._sent, time.monotonic(), cause))
+
+
+class _SecondAttempt:
+    """An attempt that has its place and its money, and races the one that is under way."""
+
+    def __init__(self, call: Call, attempt: Attempt) -> None:
+        self._call = call
+        self._attempt = attempt
+
+    def __call__(self, token: CancelToken) -> Answer:
+        return self._call.post(self._attempt, self._call.bounds.under(token))
+
+    def give_back(self) -> None:
+        self._attempt.give_back()
 
 
 # The first that fits.

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from responder.values.cancellation import CancelToken
-from responder.values.errors import ConfigurationError
+from responder.values.errors import CancelledError, ConfigurationError
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 # So many answers tell what is slow; the newest count, since a provider's speed changes over the day.
 _ENOUGH = 20
@@ -34,12 +35,22 @@ LOST = "another request for the same prompt was faster"
 """Why the slower of two was cancelled."""
 
 
+class Spare(Protocol[T_co]):
+    """A second call that has its place and its money already: to be made, or to be given back."""
+
+    def __call__(self, token: CancelToken) -> T_co:
+        """Make it."""
+
+    def give_back(self) -> None:
+        """Do not make it."""
+
+
 class _Race:
     """A call in flight, and the second one that may race it."""
 
     __slots__ = ("begun", "ended", "second", "spare", "token")
 
-    def __init__(self, token: CancelToken, spare: Callable[[], Callable[[CancelToken], Any] | None]) -> None:
+    def __init__(self, token: CancelToken, spare: Callable[[], Spare[Any] | None]) -> None:
         self.begun = time.monotonic()
         self.token = token
         self.spare = spare
@@ -73,7 +84,7 @@ class Hedger:
     def race(
         self,
         first: Callable[[CancelToken], T],
-        spare: Callable[[], Callable[[CancelToken], T] | None],
+        spare: Callable[[], Spare[T] | None],
         cancel: CancelToken | None,
     ) -> tuple[T, bool]:
         """Call `first`, and a second one beside it when it takes unusually long; return what came first.
@@ -122,8 +133,10 @@ class Hedger:
             self._begun += 1
             self._racing.add(race)
             if self._watcher is None:
-                self._watcher = threading.Thread(target=self._watch, name="responder-hedge", daemon=True)
-                self._watcher.start()
+                watcher = threading.Thread(target=self._watch, name="responder-hedge", daemon=True)
+                with contextlib.suppress(RuntimeError):  # no thread is left for it: then nobody is slow
+                    watcher.start()
+                    self._watcher = watcher
 
     def _leave(self, race: _Race) -> tuple[CancelToken, Future[Any]] | None:
         with self._lock:
@@ -175,9 +188,16 @@ class Hedger:
             else:
                 race.second = (token, future)
                 self._hedged += 1
-        threading.Thread(target=self._second, args=(race, call, token, future), name="responder-hedge", daemon=True).start()
+        second = threading.Thread(target=self._second, args=(race, call, token, future), name="responder-hedge", daemon=True)
+        try:
+            second.start()
+        except RuntimeError:  # no thread is left
+            call.give_back()
+            future.set_exception(CancelledError(LOST))
+            with self._lock:
+                race.second = None
 
-    def _second(self, race: _Race, call: Callable[[CancelToken], Any], token: CancelToken, future: Future[Any]) -> None:
+    def _second(self, race: _Race, call: Spare[Any], token: CancelToken, future: Future[Any]) -> None:
         try:
             answer = call(token)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for it

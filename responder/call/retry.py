@@ -71,7 +71,7 @@ class RetryBudget:
 
     Args:
         share: The part of a run's requests that may be repeats.
-        workers: A run may always make two repeats for each of them: a short failure hits all calls in flight, and tells
+        workers: A run may always make two repeats for each of them: a short failure hits all calls in flight, and says
             nothing about the rest.
 
     Raises:
@@ -105,7 +105,7 @@ class RetryBudget:
 
 
 class Retrier:
-    """Runs attempts until one succeeds or no repeat makes sense. Safe for threads: its state is tenacity's, one per thread."""
+    """Runs attempts until one succeeds or a repeat cannot help. Safe for threads: its state is tenacity's, one per thread."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
