@@ -42,6 +42,27 @@ def test_a_price_is_dollars_for_a_million_tokens() -> None:
     assert Price(2.0, 8.0).cost(Usage(1_000_000, 0, cached_input_tokens=400_000)) == 2.0
 
 
+def test_what_is_written_to_the_cache_costs_more() -> None:
+    """A quarter more, as Anthropic bills it, unless you say otherwise."""
+    usage = Usage(1_000_000, 0, cached_input_tokens=500_000, cache_write_tokens=400_000)
+    assert Price(2.0, 8.0, cached_input=0.2).cost(usage) == pytest.approx(0.1 * 2.0 + 0.5 * 0.2 + 0.4 * 2.5)
+    assert Price(2.0, 8.0, cached_input=0.2, cache_write=4.0).cost(usage) == pytest.approx(0.1 * 2.0 + 0.5 * 0.2 + 0.4 * 4.0)
+    assert Price(2.0, 8.0).cost(Usage(10, 0, cached_input_tokens=10, cache_write_tokens=10**9)) == pytest.approx(20e-6)
+    assert sum((usage, usage), Usage()).cache_write_tokens == 800_000
+
+
+def test_the_list_of_prices_knows_what_a_cache_costs() -> None:
+    """Anthropic's."""
+    pytest.importorskip("genai_prices")
+    from responder.pace.prices import listed_price
+
+    price = listed_price("anthropic", "claude-sonnet-4-5")
+    assert price is not None
+    assert price.cost(Usage(1000, 0, known=True, cache_write_tokens=1000)) == pytest.approx(
+        1.25 * price.cost(Usage(1000, 0, known=True))
+    )
+
+
 @pytest.mark.parametrize("value", [-1, math.inf, math.nan, "1", None, True])
 def test_a_price_that_is_none_is_refused(value: Any) -> None:
     """Before anything is sent."""

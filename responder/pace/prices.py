@@ -15,6 +15,8 @@ from responder.values.errors import ConfigurationError
 _LISTED_AS = {"gemini": "google", "vertex": "google", "xai": "x-ai"}
 
 _MILLION = 1_000_000
+# https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching (read 2026-08)
+_CACHE_WRITE = 1.25
 
 
 class Pricing(Protocol):
@@ -32,16 +34,19 @@ class Price:
         input: For tokens that go in.
         output: For tokens that come out, reasoning included.
         cached_input: For input tokens that the provider reads from its cache; None: the same as `input`.
+        cache_write: For input tokens that the provider writes to its cache; None: 1.25 times `input`, which is what Anthropic
+            takes for five minutes (it takes twice the `input` for an hour).
     """
 
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("input", "output", "cached_input"):
+        for name in ("input", "output", "cached_input", "cache_write"):
             value = getattr(self, name)
-            if name == "cached_input" and value is None:
+            if name in ("cached_input", "cache_write") and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
                 raise ConfigurationError(f"Price {name} is US dollars for a million tokens, 0 or more, not {value!r}", fatal=True)
@@ -50,8 +55,11 @@ class Price:
         """Return US dollars for the tokens of one request."""
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         cached_price = self.input if self.cached_input is None else self.cached_input
-        uncached = usage.input_tokens - cached
-        return (uncached * self.input + cached * cached_price + usage.output_tokens * self.output) / _MILLION
+        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+        write_price = self.input * _CACHE_WRITE if self.cache_write is None else self.cache_write
+        uncached = usage.input_tokens - cached - written
+        spent = uncached * self.input + cached * cached_price + written * write_price + usage.output_tokens * self.output
+        return spent / _MILLION
 
 
 class ListedPrice:
@@ -73,6 +81,7 @@ class ListedPrice:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cache_read_tokens=min(usage.cached_input_tokens, usage.input_tokens),
+            cache_write_tokens=min(usage.cache_write_tokens, max(0, usage.input_tokens - usage.cached_input_tokens)),
         )
         return float(genai_prices.calc_price(counts, model_ref=self._model, provider_id=self._provider).total_price)
 

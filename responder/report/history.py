@@ -215,7 +215,7 @@ class History:
         self._causes: Counter[str] = Counter()
         self._repeats: Counter[str] = Counter()
         self._items = self._failed = self._truncated = self._reused = self._attempts = 0
-        self._input = self._output = self._cached = self._reasoning = 0
+        self._input = self._output = self._cached = self._reasoning = self._written = 0
         self._usage_known = False
         self._waited = self._limited = self._server = self._cost = self._wall = 0.0
         self._priced = True
@@ -255,6 +255,7 @@ class History:
                 self._output += usage.output_tokens
                 self._cached += usage.cached_input_tokens
                 self._reasoning += usage.reasoning_tokens
+                self._written += usage.cache_write_tokens
             self._cost += trace.cost
             self._priced = self._priced and trace.priced
             if error:
@@ -335,7 +336,7 @@ class History:
             p50=self._answer_times.percentile(50),
             p95=self._answer_times.percentile(95),
             p99=self._answer_times.percentile(99),
-            usage=Usage(self._input, self._output, self._cached, self._reasoning, self._usage_known),
+            usage=Usage(self._input, self._output, self._cached, self._reasoning, self._usage_known, self._written),
             reused=self._reused,
             causes=dict(self._causes),
             repeats=dict(self._repeats),

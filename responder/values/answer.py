@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from responder.values.finish import FinishReason as FinishReason
 from responder.values.messages import ToolCall
-
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
-"""Why the model stopped; the provider's own word is in `Answer.raw`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +21,7 @@ class Usage:
         cached_input_tokens: How many of the input tokens were read from the provider's cache.
         reasoning_tokens: How many of the output tokens were reasoning that is not part of the text.
         known: False when the provider did not report usage; the counts are 0 then.
+        cache_write_tokens: How many of the input tokens were written to the provider's cache, which some bill higher.
     """
 
     input_tokens: int = 0
@@ -30,6 +29,7 @@ class Usage:
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
     known: bool = False
+    cache_write_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -43,6 +43,7 @@ class Usage:
             self.cached_input_tokens + other.cached_input_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.known or other.known,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 
