@@ -11,6 +11,7 @@ from hypothesis import given
 from strategies import json_values, message_like, texts
 
 from responder import Audio, File, Image, Message, Raw, Text, ToolCall, ToolResult, assistant, system, user
+from responder.values.media_types import media_type_of
 from responder.values.messages import as_messages
 
 
@@ -113,6 +114,32 @@ def test_media_are_read_from_files(kind: Any, tmp_path: Path) -> None:
     unknown = tmp_path / "b.unknown-ending"
     unknown.write_bytes(b"")
     assert kind.from_path(unknown).media_type == "application/octet-stream"
+
+
+def test_common_endings_are_known_without_the_machines_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slim containers have none, and Python's own differs by version."""
+    import mimetypes
+
+    monkeypatch.setattr(mimetypes, "guess_type", lambda _: (None, None))
+    wanted = {
+        "a.png": "image/png",
+        "a.JPG": "image/jpeg",
+        "b.c.jpeg": "image/jpeg",
+        "a.webp": "image/webp",
+        "a.heic": "image/heic",
+        "a.wav": "audio/wav",
+        "a.mp3": "audio/mpeg",
+        "a.flac": "audio/flac",
+        "a.mp4": "video/mp4",
+        "a.pdf": "application/pdf",
+        "a.md": "text/markdown",
+        "a.csv": "text/csv",
+        "a.docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "png": None,
+        "a.": None,
+        "": None,
+    }
+    assert {name: media_type_of(name) for name in wanted} == wanted
 
 
 @pytest.mark.parametrize("given", [{}, {"data": b"", "url": "https://h"}])
