@@ -121,6 +121,10 @@ def _spoiled(verdict: Verdict, fault: Fault) -> Reply:
         return Reply(body[: len(body) // 2], reply.status, reply.headers, reply.content_type)
     if name == "empty_body":
         return Reply(b"", 200, reply.headers, reply.content_type)
+    if name == "reply":
+        more = dict(fault.headers)
+        content_type = more.pop("content-type", reply.content_type)
+        return Reply(to_bytes(fault.body or ""), fault.http_status, more, content_type)
     if name == "not_json":
         return Reply(_HTML, 200, {}, "text/html; charset=utf-8")
     if name == "wrong_content_type":

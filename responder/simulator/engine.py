@@ -209,6 +209,8 @@ class Engine:
         spoken = speak(question, self._answer, thinking=self.settings.thinking or question.thinking)
         if name in ("truncated", "blocked_answer"):
             _cut(spoken, "length" if name == "truncated" else "filter")
+        elif name == "finish_word" and fault is not None:
+            _cut(spoken, fault.message or "")
         state = self._charge(call, dialect, question, spoken)
         if name in ("empty_candidates", "null_content"):
             reply = dialect.empty(question, spoken, null=name == "null_content")

@@ -142,6 +142,33 @@ class Fault:
         return cls("truncated", times=times)
 
     @classmethod
+    def finish_word(cls, word: str, *, times: int = 1) -> Fault:
+        """Answer only the start of the text, with any finish reason, such as "sensitive", "network_error" or "MAX_TOKENS"."""
+        return cls("finish_word", message=word, times=times)
+
+    @classmethod
+    def reply(
+        cls,
+        body: str | bytes | Mapping[str, Any] | list[Any],
+        *,
+        content_type: str = "application/json",
+        http_status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> Fault:
+        """Answer with this very body, whole or as a stream: for whatever a provider was seen to send.
+
+        Args:
+            body: Text, bytes (UTF-8), or anything JSON. A stream is its text, `data: {...}` lines and blank ones.
+            content_type: "text/event-stream" for a stream.
+            http_status: The HTTP status.
+            headers: Extra response headers.
+            times: How many requests meet this fault.
+        """
+        more = {**(headers or {}), "content-type": content_type}
+        return cls("reply", http_status=http_status, body=_text_of(body), headers=tuple(more.items()), times=times)
+
+    @classmethod
     def redirect(cls, location: str, *, http_status: int = 307, times: int = 1) -> Fault:
         """Answer with a redirect to `location` (a good client does not carry its key there)."""
         return cls("redirect", http_status=http_status, headers=(("location", location),), times=times)

@@ -285,3 +285,23 @@ def test_a_fault_of_unknown_shape_is_refused() -> None:
         Fault.from_json({"name": "reset", "after_byte": 3})
     with pytest.raises(ValueError, match="name"):
         Fault.from_json({})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_ends_with_any_word(simulator: Simulator, wire: SimpleNamespace, stream: bool) -> None:
+    """As hosts make up their own."""
+    simulator.script(Fault.finish_word("sensitive"))
+    seen = wire.ask(simulator, stream=stream)
+    assert b'"finish_reason":"sensitive"' in seen.body
+    assert simulator.received[0].outcome == "fault:finish_word"
+
+
+def test_a_reply_is_given_as_it_stands(simulator: Simulator, wire: SimpleNamespace) -> None:
+    """JSON, text, or the events of a stream."""
+    choice = {"index": 0, "finish_reason": "content_filter"}
+    simulator.script(Fault.reply({"choices": [choice]}), Fault.reply("data: [DONE]\n\n", content_type="text/event-stream"))
+    first, second = wire.ask(simulator), wire.ask(simulator)
+    assert json.loads(first.body) == {"choices": [choice]}
+    assert second.body == b"data: [DONE]\n\n"
+    assert b"text/event-stream" in second.data
+    assert Fault.from_json(Fault.reply("x").to_json()) == Fault.reply("x")

@@ -284,7 +284,7 @@ def _in_pieces(block: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[dict[s
 
 def _stop(spoken: Spoken) -> dict[str, Any]:
     details = {"type": "refusal", "category": None, "explanation": None} if spoken.finish == "filter" else None
-    return {"stop_reason": _FINISH[spoken.finish], "stop_sequence": spoken.stopped_at, "stop_details": details}
+    return {"stop_reason": _FINISH.get(spoken.finish, spoken.finish), "stop_sequence": spoken.stopped_at, "stop_details": details}
 
 
 def _usage(question: Question, output_tokens: int) -> dict[str, Any]:

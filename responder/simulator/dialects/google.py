@@ -169,7 +169,7 @@ class Gemini(Dialect):
                 }
             else:
                 content: dict[str, Any] = {"parts": parts, "role": "model"} if parts else {"role": "model"}
-                candidate = {"content": content, "finishReason": _FINISH[spoken.finish], "index": index}
+                candidate = {"content": content, "finishReason": _FINISH.get(spoken.finish, spoken.finish), "index": index}
             candidates.append(candidate)
         body = {
             "candidates": candidates,
@@ -186,8 +186,8 @@ class Gemini(Dialect):
         for part, tokens in self._streamed_parts(question, spoken):
             candidate = {"content": {"parts": [part], "role": "model"}, "index": 0}
             bodies.append(({"candidates": [candidate], "usageMetadata": usage, **foot}, tokens))
-        finish: Any = _FINISH[spoken.finish]
-        finish = _FINISH_NUMBERS[finish] if question.extra["numbers"] else finish
+        finish: Any = _FINISH.get(spoken.finish, spoken.finish)
+        finish = _FINISH_NUMBERS.get(finish, finish) if question.extra["numbers"] else finish
         last: dict[str, Any] = {"finishReason": finish, "index": 0}
         if spoken.finish == "filter":
             last["safetyRatings"] = _blocked_ratings()

@@ -125,7 +125,7 @@ class Ollama(Dialect):
     def _last(self, question: Question, spoken: Spoken) -> dict[str, Any]:
         return {
             "done": True,
-            "done_reason": _FINISH[spoken.finish],
+            "done_reason": _FINISH.get(spoken.finish, spoken.finish),
             "total_duration": 1_000_000,
             "load_duration": 0,
             "prompt_eval_count": question.input_tokens,
