@@ -202,7 +202,13 @@ class Call:
             reply = replies.without_secret(incoming.read(), secret)
         finally:
             incoming.close()
-        raise replies.refused(self.endpoint.dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+        dialect = self.endpoint.dialect
+        error = replies.refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+        repaired = self.question.repaired(dialect, error)
+        if repaired is None:
+            raise error
+        self.question = repaired
+        return self.open(attempt)
 
     @property
     def _price(self) -> Pricing | None:

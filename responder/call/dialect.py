@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from responder.values.answer import Answer
+from responder.values.errors import APIError
 from responder.values.messages import Message
 from responder.values.options import Options
 
@@ -85,4 +86,15 @@ class Dialect(ABC):
 
     def explain(self, reply: Mapping[str, Any]) -> str:  # noqa: ARG002 - for those that can say more
         """Return why the provider blocked or emptied an answer, in its own words; "" when it does not say."""
+        return ""
+
+    def repaired(self, payload: Mapping[str, Any], error: APIError) -> dict[str, Any] | None:  # noqa: ARG002
+        """Return what to send instead of a payload that was refused with this error; None where nothing helps.
+
+        The provider may remember it, and build its payloads so from then on.
+        """
+        return None
+
+    def advice(self, error: APIError) -> str:  # noqa: ARG002 - for those that can say more
+        """Return what the user can do about a refusal, "" where the provider's own words are enough."""
         return ""

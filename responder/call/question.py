@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from responder.call.dialect import Dialect
-from responder.values.errors import ConfigurationError
+from responder.values.errors import APIError, BadRequestError, ConfigurationError
 from responder.values.messages import Message, Prompt, as_messages
 from responder.values.options import Options, overlaid
 
@@ -51,14 +51,40 @@ class Question:
             payload = dialect.payload(messages, options)
             if is_streamed:
                 payload = dialect.stream_payload(payload)
-            body = _json_bytes(overlaid(payload, options.extra) if options.extra else payload)
+            if options.extra:
+                _refuse_own(options.extra)
+                payload = overlaid(payload, options.extra)
+            body = _json_bytes(payload)
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"this prompt cannot be sent: {error}") from error
         return cls(dialect.stream_url() if is_streamed else dialect.url(), body, options.max_tokens, is_streamed)
 
+    def repaired(self, dialect: Dialect, error: APIError) -> Question | None:
+        """Return what to send instead, after this error; None where the provider knows nothing better."""
+        if not isinstance(error, BadRequestError):
+            return None
+        payload = dialect.repaired(json.loads(self.body), error)
+        return None if payload is None else replace(self, body=_json_bytes(payload))
+
     def key(self, provider: str) -> bytes:
         """Return the name under which a checkpoint or cache keeps the answer."""
         return hashlib.sha256(b"\0".join((provider.encode(), self.url.encode(), self.body))).digest()
+
+
+# What is asked with other words than `extra`.
+_OWN: Mapping[str, str] = {
+    "model": "a responder asks one model; make another one for another model, such as OpenAIResponder('gpt-4o')",
+    "messages": "the messages are the prompt, as in answer([...])",
+    "contents": "the contents are the prompt, as in answer([...])",
+    "stream": "call answer() for a whole answer and stream() for a stream",
+}
+
+
+def _refuse_own(extra: Mapping[str, Any]) -> None:
+    """Refuse what the responder sets itself: it would ask for something else than what is read, priced and limited."""
+    for name, instead in _OWN.items():
+        if name in extra and extra[name] != []:  # an empty list asks for nothing else: the provider refuses it
+            raise ConfigurationError(f"extra cannot hold {name!r}: {instead}", fatal=True)
 
 
 def _json_bytes(payload: Mapping[str, Any]) -> bytes:

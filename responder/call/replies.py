@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from responder.call.dialect import Dialect
-from responder.values.answer import Answer
+from responder.values.answer import NO_USAGE, Answer, Usage
 from responder.values.errors import APIError, BlockedError, EmptyAnswerError, InvalidResponseError
+from responder.wire.events import BodyDecoder
 from responder.wire.failures import error_from_reply, read_error_body, request_id, status_inside
 
 if TYPE_CHECKING:
@@ -25,12 +26,18 @@ def read(dialect: Dialect, reply: Reply) -> Answer:
     """
     if not 200 <= reply.status < 300:
         raise refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+    parsed: Any
     try:
         parsed = json.loads(reply.body)
-    except (ValueError, RecursionError):
-        raise _invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
-    if isinstance(parsed, list) and len(parsed) == 1:
-        parsed = parsed[0]  # Google wraps errors so
+    except (ValueError, RecursionError) as error:
+        parsed = _of_events(dialect, reply) if _may_be_events(reply.body, error) else None
+        if parsed is None:
+            raise _invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
+    if isinstance(parsed, list):
+        if len(parsed) == 1:
+            parsed = parsed[0]  # Google wraps errors so
+        elif len(reply.body) <= _LONGEST_LINES:
+            parsed = _of_events(dialect, reply) or parsed  # Google's stream without `alt=sse`
     if not isinstance(parsed, dict):
         raise _invalid(dialect, reply, "not a JSON object", parsed)
     if parsed.get("error"):
@@ -38,8 +45,46 @@ def read(dialect: Dialect, reply: Reply) -> Answer:
     try:
         answer = dialect.parse(parsed)
     except InvalidResponseError as error:
-        raise _invalid(dialect, reply, str(error), parsed) from None
+        raise _invalid(dialect, reply, str(error), parsed, error.usage) from None
     return checked(dialect, answer, reply.headers)
+
+
+# Bytes. Finding where each object of a body ends takes a microsecond a brace, so it is not tried for a body of any size.
+_LONGEST_LINES = 4_000_000
+
+
+def _may_be_events(body: bytes, error: Exception) -> bool:
+    """Return whether a body that is not JSON may be a stream: lines of events, or one JSON object after another."""
+    if body.lstrip()[:1] not in (b"{", b"["):
+        return True
+    return len(body) <= _LONGEST_LINES and isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
+
+
+def _of_events(dialect: Dialect, reply: Reply) -> dict[str, Any] | None:
+    """Return the reply that an event stream makes which nobody asked for; None where the body is no stream, or not whole.
+
+    Some gateways stream whatever is asked, and such an answer is paid for.
+
+    Raises:
+        APIError: The error that one of its events means.
+    """
+    decoder, reader = BodyDecoder(), dialect.reader()
+    for name, data in (*decoder.feed(reply.body), *decoder.close()):
+        if data[:6] == b"[DONE]":
+            reader.complete = True
+            break
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(chunk, dict):
+            continue
+        if chunk.get("error") or name == "error":
+            raise refused(dialect, status_inside(chunk.get("error") or chunk), reply.headers, chunk)
+        reader.read(chunk)
+        if reader.done:
+            break
+    return reader.reply() if reader.complete else None
 
 
 def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Answer:
@@ -73,7 +118,10 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
 def refused(dialect: Dialect, status: int, headers: Mapping[str, str], body: Any, reason: str = "") -> APIError:
     """Return the error that a refusal means: an error status, or an error object inside a success."""
     where = shown_url(dialect.url())
-    return error_from_reply(status, headers, body, provider=dialect.provider, model=dialect.model, where=where, reason=reason)
+    error = error_from_reply(status, headers, body, provider=dialect.provider, model=dialect.model, where=where, reason=reason)
+    if advice := dialect.advice(error):
+        error.args = (f"{error}. {advice}",)
+    return error
 
 
 def _partial(answer: Answer) -> dict[str, Any]:
@@ -88,7 +136,7 @@ def _partial(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _invalid(dialect: Dialect, reply: Reply, why: str, body: Any) -> InvalidResponseError:
+def _invalid(dialect: Dialect, reply: Reply, why: str, body: Any, usage: Usage = NO_USAGE) -> InvalidResponseError:
     return InvalidResponseError(
         f"{dialect.provider} answered {reply.status} at {shown_url(dialect.url())}, but {why}. "
         "Is base_url the API's, and not a page's?",
@@ -96,6 +144,7 @@ def _invalid(dialect: Dialect, reply: Reply, why: str, body: Any) -> InvalidResp
         request_id=request_id(reply.headers, body),
         retryable=True,
         body=body,
+        usage=usage,
     )
 
 

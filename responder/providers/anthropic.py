@@ -9,25 +9,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.call.dialect import ChunkReader
+from responder.providers.prompt import refuse_extra
+from responder.providers.urls import under
+from responder.providers.usage import anthropic_usage, merged_counts
 from responder.responder import Responder
-from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.finish import finish_reason, verdict
 from responder.values.messages import File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
-from responder.values.reading import as_dict, as_int, as_list, as_str
+from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
 # Anthropic wants a limit with every request. 4,096 is the largest that all of its models take.
 DEFAULT_MAX_TOKENS = 4096
-
-_FINISH_REASONS: Mapping[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "compaction": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "refusal",
-}
 
 
 class AnthropicResponder(Responder):
@@ -43,8 +37,7 @@ class AnthropicResponder(Responder):
     key_variables = ("ANTHROPIC_API_KEY",)
 
     def url(self) -> str:
-        base = self.base_url if self.base_url.endswith("/v1") else f"{self.base_url}/v1"
-        return f"{base}/messages"
+        return under(self.base_url, "/messages", unless=("/v1",), prefix="/v1")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"x-api-key": secret, "anthropic-version": "2023-06-01"}
@@ -58,9 +51,9 @@ class AnthropicResponder(Responder):
             "max_tokens": options.max_tokens or DEFAULT_MAX_TOKENS,
             "messages": self._turns(messages),
         }
-        spoken = [message.text for message in messages if message.role == "system"]
+        spoken = [message for message in messages if message.role == "system"]
         if spoken:
-            payload["system"] = "\n\n".join(spoken)
+            payload["system"] = self._system(spoken)
         given = {
             "temperature": options.temperature,
             "top_p": options.top_p,
@@ -85,18 +78,40 @@ class AnthropicResponder(Responder):
             payload["output_config"] = output
         return payload
 
+    def _system(self, spoken: list[Message]) -> str | list[dict[str, Any]]:
+        """Return the system messages as Anthropic's own field has them: one text, or blocks where there is more than texts."""
+        for message in spoken:
+            refuse_extra(message, "Anthropic")
+        if all(isinstance(part, Text) for message in spoken for part in message.parts):
+            return "\n\n".join(message.text for message in spoken)
+        blocks = []
+        for part in (part for message in spoken for part in message.parts):
+            if not isinstance(part, (Text, Raw)):
+                raise ConfigurationError(
+                    f"Anthropic takes texts in a system message, no {type(part).__name__}: put it into a user message"
+                )
+            blocks.append(self.part_on_the_wire(part))
+        return blocks
+
     def _turns(self, messages: tuple[Message, ...]) -> list[dict[str, Any]]:
         turns: list[dict[str, Any]] = []
+        named: dict[str, str] = {}  # the tools that were called, by the id of the call
         for message in messages:
             if message.role == "system":
                 continue
             role = "assistant" if message.role == "assistant" else "user"
             parts = message.parts
+            named.update((part.id, part.name) for part in parts if isinstance(part, ToolCall))
+            # A result is known by the id of its call, which has the tool's name already.
+            said_before = message.role == "tool" and message.extra.get("name") in [
+                named.get(part.id) for part in parts if isinstance(part, ToolResult)
+            ]
+            refuse_extra(message, "Anthropic", ("name",) if said_before else ())
             plain = len(parts) == 1 and isinstance(parts[0], Text)
             content: Any = message.text if plain else [self.part_on_the_wire(part) for part in parts]
             # The results of one turn's tool calls must come together, in one user message.
             if message.role == "tool" and turns and turns[-1]["role"] == "user" and isinstance(turns[-1]["content"], list):
-                turns[-1]["content"] += content
+                turns[-1]["content"] += [{"type": "text", "text": content}] if plain else content
             else:
                 turns.append({"role": role, "content": content})
         return turns
@@ -106,20 +121,12 @@ class AnthropicResponder(Responder):
         if isinstance(part, Text):
             return {"type": "text", "text": part.text}
         if isinstance(part, (Image, File)):
-            kind = "image" if isinstance(part, Image) else "document"
-            if part.url is not None:
-                return {"type": kind, "source": {"type": "url", "url": part.url}}
-            if part.media_type == "text/plain" and part.data is not None:
-                text = part.data.decode("utf-8", "replace")
-                return {"type": kind, "source": {"type": "text", "media_type": "text/plain", "data": text}}
-            return {
-                "type": kind,
-                "source": {"type": "base64", "media_type": part.media_type, "data": part.base64},
-            }
+            return _media(part)
         if isinstance(part, ToolCall):
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": dict(part.arguments)}
+            return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.object}
         if isinstance(part, ToolResult):
-            result = {"type": "tool_result", "tool_use_id": part.id, "content": part.content}
+            content = part.content if isinstance(part.content, str) else [self.part_on_the_wire(inner) for inner in part.parts]
+            result = {"type": "tool_result", "tool_use_id": part.id, "content": content}
             return {**result, "is_error": True} if part.is_error else result
         if isinstance(part, Raw):
             return dict(part.data)
@@ -129,25 +136,31 @@ class AnthropicResponder(Responder):
         return AnthropicChunks()
 
     def parse(self, reply: Mapping[str, Any]) -> Answer:
-        if not isinstance(reply.get("content"), list):
-            raise InvalidResponseError("there is no 'content' in the reply")
+        found = verdict(reply.get("stop_reason"))
+        if not isinstance(reply.get("content"), list) and found != "content_filter":
+            raise InvalidResponseError("there is no 'content' in the reply", retryable=True)
         blocks = [as_dict(block) for block in as_list(reply.get("content"))]
         calls = tuple(
-            ToolCall(as_str(block.get("id")), as_str(block.get("name")), as_dict(block.get("input")))
+            ToolCall.of(as_str(block.get("id")), as_str(block.get("name")), block.get("input"))
             for block in blocks
             if block.get("type") == "tool_use"
         )
-        text = "".join(as_str(block.get("text")) for block in blocks if block.get("type") == "text")
-        reason = _FINISH_REASONS.get(as_str(reply.get("stop_reason")), "other")
+        text = whole("".join(as_str(block.get("text")) for block in blocks if block.get("type") == "text"))
+        usage = self.usage(as_dict(reply.get("usage")))
+        if found == "broken" or (found == "error" and not text and not calls):
+            raise InvalidResponseError(
+                f"the model broke off ({str(reply.get('stop_reason'))[:100]})", retryable=True, usage=usage
+            )
+        reason = "other" if found == "none" and not calls else finish_reason(found, bool(calls))
         if reason == "refusal" and not text:
             text = as_str(as_dict(reply.get("stop_details")).get("explanation")) or "The model refused to answer."
         return Answer(
             text=text,
             finish_reason=reason,
-            usage=self.usage(as_dict(reply.get("usage"))),
+            usage=usage,
             model=as_str(reply.get("model")) or self.model,
             provider=self.provider,
-            reasoning="".join(as_str(block.get("thinking")) for block in blocks if block.get("type") == "thinking"),
+            reasoning=whole("".join(as_str(block.get("thinking")) for block in blocks if block.get("type") == "thinking")),
             tool_calls=calls,
             candidates=(text,),
             raw=reply,
@@ -155,14 +168,7 @@ class AnthropicResponder(Responder):
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
         """Return the usage of a reply in our terms: Anthropic counts cached input beside the input."""
-        read = as_int(usage.get("cache_read_input_tokens"))
-        return Usage(
-            input_tokens=as_int(usage.get("input_tokens")) + read + as_int(usage.get("cache_creation_input_tokens")),
-            output_tokens=as_int(usage.get("output_tokens")),
-            cached_input_tokens=read,
-            reasoning_tokens=as_int(as_dict(usage.get("output_tokens_details")).get("thinking_tokens")),
-            known=usage.get("input_tokens") is not None,
-        )
+        return anthropic_usage(usage)
 
     def explain(self, reply: Mapping[str, Any]) -> str:
         return as_str(as_dict(reply.get("stop_details")).get("explanation")) or as_str(reply.get("stop_reason"))
@@ -174,66 +180,151 @@ class AnthropicChunks(ChunkReader):
     def __init__(self) -> None:
         self._message: dict[str, Any] = {}
         self._usage: dict[str, Any] = {}
-        self._blocks: dict[int, dict[str, Any]] = {}
-        self._pieces: dict[int, list[str]] = {}
+        self._blocks: list[_Block] = []
+        self._latest: dict[int, _Block] = {}  # by index: some gateways give every block the same one
 
     def read(self, chunk: Mapping[str, Any]) -> str:
         kind = chunk.get("type")
         if kind == "content_block_delta":
-            return self._delta(as_int(chunk.get("index")), as_dict(chunk.get("delta")))
+            return self._block_of(chunk, as_dict(chunk.get("delta"))).add(as_dict(chunk.get("delta")))
         if kind == "content_block_start":
-            index = as_int(chunk.get("index"))
-            self._blocks[index] = dict(as_dict(chunk.get("content_block")))
-            self._pieces[index] = []
-            return as_str(self._blocks[index].get("text"))
+            return self._start(as_index(chunk.get("index")), as_dict(chunk.get("content_block")))
+        if kind == "content_block_stop":
+            block = self._latest.get(as_index(chunk.get("index")) or 0)
+            return block.end() if block is not None else ""
         if kind == "message_start":
-            self._message.update(as_dict(chunk.get("message")))
-            self._usage.update(as_dict(self._message.get("usage")))
+            self._update(as_dict(chunk.get("message")))
+            self._count(self._message.pop("usage", None))
         elif kind == "message_delta":
-            self._message.update(as_dict(chunk.get("delta")))
-            # Cumulative, and without the fields that message_start has told already.
-            self._usage.update((key, value) for key, value in as_dict(chunk.get("usage")).items() if value is not None)
+            self._update(as_dict(chunk.get("delta")))
+            self._count(chunk.get("usage"))  # cumulative, and without the fields that message_start has told already
             self.complete = self.complete or bool(self._message.get("stop_reason"))
         elif kind == "message_stop":
             self.complete = self.done = True
         elif kind == "message":  # a proxy that does not stream
-            self._message.update(chunk)
-            self._usage.update(as_dict(chunk.get("usage")))
-            self._blocks = {index: dict(as_dict(block)) for index, block in enumerate(as_list(chunk.get("content")))}
+            self._update(chunk)
+            self._count(chunk.get("usage"))
+            self._blocks = [_Block(as_dict(block)) for block in as_list(chunk.get("content"))]
             self.complete = True
-            return "".join(as_str(block.get("text")) for block in self._blocks.values())
+            return whole("".join(block.begin() for block in self._blocks))
         return ""
 
-    def _delta(self, index: int, delta: Mapping[str, Any]) -> str:
-        kind = delta.get("type")
-        block = self._blocks.setdefault(index, {"type": "text", "text": ""})
-        pieces = self._pieces.setdefault(index, [])
-        if kind == "text_delta":
-            text = as_str(delta.get("text"))
-            pieces.append(text)
-            return text
-        if kind == "input_json_delta":
-            pieces.append(as_str(delta.get("partial_json")))
-        elif kind == "thinking_delta":
-            pieces.append(as_str(delta.get("thinking")))
-        elif kind == "signature_delta":
-            block["signature"] = as_str(delta.get("signature"))
-        return ""
+    def _update(self, found: Mapping[str, Any]) -> None:
+        """Take in what a message says of itself; a later null takes nothing back."""
+        self._message.update((key, value) for key, value in found.items() if value is not None or key not in self._message)
+
+    def _count(self, usage: Any) -> None:
+        self._usage = merged_counts(self._usage, as_dict(usage))
+
+    def _start(self, index: int | None, content: Mapping[str, Any]) -> str:
+        known = self._latest.get(index) if index is not None else None
+        identity = content.get("id")
+        if known is not None and identity and identity == known.content.get("id"):
+            return ""  # said twice
+        block = _Block(content)
+        self._blocks.append(block)
+        self._latest[index or 0] = block
+        return block.begin()
+
+    def _block_of(self, chunk: Mapping[str, Any], delta: Mapping[str, Any]) -> _Block:
+        """Return the block that a delta belongs to; a delta without one begins it."""
+        index = as_index(chunk.get("index"))
+        kind = _KINDS.get(as_str(delta.get("type")))
+        if index is None and self._blocks:
+            return self._blocks[-1]
+        block = self._latest.get(index or 0)
+        if block is None or (kind is not None and block.content.get("type") in _KINDS.values() and block.content["type"] != kind):
+            block = _Block({"type": kind or "text"})
+            self._blocks.append(block)
+            self._latest[index or 0] = block
+        return block
 
     def reply(self) -> dict[str, Any]:
-        blocks = []
-        for index, block in sorted(self._blocks.items()):
-            joined = "".join(self._pieces.get(index, ()))
-            kind = block.get("type")
-            if kind == "tool_use" and joined:
-                call = ToolCall.from_text("", "", joined)
-                blocks.append({**block, "input": dict(call.arguments)})
-            elif kind in ("text", "thinking"):
-                blocks.append({**block, kind: as_str(block.get(kind)) + joined})
-            else:
-                blocks.append(block)
         made = {**self._message, "usage": dict(self._usage)}
-        return {**made, "content": blocks} if self._message else made
+        if self._message or self._blocks:
+            made["content"] = [block.whole() for block in self._blocks]
+        return made
+
+
+# Which kind of block a delta adds to.
+_KINDS = {
+    "text_delta": "text",
+    "citations_delta": "text",
+    "input_json_delta": "tool_use",
+    "thinking_delta": "thinking",
+    "signature_delta": "thinking",
+}
+
+
+class _Block:
+    """One content block of a stream, as far as it came."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self.content = dict(content)
+        self._pieces: list[str] = []
+        self._text = WholePieces()
+        self._citations: list[Any] = []
+
+    def begin(self) -> str:
+        """Return the text that the block starts with."""
+        return self._text.add(as_str(self.content.get("text"))) if self.content.get("type") == "text" else ""
+
+    def add(self, delta: Mapping[str, Any]) -> str:
+        """Take in a delta and return its text."""
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return self._text.add(as_str(delta.get("text")))
+        if kind == "input_json_delta":
+            self._pieces.append(as_str(delta.get("partial_json")))
+        elif kind == "thinking_delta":
+            self._pieces.append(as_str(delta.get("thinking")))
+        elif kind == "signature_delta":
+            self.content["signature"] = as_str(delta.get("signature"))
+        elif kind == "citations_delta":
+            self._citations.append(delta.get("citation"))
+        return ""
+
+    def end(self) -> str:
+        """Return what was held back for its other half."""
+        return self._text.end()
+
+    def whole(self) -> dict[str, Any]:
+        """Return the block as a whole answer has it; the input of a tool stays a text where it is no JSON object."""
+        made = dict(self.content)
+        joined = whole("".join(self._pieces))
+        kind = made.get("type")
+        if kind == "text":
+            made["text"] = self._text.text
+        elif kind == "thinking":
+            made["thinking"] = as_str(made.get("thinking")) + joined
+        elif joined:
+            call = ToolCall.from_text("", "", joined)
+            made["input"] = joined if call.is_broken else dict(call.arguments)
+        if self._citations:
+            made["citations"] = [*as_list(made.get("citations")), *self._citations]
+        return made
+
+
+def _media(part: Image | File) -> dict[str, Any]:
+    kind = "image" if isinstance(part, Image) else "document"
+    made: dict[str, Any] = {"type": kind}
+    if isinstance(part, Image) and part.detail:
+        raise ConfigurationError(f"Anthropic has no detail={part.detail!r} for an image: leave it out")
+    if part.url is not None:
+        made["source"] = {"type": "url", "url": part.url}
+    elif part.media_type == "text/plain" and kind == "document":
+        try:
+            text = (part.data or b"").decode()
+        except UnicodeDecodeError:
+            raise ConfigurationError(
+                "Anthropic takes a text/plain file as UTF-8, which this one is not: decode it first"
+            ) from None
+        made["source"] = {"type": "text", "media_type": "text/plain", "data": text}
+    else:
+        made["source"] = {"type": "base64", "media_type": part.media_type, "data": part.base64}
+    if part.name and kind == "document":
+        made["title"] = part.name
+    return made
 
 
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:

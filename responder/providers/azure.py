@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from responder.providers.openai import OpenAIResponder
+from responder.providers.urls import under
 from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -99,14 +100,14 @@ class AzureOpenAIResponder(OpenAIResponder):
         if model is None:
             raise ConfigurationError("AzureOpenAIResponder needs the deployment's name, or an endpoint that holds it")
         self._key_is_callable = callable(api_key)
-        super().__init__(model, api_key=api_key, base_url=root + prefix, **keywords)
+        others = "&".join(pair for pair in parts.query.split("&") if pair and not pair.startswith("api-version="))
+        super().__init__(model, api_key=api_key, base_url=f"{root}{prefix}{'?' if others else ''}{others}", **keywords)
 
     def url(self) -> str:
-        if self.uses_v1:
-            url = f"{self.base_url}/chat/completions"
-        else:
-            url = f"{self.base_url}/openai/deployments/{quote(self.model, safe='')}/chat/completions"
-        return f"{url}?api-version={quote(self.api_version, safe='')}" if self.api_version else url
+        path = "/chat/completions" if self.uses_v1 else f"/openai/deployments/{quote(self.model, safe='')}/chat/completions"
+        if self.api_version:
+            path += f"?api-version={quote(self.api_version, safe='')}"
+        return under(self.base_url, path)
 
     def headers(self, secret: str) -> Mapping[str, str]:
         is_token = (

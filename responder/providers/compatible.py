@@ -6,11 +6,9 @@ Base URLs and key names: each host's API reference (read 2026-08).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from responder.providers.openai import OpenAIResponder
-from responder.values.answer import Usage
 from responder.values.options import Options
 
 
@@ -85,13 +83,6 @@ class XAIResponder(CompatibleResponder):
 
     provider, base_url = "xai", "https://api.x.ai/v1"
     key_variables, key_required = ("XAI_API_KEY",), True
-
-    def usage(self, usage: Mapping[str, Any]) -> Usage:
-        # Its completion_tokens leave the reasoning out, though it is billed; the total tells which way a reply counts.
-        found = super().usage(usage)
-        if found.reasoning_tokens and usage.get("total_tokens") == found.total_tokens + found.reasoning_tokens:
-            return replace(found, output_tokens=found.output_tokens + found.reasoning_tokens)
-        return found
 
 
 class CerebrasResponder(CompatibleResponder):

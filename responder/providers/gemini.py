@@ -10,34 +10,16 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.providers.prompt import described, refuse_extra, text_of_result
+from responder.providers.urls import under
+from responder.providers.usage import gemini_usage, merged_counts
 from responder.responder import Responder
-from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.finish import FinishReason, finish_reason, google_verdict
 from responder.values.messages import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
 from responder.values.options import Options
-from responder.values.reading import as_dict, as_int, as_list, as_str, first
-
-_FINISH_REASONS: Mapping[Any, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    # Some gateways ask Google to write its words as numbers.
-    1: "stop",
-    2: "length",
-    3: "content_filter",
-    4: "content_filter",
-    7: "content_filter",
-    8: "content_filter",
-    9: "content_filter",
-}
+from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, first, whole
 
 
 class GeminiResponder(Responder):
@@ -52,10 +34,10 @@ class GeminiResponder(Responder):
     key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
     def url(self) -> str:
-        return f"{self.model_url()}:generateContent"
+        return self.model_url(":generateContent")
 
     def stream_url(self) -> str:
-        return f"{self.model_url()}:streamGenerateContent?alt=sse"
+        return self.model_url(":streamGenerateContent?alt=sse")
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         return payload  # the URL says it
@@ -63,17 +45,20 @@ class GeminiResponder(Responder):
     def reader(self) -> ChunkReader:
         return GeminiChunks()
 
-    def model_url(self) -> str:
-        """Return the URL of the model, to which a colon and a method are added."""
-        base = self.base_url if self.base_url.endswith(("/v1beta", "/v1")) else f"{self.base_url}/v1beta"
+    def model_url(self, method: str = "") -> str:
+        """Return the URL of a method of the model."""
         path = self.model if "/" in self.model else f"models/{self.model}"
-        return f"{base}/{quote(path, safe='/@.-_~')}"
+        where = f"/{quote(path, safe='/@.-_~')}{method}"
+        return under(self.base_url, where, unless=("/v1beta", "/v1"), prefix="/v1beta")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"x-goog-api-key": secret}
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         payload: dict[str, Any] = {"contents": self._contents(messages)}
+        for message in messages:
+            told = message.role == "tool" and all(isinstance(part, ToolResult) and part.name for part in message.parts)
+            refuse_extra(message, "Gemini", ("name",) if told else ())  # the result says the tool's name already
         spoken = [part for message in messages if message.role == "system" for part in message.parts]
         if spoken:
             payload["systemInstruction"] = {"parts": [self.part_on_the_wire(part) for part in spoken]}
@@ -121,9 +106,7 @@ class GeminiResponder(Responder):
             "candidateCount": options.candidates,
             "responseMimeType": "application/json" if options.schema is not None else None,
             "responseJsonSchema": dict(options.schema) if options.schema is not None else None,
-            "thinkingConfig": (
-                {"thinkingLevel": options.reasoning_effort.upper()} if options.reasoning_effort is not None else None
-            ),
+            "thinkingConfig": _thinking(self.model, options.reasoning_effort) if options.reasoning_effort is not None else None,
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -132,11 +115,16 @@ class GeminiResponder(Responder):
         if isinstance(part, Text):
             return {"text": part.text}
         if isinstance(part, (Image, Audio, File)):
+            if isinstance(part, Image) and part.detail:
+                raise ConfigurationError(
+                    f"Gemini has no detail={part.detail!r} for an image: leave it out, or set "
+                    "extra={'generationConfig': {'mediaResolution': ...}}"
+                )
             if part.url is not None:
                 return {"fileData": {"mimeType": part.media_type, "fileUri": part.url}}
             return {"inlineData": {"mimeType": part.media_type, "data": part.base64}}
         if isinstance(part, ToolCall):
-            call: dict[str, Any] = {"name": part.name, "args": dict(part.arguments)}
+            call: dict[str, Any] = {"name": part.name, "args": part.object}
             if part.id:
                 call["id"] = part.id
             wire: dict[str, Any] = {"functionCall": call}
@@ -144,45 +132,51 @@ class GeminiResponder(Responder):
                 wire["thoughtSignature"] = part.signature
             return wire
         if isinstance(part, ToolResult):
-            if not part.name:
-                raise ConfigurationError("Gemini wants the tool's name with its result: ToolResult(id, content, name=...)")
-            kind = "error" if part.is_error else "result"
-            response: dict[str, Any] = {"name": part.name, "response": {kind: part.content}}
-            if part.id:
-                response["id"] = part.id
-            return {"functionResponse": response}
+            return _result(part)
+        if "type" in part.data:  # OpenAI's and Anthropic's form; Google's parts have none
+            raise ConfigurationError(
+                f"Gemini takes no {described(part)}: write it as Google does, such as {{'text': ...}}, without a type"
+            )
         return dict(part.data)
 
     def parse(self, reply: Mapping[str, Any]) -> Answer:
         candidates = [as_dict(candidate) for candidate in as_list(reply.get("candidates"))]
-        feedback = as_dict(reply.get("promptFeedback"))
-        if not candidates and not feedback.get("blockReason") and "usageMetadata" not in reply:
-            raise InvalidResponseError("there are neither 'candidates' nor a 'promptFeedback' in the reply")
+        if len(candidates) > 1:
+            candidates.sort(key=lambda candidate: as_index(candidate.get("index")) or 0)
+        block = _block(reply)
+        if not candidates and not block and "usageMetadata" not in reply:
+            raise InvalidResponseError("there are neither 'candidates' nor a 'promptFeedback' in the reply", retryable=True)
         candidate = as_dict(first(candidates))
         parts = _parts(candidate)
         calls = tuple(call for part in parts if (call := _tool_call(part)) is not None)
+        text = _text(parts, thoughts=False)
+        found = google_verdict(candidate.get("finishReason"))
+        usage = self.usage(as_dict(reply.get("usageMetadata")))
+        if found == "broken" or (found == "error" and not text and not calls):
+            raise InvalidResponseError(
+                f"the model broke off ({str(candidate.get('finishReason'))[:100]})", retryable=True, usage=usage
+            )
+        reason: FinishReason
+        # A block that comes in the middle of a stream leaves a candidate that did not finish.
+        if block and (found == "none" or not (text or calls)):
+            reason = "content_filter"
+        else:
+            reason = finish_reason(found, bool(calls))
         return Answer(
-            text=_text(parts, thoughts=False),
-            finish_reason=_finish_reason(candidate, bool(calls), bool(feedback.get("blockReason")) and not candidates),
-            usage=self.usage(as_dict(reply.get("usageMetadata"))),
+            text=text,
+            finish_reason=reason,
+            usage=usage,
             model=as_str(reply.get("modelVersion")) or self.model,
             provider=self.provider,
             reasoning=_text(parts, thoughts=True),
             tool_calls=calls,
-            candidates=tuple(_text(_parts(other), thoughts=False) for other in candidates),
+            candidates=(text,) if len(candidates) == 1 else tuple(_text(_parts(other), thoughts=False) for other in candidates),
             raw=reply,
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
         """Return the usage of a reply in our terms: Google counts thoughts beside the candidates, and bills both."""
-        thoughts = as_int(usage.get("thoughtsTokenCount"))
-        return Usage(
-            input_tokens=as_int(usage.get("promptTokenCount")) + as_int(usage.get("toolUsePromptTokenCount")),
-            output_tokens=as_int(usage.get("candidatesTokenCount")) + thoughts,
-            cached_input_tokens=as_int(usage.get("cachedContentTokenCount")),
-            reasoning_tokens=thoughts,
-            known=usage.get("promptTokenCount") is not None,
-        )
+        return gemini_usage(usage)
 
     def explain(self, reply: Mapping[str, Any]) -> str:
         candidate = as_dict(first(as_list(reply.get("candidates"))))
@@ -202,50 +196,134 @@ class GeminiResponder(Responder):
 
 
 class GeminiChunks(ChunkReader):
-    """GenerateContent replies, one for each piece; there is no end marker but the finish reason of the last one."""
+    """GenerateContent replies, one for each piece; there is no end marker but the finish reason of the last one.
+
+    Several candidates come mixed, by their index. The text of the first one is the stream's.
+    """
 
     def __init__(self) -> None:
         self._head: dict[str, Any] = {}
-        self._text: list[str] = []
-        self._thoughts: list[str] = []
-        self._other_parts: list[Mapping[str, Any]] = []
-        self._candidate: dict[str, Any] = {}
+        self._usage: dict[str, Any] = {}
+        self._candidates: dict[int, _Candidate] = {}
 
     def read(self, chunk: Mapping[str, Any]) -> str:
-        for key in ("usageMetadata", "promptFeedback", "modelVersion", "responseId"):
+        for key in ("promptFeedback", "modelVersion", "responseId"):
             if chunk.get(key):
                 self._head[key] = chunk[key]
-        if as_dict(chunk.get("promptFeedback")).get("blockReason"):
-            self.complete = True
-        candidate = as_dict(first(as_list(chunk.get("candidates"))))
-        if not candidate:
-            return ""
-        # Old servers say STOP with every piece, so only that of the last one counts.
-        self.complete = bool(candidate.get("finishReason"))
-        self._candidate.update((key, value) for key, value in candidate.items() if key != "content")
+        if usage := as_dict(chunk.get("usageMetadata")):
+            self._usage = merged_counts(self._usage, usage)
         text = ""
-        for part in _parts(candidate):
-            said = part.get("text")
-            if isinstance(said, str):
-                if part.get("thought") is True:
-                    self._thoughts.append(said)
-                else:
-                    text += said
-            if set(part) - {"text", "thought"}:
-                self._other_parts.append({key: value for key, value in part.items() if key != "text"})
-        self._text.append(text)
+        for found in map(as_dict, as_list(chunk.get("candidates"))):
+            if not found:
+                continue
+            index = as_index(found.get("index")) or 0
+            candidate = self._candidates.get(index)
+            if candidate is None:
+                candidate = self._candidates[index] = _Candidate()
+            piece = candidate.read(found)
+            if not index:
+                text += piece
+        self.complete = bool(_block(self._head)) or (
+            bool(self._candidates) and all(candidate.complete for candidate in self._candidates.values())
+        )
+        if self.complete and not text and self._candidates and 0 not in self._candidates:
+            text = self._candidates[min(self._candidates)].held()  # a host that counts from 1: what was held back comes now
         return text
 
     def reply(self) -> dict[str, Any]:
-        parts: list[Mapping[str, Any]] = []
-        if thoughts := "".join(self._thoughts):
-            parts.append({"text": thoughts, "thought": True})
-        if text := "".join(self._text):
-            parts.append({"text": text})
         made = dict(self._head)
-        if self._candidate or parts:
-            made["candidates"] = [{**self._candidate, "content": {"role": "model", "parts": [*parts, *self._other_parts]}}]
+        if self._usage:
+            made["usageMetadata"] = dict(self._usage)
+        if self._candidates:
+            made["candidates"] = [candidate.whole() for _, candidate in sorted(self._candidates.items())]
         return made
+
+
+class _Candidate:
+    """One candidate of a stream, as far as it came."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._about: dict[str, Any] = {}
+        self._parts: list[dict[str, Any]] = []
+        self._open: list[str] = []  # the pieces of the last part, where that is a text
+        self._text = WholePieces()
+        self._handed_out = False
+
+    def read(self, found: Mapping[str, Any]) -> str:
+        """Take in the candidate of a chunk and return its text."""
+        parts = _parts(found)
+        # Old servers say STOP with every piece, so only that of the last one counts; one that brings nothing undoes nothing.
+        if google_verdict(found.get("finishReason")) != "none":
+            if google_verdict(self._about.get("finishReason")) in ("none", "stop", "other", "unknown"):
+                self._about["finishReason"] = found["finishReason"]
+            self.complete = True
+        elif any(parts):
+            self.complete = False
+        for key, value in found.items():
+            if key not in ("content", "finishReason") and value is not None:
+                self._about[key] = value
+        text = ""
+        for part in parts:
+            said = part.get("text")
+            if isinstance(said, str) and part.get("thought") is not True:
+                text += said
+            self._add(part, said)
+        piece = self._text.add(text)
+        return piece + self._text.end() if self.complete else piece
+
+    def _add(self, part: Mapping[str, Any], said: Any) -> None:
+        """Add a part; texts of one kind that follow each other are one part, as they would be in a whole answer."""
+        is_plain = isinstance(said, str) and not set(part) - {"text", "thought"}
+        last = self._parts[-1] if self._parts else {}
+        if is_plain and self._open and last.get("thought") is part.get("thought"):
+            self._open.append(said)
+            return
+        self._close()
+        self._parts.append(dict(part))
+        if is_plain:
+            self._open = [said]
+
+    def _close(self) -> None:
+        if self._open:
+            self._parts[-1]["text"] = whole("".join(self._open))
+            self._open = []
+
+    def held(self) -> str:
+        """Return the whole text, once."""
+        text = "" if self._handed_out else self._text.text
+        self._handed_out = True
+        return text
+
+    def whole(self) -> dict[str, Any]:
+        """Return the candidate as a whole answer has it."""
+        parts = [dict(part) for part in self._parts]
+        if self._open:
+            parts[-1]["text"] = whole("".join(self._open))
+        return {**self._about, "content": {"role": "model", "parts": parts}}
+
+
+# What an effort means as a budget in tokens, for the models of 2.5, which refuse levels.
+# Pro takes 128 to 32,768 and is never off, Flash takes 0 to 24,576.
+_BUDGETS = {"none": 0, "minimal": 128, "low": 2048, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
+_LEVELS = {"none": "MINIMAL", "xhigh": "HIGH", "max": "HIGH"}
+
+
+def _thinking(model: str, effort: str) -> dict[str, Any]:
+    """Return how much to think, in the words of the model's family: a budget for 2.5, a level for 3 and what comes after."""
+    name = model.rpartition("/")[2].lower()
+    effort = effort.strip().lower()
+    if "gemini-2" in name or "robotics-er-1" in name:
+        budget = _BUDGETS.get(effort)
+        if budget is None:
+            raise ConfigurationError(
+                f"{model} knows no reasoning_effort={effort!r}: use one of {', '.join(_BUDGETS)}, or "
+                "extra={'generationConfig': {'thinkingConfig': {'thinkingBudget': ...}}}",
+                fatal=True,
+            )
+        return {"thinkingBudget": max(budget, 128) if "pro" in name else budget}
+    level = _LEVELS.get(effort, effort.upper())
+    return {"thinkingLevel": "LOW" if level == "MINIMAL" and "pro" in name else level}  # Pro has no MINIMAL
 
 
 def _calling(tool_choice: str) -> dict[str, Any]:
@@ -260,24 +338,31 @@ def _parts(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _text(parts: list[Mapping[str, Any]], thoughts: bool) -> str:
-    return "".join(as_str(part.get("text")) for part in parts if (part.get("thought") is True) is thoughts)
+    return whole("".join(as_str(part.get("text")) for part in parts if (part.get("thought") is True) is thoughts))
+
+
+def _block(reply: Mapping[str, Any]) -> str:
+    """Return the reason why the prompt was blocked, "" where it was not."""
+    reason = as_dict(reply.get("promptFeedback")).get("blockReason")
+    if not reason or not isinstance(reason, (str, int)) or "UNSPECIFIED" in str(reason):
+        return ""
+    return str(reason)[:100]
 
 
 def _tool_call(part: Mapping[str, Any]) -> ToolCall | None:
     call = as_dict(part.get("functionCall"))
     if not call:
         return None
-    return ToolCall(
-        as_str(call.get("id")),
-        as_str(call.get("name")),
-        as_dict(call.get("args")),
-        signature=as_str(part.get("thoughtSignature")),
+    return ToolCall.of(
+        as_str(call.get("id")), as_str(call.get("name")), call.get("args"), signature=as_str(part.get("thoughtSignature"))
     )
 
 
-def _finish_reason(candidate: Mapping[str, Any], has_calls: bool, blocked: bool) -> FinishReason:
-    if blocked:
-        return "content_filter"
-    word = candidate.get("finishReason")
-    reason = _FINISH_REASONS.get(word, "other") if isinstance(word, (str, int)) else "stop"
-    return "tool_calls" if has_calls and reason == "stop" else reason
+def _result(part: ToolResult) -> dict[str, Any]:
+    if not part.name:
+        raise ConfigurationError("Gemini wants the tool's name with its result: ToolResult(id, content, name=...)")
+    text = text_of_result(part, "Gemini")
+    response: dict[str, Any] = {"name": part.name, "response": {"error" if part.is_error else "result": text}}
+    if part.id:
+        response["id"] = part.id
+    return {"functionResponse": response}

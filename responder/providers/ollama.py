@@ -10,12 +10,15 @@ from typing import Any
 
 from responder.call.dialect import ChunkReader
 from responder.providers.compatible import CompatibleResponder
-from responder.providers.openai import finish_reason
-from responder.values.answer import Answer, Usage
+from responder.providers.prompt import described, refuse_extra, text_of_result
+from responder.providers.urls import ends_with, under
+from responder.providers.usage import plain_usage
+from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.finish import finish_reason, verdict
 from responder.values.messages import Image, Message, Part, Text, ToolCall, ToolResult
 from responder.values.options import Options
-from responder.values.reading import as_dict, as_int, as_list, as_str
+from responder.values.reading import WholePieces, as_dict, as_list, as_str, whole
 
 
 class OllamaResponder(CompatibleResponder):
@@ -32,10 +35,10 @@ class OllamaResponder(CompatibleResponder):
     @property
     def is_native(self) -> bool:
         """True when Ollama's own API is asked."""
-        return not self.base_url.endswith("/v1")
+        return not ends_with(self.base_url, "/v1")
 
     def url(self) -> str:
-        return f"{self.base_url.removesuffix('/api')}/api/chat" if self.is_native else super().url()
+        return under(self.base_url, "/chat", unless=("/api",), prefix="/api") if self.is_native else super().url()
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         if not self.is_native:
@@ -85,77 +88,97 @@ class OllamaResponder(CompatibleResponder):
     def parse(self, reply: Mapping[str, Any]) -> Answer:
         if not self.is_native:
             return super().parse(reply)
-        if not isinstance(reply.get("message"), dict):
-            raise InvalidResponseError("there is no 'message' in the reply")
+        found = verdict(reply.get("done_reason"))
+        if not isinstance(reply.get("message"), dict) and found != "content_filter":
+            raise InvalidResponseError("there is no 'message' in the reply", retryable=True)
         message = as_dict(reply.get("message"))
         calls = tuple(
-            ToolCall(as_str(call.get("id")), as_str(function.get("name")), as_dict(function.get("arguments")))
+            ToolCall.of(as_str(call.get("id")), as_str(function.get("name")), function.get("arguments"))
             for call in map(as_dict, as_list(message.get("tool_calls")))
             for function in [as_dict(call.get("function"))]
         )
-        text = as_str(message.get("content"))
+        text = whole(as_str(message.get("content")))
+        usage = plain_usage(reply.get("prompt_eval_count"), reply.get("eval_count"))
+        if found == "broken" or (found == "error" and not text and not calls):
+            raise InvalidResponseError(
+                f"the model broke off ({str(reply.get('done_reason'))[:100]})", retryable=True, usage=usage
+            )
         return Answer(
             text=text,
-            finish_reason=finish_reason(as_str(reply.get("done_reason")), bool(calls), refused=False),
-            usage=Usage(
-                input_tokens=as_int(reply.get("prompt_eval_count")),
-                output_tokens=as_int(reply.get("eval_count")),
-                known=reply.get("eval_count") is not None,
-            ),
+            finish_reason=finish_reason(found, bool(calls)),
+            usage=usage,
             model=as_str(reply.get("model")) or self.model,
             provider=self.provider,
-            reasoning=as_str(message.get("thinking")),
+            reasoning=whole(as_str(message.get("thinking"))),
             tool_calls=calls,
             candidates=(text,),
             raw=reply,
         )
+
+    def explain(self, reply: Mapping[str, Any]) -> str:
+        return as_str(reply.get("done_reason")) if self.is_native else super().explain(reply)
 
 
 class OllamaChunks(ChunkReader):
     """One JSON object a line, the last with `"done": true`."""
 
     def __init__(self) -> None:
-        self._last: Mapping[str, Any] = {}
-        self._text: list[str] = []
+        self._last: dict[str, Any] = {}
+        self._text = WholePieces()
         self._thinking: list[str] = []
         self._calls: list[Any] = []
 
     def read(self, chunk: Mapping[str, Any]) -> str:
-        self._last = chunk
+        # A later line without a count, or with 0, takes nothing back.
+        self._last.update((key, value) for key, value in chunk.items() if value or not self._last.get(key))
         message = as_dict(chunk.get("message"))
-        text = as_str(message.get("content"))
-        self._text.append(text)
+        text = self._text.add(as_str(message.get("content")))
         self._thinking.append(as_str(message.get("thinking")))
         self._calls += as_list(message.get("tool_calls"))
         if chunk.get("done") is True:
             self.complete = self.done = True
+            text += self._text.end()
         return text
 
     def reply(self) -> dict[str, Any]:
-        message = {"content": "".join(self._text), "thinking": "".join(self._thinking), "tool_calls": self._calls}
+        message = {"content": self._text.text, "thinking": "".join(self._thinking), "tool_calls": self._calls}
         return {**self._last, "message": message} if self._last else {}
+
+
+# What a message of Ollama's own form may hold beside its content.
+_OWN_KEYS = ("images", "thinking", "tool_name", "tool_call_id")
 
 
 def _on_the_wire(message: Message) -> list[dict[str, Any]]:
     """Return a message as Ollama's API has it: one text, pictures beside it, and each tool result on its own."""
-    wire: list[dict[str, Any]] = [
-        {"role": "tool", "tool_name": part.name, "content": part.content}
-        for part in message.parts
-        if isinstance(part, ToolResult)
-    ]
+    refuse_extra(message, "Ollama's own API", ("name", *_OWN_KEYS) if message.role == "tool" else _OWN_KEYS)
+    wire = [_result(part) for part in message.parts if isinstance(part, ToolResult)]
     built: dict[str, Any] = {"role": message.role, "content": message.text}
     images, calls = [], []
     for part in message.parts:
-        if isinstance(part, Image) and part.data is not None:
+        if isinstance(part, Image) and part.data is not None and not part.detail:
             images.append(part.base64)
         elif isinstance(part, ToolCall):
-            calls.append({"function": {"name": part.name, "arguments": dict(part.arguments)}})
+            calls.append({**({"id": part.id} if part.id else {}), "function": {"name": part.name, "arguments": part.object}})
         elif not isinstance(part, (Text, ToolResult)):
-            raise ConfigurationError(f"Ollama's own API takes texts and images as bytes, no {type(part).__name__} of this kind")
+            raise ConfigurationError(f"Ollama's own API takes texts and images as bytes, no {_kind(part)}")
     if images:
         built["images"] = images
     if calls:
         built["tool_calls"] = calls
-    if message.role != "tool":
+    if message.role != "tool" or len(wire) < len(message.parts):
         wire.append(built)
+    wire[-1].update((name, value) for name, value in message.extra.items() if name in _OWN_KEYS)
     return wire
+
+
+def _result(part: ToolResult) -> dict[str, Any]:
+    made = {"role": "tool", "tool_name": part.name, "content": text_of_result(part, "Ollama's own API")}
+    return {**made, "tool_call_id": part.id} if part.id else made
+
+
+def _kind(part: Part) -> str:
+    """Return what to call a part that cannot be sent."""
+    if isinstance(part, Image):
+        return f"image with detail={part.detail!r}" if part.detail else "image as a URL"
+    return described(part)

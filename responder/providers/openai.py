@@ -9,26 +9,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from responder.call.dialect import ChunkReader
+from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
+from responder.providers.urls import under
+from responder.providers.usage import openai_usage
 from responder.responder import Responder
-from responder.values.answer import Answer, FinishReason, Usage
-from responder.values.errors import ConfigurationError, InvalidResponseError
+from responder.values.answer import Answer, Usage
+from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
+from responder.values.finish import Verdict, finish_reason, verdict
 from responder.values.messages import Audio, File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
-from responder.values.options import Options, strict_schema
-from responder.values.reading import as_dict, as_int, as_list, as_str, first
-
-_FINISH_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",  # Together
-    "length": "length",
-    "model_length": "length",  # Mistral
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-
-
-# DeepSeek ran out of machines in the middle of an answer: asking again may help.
-_BROKEN_OFF = "insufficient_system_resource"
+from responder.values.options import Options, overlaid, strict_schema
+from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
 
 
 class OpenAIResponder(Responder):
@@ -48,7 +38,7 @@ class OpenAIResponder(Responder):
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
 
     def url(self) -> str:
-        return f"{self.base_url}/chat/completions"
+        return under(self.base_url, "/chat/completions")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {secret}"} if secret else {}
@@ -98,31 +88,36 @@ class OpenAIResponder(Responder):
 
     def messages_on_the_wire(self, message: Message) -> list[dict[str, Any]]:
         """Return a message as the dialect has it; each tool result becomes a message of its own."""
-        results = [part for part in message.parts if isinstance(part, ToolResult)]
         wire: list[dict[str, Any]] = [
-            {"role": "tool", "tool_call_id": result.id, "content": result.content} for result in results
+            {"role": "tool", "tool_call_id": part.id, "content": self._result(part)}
+            for part in message.parts
+            if isinstance(part, ToolResult)
         ]
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
         said = [part for part in message.parts if not isinstance(part, (ToolResult, ToolCall))]
-        if said or calls:
+        if said or calls or (message.extra and not wire):
             built: dict[str, Any] = {"role": message.role}
             if len(said) == 1 and isinstance(said[0], Text):
                 built["content"] = said[0].text
             else:
                 built["content"] = [self.part_on_the_wire(part) for part in said] or None
             if calls:
-                built["tool_calls"] = [
-                    {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.json}} for call in calls
-                ]
+                built["tool_calls"] = [_call(call) for call in calls]
             wire.append(built)
+        if message.extra:
+            wire[-1].update(message.extra)
         return wire
+
+    def _result(self, result: ToolResult) -> Any:
+        return result.content if isinstance(result.content, str) else [self.part_on_the_wire(part) for part in result.parts]
 
     def part_on_the_wire(self, part: Part) -> dict[str, Any]:
         """Return a part as the dialect has it."""
         if isinstance(part, Text):
             return {"type": "text", "text": part.text}
         if isinstance(part, Image):
-            return {"type": "image_url", "image_url": {"url": part.data_url}}
+            image = {"url": part.data_url, "detail": part.detail} if part.detail else {"url": part.data_url}
+            return {"type": "image_url", "image_url": image}
         if isinstance(part, Audio):
             if part.data is None:
                 raise ConfigurationError(f"{self.provider} takes audio as bytes, not as a URL: Audio(data=...)")
@@ -140,207 +135,132 @@ class OpenAIResponder(Responder):
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = super().stream_payload(payload)
-        return {**payload, "stream_options": dict(self.stream_options)} if self.stream_options is not None else payload
+        if self.stream_options is None or self._refuses_stream_options:
+            return payload
+        return {**payload, "stream_options": dict(self.stream_options)}
+
+    _refuses_stream_options = False
+
+    def repaired(self, payload: Mapping[str, Any], error: APIError) -> dict[str, Any] | None:
+        """Return the payload without `stream_options`, which older servers refuse (Azure's api-versions before 2024-09).
+
+        Their usage is not known then. The responder remembers it and leaves the field out from then on.
+        """
+        if "stream_options" in payload and error.status in (400, 422) and "stream_options" in _words(error):
+            self._refuses_stream_options = True
+            return {name: value for name, value in payload.items() if name != "stream_options"}
+        return None
+
+    def advice(self, error: APIError) -> str:
+        if error.status == 400 and _NO_TOOLS in _words(error):
+            return (
+                f"{self.model} takes tools in Chat Completions only without reasoning: give reasoning_effort='none', or take a "
+                "model that does, such as gpt-4.1 or gpt-5"
+            )
+        return ""
 
     def reader(self) -> ChunkReader:
         return OpenAIChunks()
 
     def parse(self, reply: Mapping[str, Any]) -> Answer:
-        choices = [as_dict(choice) for choice in as_list(reply.get("choices"))]
+        choices = _in_order([as_dict(choice) for choice in as_list(reply.get("choices"))])
         if not choices:
-            raise InvalidResponseError("there are no 'choices' in the reply")
+            if _filtered_prompt(reply):
+                choices = [{"finish_reason": "content_filter", "message": {"content": ""}}]
+            else:
+                raise InvalidResponseError("there are no 'choices' in the reply", retryable=True)
         choice = choices[0]
+        found = _verdict(choice)
         message = as_dict(choice.get("message"))
-        if not message:
-            raise InvalidResponseError("there is no 'message' in the first choice")
-        text, reasoning = _content(message)
-        calls = _tool_calls(message)
-        refusal = as_str(message.get("refusal"))
-        word = as_str(choice.get("finish_reason"))
+        if not message and "text" in choice:  # the older Completions, which some proxies answer with
+            message = {"content": choice["text"]}
+        if not message and found in ("none", "stop", "unknown", "tool_calls", "other"):
+            raise InvalidResponseError("there is no 'message' in the first choice", retryable=True)
+        text, reasoning = content_of(message)
+        text, reasoning = whole(text), whole(reasoning)
+        calls = calls_of(message)
+        refusal = whole(as_str(message.get("refusal")))
+        usage = self.usage(as_dict(reply.get("usage")) or as_dict(choice.get("usage")))
         failure = as_dict(choice.get("error"))  # OpenRouter lost the model behind it
-        if failure or word == _BROKEN_OFF:
-            raise InvalidResponseError(f"the model broke off ({as_str(failure.get('message')) or word})")
+        is_empty = not (text or calls or refusal)
+        if failure or found == "broken" or (found == "error" and is_empty):
+            word = as_str(failure.get("message")) or str(choice.get("finish_reason"))[:100]
+            raise InvalidResponseError(f"the model broke off ({word})", retryable=True, usage=usage)
+        if is_empty and (_filtered(choice) or _filtered_prompt(reply)):
+            found = "content_filter"
         return Answer(
             text=text or refusal,
-            finish_reason=finish_reason(word, bool(calls), bool(refusal)),
-            usage=self.usage(as_dict(reply.get("usage"))),
+            finish_reason=finish_reason(found, bool(calls), bool(refusal)),
+            usage=usage,
             model=as_str(reply.get("model")) or self.model,
             provider=self.provider,
             reasoning=reasoning,
             tool_calls=calls,
-            candidates=tuple(_content(as_dict(other.get("message")))[0] for other in choices),
+            candidates=(text,) if len(choices) == 1 else _texts(choices),
             raw=reply,
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
         """Return the usage of a reply in our terms."""
-        details = as_dict(usage.get("prompt_tokens_details"))
-        output_details = as_dict(usage.get("completion_tokens_details"))
-        cached = details.get("cached_tokens", usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens")))
-        return Usage(
-            input_tokens=as_int(usage.get("prompt_tokens")),
-            output_tokens=as_int(usage.get("completion_tokens")),
-            cached_input_tokens=as_int(cached),
-            reasoning_tokens=as_int(output_details.get("reasoning_tokens")),
-            known=usage.get("prompt_tokens") is not None,
-        )
+        return openai_usage(usage)
 
     def explain(self, reply: Mapping[str, Any]) -> str:
         choice = as_dict(first(as_list(reply.get("choices"))))
-        results = as_dict(choice.get("content_filter_results"))
-        filtered = [name for name, found in results.items() if as_dict(found).get("filtered")]
-        return ", ".join(filtered) or as_str(choice.get("finish_reason"))
+        filtered = _filtered(choice) or _filtered_prompt(reply)
+        return ", ".join(filtered) or _word(choice.get("finish_reason"))
 
 
-class OpenAIChunks(ChunkReader):
-    """Chat Completions chunks.
-
-    A chunk may have no choices (usage, moderation), a choice no delta (Azure's annotations), and several choices come mixed.
-    The text of the first choice is the stream's.
-    """
-
-    def __init__(self) -> None:
-        self._head: dict[str, Any] = {}
-        self._usage: Mapping[str, Any] = {}
-        self._choices: dict[int, _Choice] = {}
-
-    def read(self, chunk: Mapping[str, Any]) -> str:
-        usage = chunk.get("usage") or as_dict(chunk.get("x_groq")).get("usage")
-        if isinstance(usage, dict) and usage.get("prompt_tokens") is not None:
-            self._usage = usage
-        if not self._head.get("model"):
-            self._head = {key: chunk[key] for key in ("id", "model", "created") if chunk.get(key)}
-        text = ""
-        for found in as_list(chunk.get("choices")):
-            read = as_dict(found)
-            index = read.get("index")
-            index = index if isinstance(index, int) else 0
-            choice = self._choices.get(index)
-            if choice is None:
-                choice = self._choices[index] = _Choice()
-            piece = choice.read(read)
-            if index == min(self._choices):
-                text += piece
-            if choice.finish_reason is not None:
-                self.complete = all(known.finish_reason is not None for known in self._choices.values())
-        return text
-
-    def reply(self) -> dict[str, Any]:
-        choices = [
-            {
-                "index": index,
-                "message": choice.message(),
-                "finish_reason": choice.finish_reason,
-                **({"content_filter_results": dict(choice.filtered)} if choice.filtered else {}),
-            }
-            for index, choice in sorted(self._choices.items())
-        ]
-        return {**self._head, "choices": choices, "usage": dict(self._usage)}
+# OpenAI's words for the models of 2026 (gpt-5.4 and later): "Function tools with reasoning_effort are not supported for gpt-5.6
+# in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'."
+_NO_TOOLS = "Function tools with reasoning_effort are not supported"
 
 
-class _Choice:
-    """One choice of a stream, as far as it came."""
-
-    def __init__(self) -> None:
-        self.finish_reason: str | None = None
-        self.filtered: Mapping[str, Any] = {}
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._refusal: list[str] = []
-        self._calls: dict[Any, dict[str, Any]] = {}
-
-    def read(self, choice: Mapping[str, Any]) -> str:
-        """Take in the choice of a chunk and return its text, or the text of its refusal."""
-        finish = choice.get("finish_reason")
-        if finish:
-            self.finish_reason = finish
-            self.filtered = as_dict(choice.get("content_filter_results"))  # Azure's reasons, should it be a block
-        delta = choice.get("delta") or choice.get("message")  # a whole message comes from proxies that do not stream
-        if not isinstance(delta, dict):
-            return ""
-        content = delta.get("content")
-        if len(delta) == 1 and isinstance(content, str):  # nearly every chunk
-            self._text.append(content)
-            return content
-        text, reasoning = _content(delta)
-        refusal = as_str(delta.get("refusal"))
-        self._text.append(text)
-        self._reasoning.append(reasoning)
-        self._refusal.append(refusal)
-        for call in map(as_dict, as_list(delta.get("tool_calls"))):
-            self._add_call(call)
-        return text or refusal
-
-    def _add_call(self, call: Mapping[str, Any]) -> None:
-        # Pieces belong together by index; a host that sends none is read by id, or continues the last call.
-        key = call.get("index")
-        if key is None:
-            key = call.get("id") or next(reversed(self._calls), 0)
-        known = self._calls.setdefault(key, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-        function = as_dict(call.get("function"))
-        known["id"] = known["id"] or as_str(call.get("id"))
-        known["function"]["name"] = known["function"]["name"] or as_str(function.get("name"))
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):
-            known["function"]["arguments"] = arguments
-        elif isinstance(known["function"]["arguments"], str):
-            known["function"]["arguments"] += as_str(arguments)
-
-    def message(self) -> dict[str, Any]:
-        """Return the message that these pieces make."""
-        made: dict[str, Any] = {"role": "assistant", "content": "".join(self._text)}
-        for name, pieces in (("reasoning_content", self._reasoning), ("refusal", self._refusal)):
-            joined = "".join(pieces)
-            if joined:
-                made[name] = joined
-        if self._calls:
-            made["tool_calls"] = list(self._calls.values())
-        return made
+def _words(error: APIError) -> str:
+    body = error.body if isinstance(error, APIStatusError) else ""
+    return f"{error} {body}"
 
 
-def finish_reason(word: str, has_calls: bool, refused: bool) -> FinishReason:
-    """Return why the model stopped, in our words.
-
-    Tool calls decide by being there: with a tool forced by name OpenAI itself says "stop".
-    """
-    if refused:
-        return "refusal"
-    reason = _FINISH_REASONS.get(word, "other" if word else "stop")
-    if has_calls and reason in ("stop", "other"):
-        return "tool_calls"
-    return reason
+def _call(call: ToolCall) -> dict[str, Any]:
+    if call.extra.get("type") == "custom":
+        made: dict[str, Any] = {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments_text}}
+    else:
+        made = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.json}}
+    return overlaid(made, call.extra) if call.extra else made
 
 
-def _content(message: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the text and the reasoning of a message; each host has its own place for the latter."""
-    content = message.get("content")
-    reasoning = as_str(message.get("reasoning_content")) or as_str(message.get("reasoning"))
-    if not reasoning:
-        details = [as_dict(detail) for detail in as_list(message.get("reasoning_details"))]
-        reasoning = "".join(as_str(detail.get("text")) or as_str(detail.get("summary")) for detail in details)
-    if isinstance(content, list):  # Mistral while it thinks, and some gateways
-        text, thought = "", ""
-        for part in map(as_dict, content):
-            if part.get("type") == "thinking":
-                thinking = part.get("thinking")
-                pieces = thinking if isinstance(thinking, list) else [{"text": thinking}]
-                thought += "".join(as_str(as_dict(piece).get("text")) for piece in pieces)
-            else:
-                text += as_str(part.get("text"))
-        return text, reasoning or thought
-    return as_str(content), reasoning
+def _texts(choices: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(whole(content_of(as_dict(choice.get("message")))[0]) for choice in choices)
 
 
-def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
-    calls = []
-    for call in map(as_dict, as_list(message.get("tool_calls"))):
-        function = as_dict(call.get("function")) or as_dict(call.get("custom"))
-        arguments = function.get("arguments", function.get("input"))
-        if isinstance(arguments, dict):  # some local servers send the object itself
-            calls.append(ToolCall(as_str(call.get("id")), as_str(function.get("name")), arguments))
-        else:
-            calls.append(ToolCall.from_text(as_str(call.get("id")), as_str(function.get("name")), as_str(arguments)))
-    return tuple(calls)
+def _in_order(choices: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return choices by their index, where they have one."""
+    return choices if len(choices) < 2 else sorted(choices, key=lambda choice: as_index(choice.get("index")) or 0)
+
+
+def _verdict(choice: Mapping[str, Any]) -> Verdict:
+    """Return why a choice ended. OpenRouter repeats the word of the model's own provider, which may know more."""
+    found = verdict(choice.get("finish_reason"))
+    if found in ("none", "unknown") and choice.get("native_finish_reason"):
+        native = verdict(choice["native_finish_reason"])
+        return native if native in ("length", "content_filter", "broken", "refusal") else found
+    return found
+
+
+def _word(found: Any) -> str:
+    return found if isinstance(found, str) else "" if found is None else str(found)[:100]
+
+
+def _filtered(choice: Mapping[str, Any]) -> list[str]:
+    """Return which filters blocked a choice (Azure)."""
+    return [str(name) for name, found in as_dict(choice.get("content_filter_results")).items() if as_dict(found).get("filtered")]
+
+
+def _filtered_prompt(reply: Mapping[str, Any]) -> list[str]:
+    """Return what a reply says of a blocked prompt: Azure's filters, MiniMax's `input_sensitive` and `output_sensitive`."""
+    found = [name for name in ("input_sensitive", "output_sensitive") if reply.get(name) is True]
+    for result in map(as_dict, as_list(reply.get("prompt_filter_results"))):
+        found += _filtered(result)
+    return found
 
 
 def _audio_format(media_type: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from responder.providers.gemini import GeminiResponder
+from responder.providers.urls import under
 from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -60,12 +61,11 @@ class VertexAIResponder(GeminiResponder):
     def _make_credential(self, api_key: str | Callable[[], str] | None) -> Credential:  # noqa: ARG002 - see credentials
         return GoogleCredential(self._credentials_given, self._session)
 
-    def model_url(self) -> str:
+    def model_url(self, method: str = "") -> str:
         if self.project is None:
             self.project = self._credential.project()
             if self.project is None:
                 raise ConfigurationError("no Google Cloud project: export GOOGLE_CLOUD_PROJECT=..., or pass project=", fatal=True)
-        base = self.base_url if self.base_url.endswith(("/v1", "/v1beta1")) else f"{self.base_url}/v1"
         kind, slash, rest = self.model.partition("/")
         if not slash:
             path = f"publishers/google/models/{self.model}"
@@ -74,7 +74,7 @@ class VertexAIResponder(GeminiResponder):
         else:  # "publisher/model", as Google's SDK takes it
             path = f"publishers/{kind}/models/{rest}"
         path = path if path.startswith("projects/") else f"projects/{self.project}/locations/{self.location}/{path}"
-        return f"{base}/{quote(path, safe='/@.-_~')}"
+        return under(self.base_url, f"/{quote(path, safe='/@.-_~')}{method}", unless=("/v1", "/v1beta1"), prefix="/v1")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}

@@ -199,11 +199,13 @@ class InvalidResponseError(APIError):
 
     Attributes:
         body: The reply: parsed JSON, or text (at most the first 2,000 characters) when it was not JSON.
+        usage: The tokens that were billed all the same, where the provider said so.
     """
 
-    def __init__(self, message: str = "", *, body: Any = None, **details: Any) -> None:
+    def __init__(self, message: str = "", *, body: Any = None, usage: Usage | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.body = body
+        self.usage = usage or Usage()
 
 
 class _PartialAnswerError(APIError):

@@ -114,7 +114,7 @@ def test_cached_input_is_added_to_the_input(player: Player) -> None:
         "output_tokens": 7,
         "output_tokens_details": {"thinking_tokens": 3},
     }
-    assert answered(player, "anthropic", documented("anthropic", usage=usage)).usage == Usage(1110, 7, 1000, 3, True)
+    assert answered(player, "anthropic", documented("anthropic", usage=usage)).usage == Usage(1110, 7, 1000, 3, True, 100)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"input_tokens": None}, "none"])

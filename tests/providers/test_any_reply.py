@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from providers.contract import dialect, documented, make, outcome
+from providers.contract import dialect, documented, make, outcome, streamed
 from wire.player import Player
 
 from responder import Answer, APIError, InvalidResponseError, Responder
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["\ud83d", 10**4000, 1e17, "stop"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -74,7 +80,12 @@ def parsed(responder: Responder, reply: Any) -> None:
     assert isinstance(answer.text, str)
     assert isinstance(answer.reasoning, str)
     assert answer.finish_reason in ("stop", "length", "tool_calls", "content_filter", "refusal", "other")
-    assert min(answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.reasoning_tokens) >= 0
+    for text in (answer.text, answer.reasoning, *answer.candidates, *(call.arguments_text for call in answer.tool_calls)):
+        text.encode()
+    usage = answer.usage
+    assert 0 <= usage.cached_input_tokens + usage.cache_write_tokens <= usage.input_tokens < 10**10
+    assert 0 <= usage.output_tokens < 10**10
+    assert 0 <= usage.reasoning_tokens < 10**10
     assert all(isinstance(call.name, str) and isinstance(call.arguments, dict) for call in answer.tool_calls)
     assert isinstance(responder.explain(reply), str)
 
@@ -93,6 +104,115 @@ def test_a_damaged_reply_parses_or_is_an_invalid_response(responder: Responder, 
     reply = data.draw(damaged(responder.provider))
     if isinstance(reply, dict):
         parsed(responder, reply)
+
+
+NATIVE_LINE = {
+    "model": "m-1",
+    "message": {
+        "role": "assistant",
+        "content": "A",
+        "thinking": "Hm.",
+        "tool_calls": [{"function": {"name": "f", "arguments": {}}}],
+    },
+    "done": True,
+    "done_reason": "stop",
+    "prompt_eval_count": 5,
+    "eval_count": 7,
+}
+
+
+def events(responder: Responder) -> list[Any]:
+    """Return the events of a stream with everything in it that a reader looks at."""
+    if responder.provider == "ollama" and "/v1" not in responder.base_url:
+        return [{**NATIVE_LINE, "done": False}, NATIVE_LINE]
+    reply = full(responder.provider)
+    if dialect(responder.provider) == "gemini":
+        return [reply, {**reply, "candidates": [{**reply["candidates"][0], "index": 1}]}, documented(responder.provider)]
+    if dialect(responder.provider) == "anthropic":
+        tool = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+        return [
+            {"type": "message_start", "message": {**reply, "content": []}},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "A"}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "citations_delta", "citation": {}}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "content_block_start", "index": 1, "content_block": tool},
+            {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+            {"type": "content_block_delta", "index": 2, "delta": {"type": "thinking_delta", "thinking": "Hm."}},
+            {"type": "content_block_delta", "index": 2, "delta": {"type": "signature_delta", "signature": "s"}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}},
+            {"type": "message_stop"},
+            reply,
+        ]
+    choice = reply["choices"][0]
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}, "extra_content": {}}
+    delta = {
+        "content": "A",
+        "reasoning": "Hm.",
+        "refusal": None,
+        "tool_calls": [call, call],
+        "audio": {"data": "a"},
+        "annotations": [1],
+    }
+    return [
+        {"choices": [{"index": 0, "delta": delta, "finish_reason": None}], "usage": None},
+        {"choices": [{"index": 1, "delta": {"content": "B", "function_call": {"name": "f", "arguments": "{}"}}}], "x_groq": {}},
+        {"choices": [choice], "usage": reply["usage"], "prompt_filter_results": [{"content_filter_results": {}}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "native_finish_reason": "STOP", "error": None}]},
+    ]
+
+
+def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to each place in a JSON value."""
+    yield way
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*way, key))
+
+
+def replaced(value: Any, way: tuple[Any, ...], other: Any) -> Any:
+    """Return a JSON value with something else in one place; the value itself where there is no such place any more."""
+    if not way:
+        return other
+    key, *rest = way
+    if isinstance(value, dict) and key in value:
+        return {**value, key: replaced(value[key], tuple(rest), other)}
+    if isinstance(value, list) and isinstance(key, int) and key < len(value):
+        return [*value[:key], replaced(value[key], tuple(rest), other), *value[key + 1 :]]
+    return value
+
+
+@settings(quickly, max_examples=80)
+@given(data=st.data())
+def test_damaged_chunks_make_a_reply_that_parses_or_is_an_invalid_response(responder: Responder, data: st.DataObject) -> None:
+    """Whatever stands in each place of a stream's events, in whatever order they come."""
+    stream = events(responder)
+    ways = st.sampled_from(list(places(stream))[1:])
+    for way, other in data.draw(st.lists(st.tuples(ways, JSON), max_size=5)):
+        stream = replaced(stream, way, other)
+    if data.draw(st.booleans()):
+        stream.reverse()
+    reader = responder.reader()
+    for chunk in stream:
+        if isinstance(chunk, dict):
+            piece = reader.read(chunk)
+            assert isinstance(piece, str)
+            piece.encode()
+            parsed(responder, reader.reply())  # what `Stream.usage` and its like look at on the way
+
+
+@pytest.mark.parametrize("depth", [800, 100_001])
+@pytest.mark.parametrize("place", ["usage", "usageMetadata", "content", "choices", "candidates", "error"])
+def test_deep_nesting_is_an_answer_or_an_error_of_ours(player: Player, place: str, depth: int) -> None:
+    """In a whole answer and in a stream."""
+    deep = "[" * depth + "]" * depth if depth % 3 else '{"a":' * depth + "1" + "}" * depth
+    for provider in ("openai", "gemini", "anthropic"):
+        reply = full(provider)
+        text = json.dumps({**reply, place: "DEEP"}).replace('"DEEP"', deep)
+        for name in ("input", "args", "arguments"):
+            text = text.replace(f'"{name}": {{"x": 1}}', f'"{name}": {deep}')
+        assert isinstance(outcome(player, provider, text.encode()), (Answer, APIError))
+        _, found = streamed(player, provider, f"data: {text}\n\ndata: [DONE]\n\n".encode())
+        assert isinstance(found, (Answer, APIError))
 
 
 @pytest.mark.parametrize("provider", ["openai", "gemini", "anthropic"])

@@ -103,6 +103,12 @@ class Player:
                 content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self._replies.append((status, headers, content))
 
+    def then(self, status: int, headers: Mapping[str, str], *bodies: Any) -> None:
+        """Answer with these after what `play` was given, which is then played once."""
+        with self.lock:
+            for body in bodies:
+                self._replies.append((status, headers, body if isinstance(body, bytes) else json.dumps(body).encode()))
+
     def turn(self, sent: Sent) -> tuple[int, Mapping[str, str], bytes]:
         """Take a request, and return its reply."""
         with self.lock:

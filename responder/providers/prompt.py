@@ -1,0 +1,45 @@
+"""What of a prompt has no place in a dialect? It is refused by its name, never left out in silence."""
+
+from __future__ import annotations
+
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Message, Part, Raw, Text, ToolResult
+
+
+def refuse_extra(message: Message, provider: str, known: tuple[str, ...] = ()) -> None:
+    """Refuse the keys of a message that a provider has no place for.
+
+    Args:
+        message: The message.
+        provider: The provider's name, for the error.
+        known: Keys that it does have, or that say what stands elsewhere already.
+
+    Raises:
+        ConfigurationError: One has a value.
+    """
+    for name, value in message.extra.items():
+        if name not in known and value not in ("", {}):
+            raise ConfigurationError(f"{provider} has no {name!r} in a message of the {message.role}: leave it out")
+
+
+def text_of_result(result: ToolResult, provider: str) -> str:
+    """Return a tool's result for a provider that takes nothing but text there.
+
+    Raises:
+        ConfigurationError: There is something else in it.
+    """
+    text = result.text
+    if text is None:
+        kinds = [described(part) for part in result.parts if not isinstance(part, Text)]
+        raise ConfigurationError(
+            f"{provider} takes texts as the result of a tool, no {', '.join(kinds)}: use a user message for it"
+        )
+    return text
+
+
+def described(part: Part) -> str:
+    """Return what to call a part in an error: its class, or the type and the keys of one in a provider's own form."""
+    if not isinstance(part, Raw):
+        return type(part).__name__
+    kind = f" of type {part.data['type']!r}" if isinstance(part.data.get("type"), str) else ""
+    return f"part{kind} with {', '.join(repr(name) for name in part.data if name != 'type')}"
