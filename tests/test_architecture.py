@@ -31,8 +31,8 @@ FLOORS = [
 ]
 
 OWNERS = {
-    "requests": {"wire.transport"},
-    "urllib3": {"wire.transport"},
+    "requests": {"wire.transport", "wire.adapter", "wire.foreign", "wire.patches", "wire.routes", "wire.translation"},
+    "urllib3": {"wire.patches", "wire.translation"},
     "tenacity": {"call.retry"},
     "google": {"wire.credentials"},
     "tqdm": {"many.progress"},

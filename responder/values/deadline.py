@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
+from responder.values.clock import monotonic
 from responder.values.errors import ConfigurationError
 
 
@@ -70,11 +70,11 @@ class Deadline:
             return cls()
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or math.isnan(seconds):
             raise ConfigurationError(f"{name} is a number of seconds, or None for no limit, not {seconds!r}", fatal=True)
-        return cls(time.monotonic() + seconds)
+        return cls(monotonic() + seconds)
 
     def remaining(self) -> float:
         """Seconds left; negative when it has passed, `math.inf` when there is none."""
-        return self.at - time.monotonic()
+        return self.at - monotonic()
 
     def earliest(self, other: Deadline) -> Deadline:
         """Return the one that comes first."""

@@ -4,34 +4,41 @@ Why our own sockets, and not urllib3's: a call must end at its deadline whatever
 milliseconds when another thread cancels it, before or after the headers came. Both need the socket itself. Each `recv` here
 is given the time that is left of the attempt, so that a server that drips a byte a second cannot hold a call, and a
 cancelled call has its socket shut down, which wakes the thread that reads from it. What a reply looks like is in
-`http1.py`, and which connection is used is in `pool.py`.
+`http1.py`, which connection is used is in `pool.py`, and which of a host's addresses in `dialing.py`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import select
 import socket
 import ssl
 import threading
-import time
 from base64 import b64encode
 from dataclasses import dataclass
+from os import getpid
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
+from responder.wire.dialing import Dialing
 from responder.wire.http1 import read_head
-
-# Some clouds forget a silent connection after 120 s (GCP) or 350 s (AWS); a model may think longer than that.
-_KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5))
-
+from responder.wire.resolving import Resolver
+from responder.wire.signals import is_from_a_signal
 
 # Bytes that are read at once.
 READ_SIZE = 65536
 
 # Eleven days: the longest that one wait is given. More than 24 days would overflow the operating system's clock.
 _LONGEST_WAIT = 1e6
+
+# Bytes of a reply that are kept while the request is still being sent.
+_LONGEST_EARLY_REPLY = 1 << 20
+
+# A reply in which the server says that the rest of the request is of no use, after any interim replies (1xx).
+_REFUSAL = re.compile(rb"(?:HTTP/1\.[01] 1\d\d.*?\r?\n\r?\n)*HTTP/1\.[01] [345]\d\d", re.DOTALL)
 
 
 class StoppedError(Exception):
@@ -61,16 +68,18 @@ class Attempt:
     """The clock and the stop button of one attempt.
 
     Attributes:
-        ends: `time.monotonic()` when it must be over, in seconds.
+        ends: On the monotonic clock, when it must be over, in seconds.
         connect: Seconds for opening a connection.
         cancel: The token that stops it, or None.
         registered: The number of the callback that is registered with the token.
+        stage: How far it has come: "connecting", "sending" or "waiting" for the reply.
     """
 
     ends: float = math.inf
     connect: float = 10.0
     cancel: CancelToken | None = None
     registered: int = -1
+    stage: str = "connecting"
 
     @property
     def cancelled(self) -> bool:
@@ -83,7 +92,7 @@ class Attempt:
         Raises:
             TimeoutError: No time is left.
         """
-        left = min(self.ends - time.monotonic(), bound)
+        left = min(self.ends - monotonic(), bound)
         if left <= 0:
             raise TimeoutError("the time of the attempt is over")
         return None if left == math.inf else min(left, _LONGEST_WAIT)
@@ -101,82 +110,88 @@ class Attempt:
 
 
 class Connection:
-    """One connection to an origin, perhaps through a proxy. One thread uses it; any thread may shut it down."""
+    """One connection to an origin, perhaps through a proxy. One thread uses it; any thread may shut it down.
+
+    It belongs to the process that opened it: a forked child neither reads from it nor shuts it down.
+
+    Attributes:
+        idle_since: When it was given back, on the clock that counts suspended time as well.
+        has_answered: Whether a byte of a reply has come since it was last taken from the pool.
+        was_cut_short: Whether the last request was not sent to its end, because the reply came first.
+    """
 
     def __init__(self, origin: Origin, context: ssl.SSLContext | None, proxy: str | None) -> None:
         self.origin = origin
         self.proxy = proxy
         self.idle_since = 0.0
-        self.has_answered = False  # since it was last taken from the pool
+        self.has_answered = False
+        self.was_cut_short = False
+        self._process = getpid()
         self._context = context
         self._proxy = urlsplit(proxy) if proxy else None
         # Held while the file descriptor is closed or shut down, so that a late shutdown cannot hit a number that the
         # operating system has given to another socket.
         self._lock = threading.Lock()
         self._sock: socket.socket | None = None
+        self._dialing: Dialing | None = None
+        self._early = b""  # what came while the request was being sent
 
-    def open(self, attempt: Attempt) -> None:
+    def open(self, attempt: Attempt, resolver: Resolver) -> None:
         """Connect, through the proxy's tunnel where there is one, and shake hands for https."""
-        ends = time.monotonic() + attempt.connect
+        attempt.stage = "connecting"
+        ends = monotonic() + attempt.connect
         host, port = self.origin.host, self.origin.port
         if self._proxy is not None:
             host, port = self._proxy.hostname or "", self._proxy.port or 80
-        self._connect(host, port, attempt, ends)
-        if self._context is not None:
-            if self._proxy is not None:
-                self._tunnel(attempt, ends)
-            assert self._sock is not None  # noqa: S101 - `_connect` returned, so there is one
-            plain, server = self._sock, self.origin.host
-            secure = self._context.wrap_socket(plain, server_hostname=server, do_handshake_on_connect=False)
-            self._replace(secure, attempt)
-            secure.settimeout(attempt.remaining(ends - time.monotonic()))
-            secure.do_handshake()
-            secure.setblocking(False)
 
-    def _connect(self, host: str, port: int, attempt: Attempt, ends: float) -> None:
-        failure: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
-            self._replace(sock, attempt)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for name, value in _KEEP_ALIVE:
-                    if hasattr(socket, name):
-                        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-                sock.settimeout(attempt.remaining(ends - time.monotonic()))
-                sock.connect(address)
-                # From here on nothing blocks in the socket itself: waiting is done by `_wait`, which is told for how long.
-                # A socket with a timeout lets go of the interpreter lock three times for each read or write, and with
-                # hundreds of threads each time costs a switch.
-                sock.setblocking(False)
-                return
-            except OSError as error:
-                failure = error
-                self.close()
-                if attempt.cancelled:
-                    break
-        raise failure or OSError(f"{host} has no address")
+        def left() -> float | None:
+            return attempt.remaining(ends - monotonic())
 
-    def _replace(self, sock: socket.socket, attempt: Attempt) -> None:
+        addresses = resolver.addresses(host, port, left, attempt.cancel)
+        dialing = Dialing(self._lock)
         with self._lock:
-            self._sock = sock
-        # A shutdown that came while there was no socket yet found nothing to shut down.
+            self._dialing = dialing
+        if attempt.cancelled:  # a shutdown that came before there was anything to shut down
+            raise StoppedError
+        try:
+            self._sock = dialing.run(addresses, left)
+        except OSError:
+            resolver.forget(host, port)
+            raise
+        finally:
+            self._dialing = None
         if attempt.cancelled:
             raise StoppedError
+        if self._context is not None:
+            if self._proxy is not None:
+                self._tunnel(Attempt(min(attempt.ends, ends)))
+            self._shake_hands(self._context, attempt, ends)
 
-    def _tunnel(self, attempt: Attempt, ends: float) -> None:
+    def _shake_hands(self, context: ssl.SSLContext, attempt: Attempt, ends: float) -> None:
+        assert self._sock is not None  # noqa: S101 - it is connected
+        secure = context.wrap_socket(self._sock, server_hostname=self.origin.host, do_handshake_on_connect=False)
+        with self._lock:
+            self._sock = secure
+        if attempt.cancelled:  # the shutdown may have come between the two sockets
+            raise StoppedError
+        secure.settimeout(attempt.remaining(ends - monotonic()))
+        secure.do_handshake()
+        secure.setblocking(False)
+
+    def _tunnel(self, attempt: Attempt) -> None:
         host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
         target = f"{host}:{self.origin.port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *proxy_authorization(self.proxy)]
-        bounded = Attempt(min(attempt.ends, ends))
-        self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), bounded)
-        response, _ = read_head(lambda: self.receive(bounded))
+        self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), attempt)
+        response, _ = read_head(lambda: self.receive(attempt))
         if response.status != 200:
             raise TunnelRefusedError(f"the proxy refused the tunnel to {target}: {response.status} {response.reason}")
 
     def receive(self, attempt: Attempt) -> bytes:
         """Return the next bytes as soon as there are any, waiting for them within the attempt's time; b"" at the end."""
+        if self._early:
+            data, self._early = self._early, b""
+            return data
         sock = self._open_socket()
         # Waiting first, because mostly nothing is there yet and a vain try costs as much as a wait; only TLS may hold bytes
         # of its own that waiting on the socket would not see.
@@ -194,18 +209,57 @@ class Connection:
                 return data
 
     def send(self, data: bytes, attempt: Attempt) -> None:
-        """Send all bytes within the attempt's time."""
+        """Send all bytes within the attempt's time, or as many as the server wants: an early refusal ends the sending.
+
+        A server that refuses a request (413, 401, 429) need not read it to its end. Its reply is kept for `receive`, and
+        `was_cut_short` says that the connection cannot be used again.
+        """
         sock = self._open_socket()
         view = memoryview(data)
+        del data  # a view shows nothing of what it holds to whoever prints the locals of a traceback
         while view:
             try:
                 view = view[sock.send(view) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                _wait(sock, True, attempt.remaining())
-            except ssl.SSLWantReadError:
-                _wait(sock, False, attempt.remaining())
+                continue
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError) as blocked:
+                reading = isinstance(blocked, ssl.SSLWantReadError)
+            except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                # The server has left. What it said before that is worth more than how it left.
+                if is_from_a_signal(error) or not (self._listen(sock) or self._early):
+                    raise
+                self.was_cut_short = True
+                return
+            if self._is_refused(sock, reading, attempt):
+                self.was_cut_short = True
+                return
+
+    def _is_refused(self, sock: socket.socket, only_reading: bool, attempt: Attempt) -> bool:
+        """Wait until sending can go on; True where it need not, since the server has refused the request or left."""
+        listening = len(self._early) < _LONGEST_EARLY_REPLY
+        if not _is_any_ready(sock, listening or only_reading, not only_reading, attempt.remaining()):
+            raise TimeoutError("the server did not take the request within the time of the attempt")
+        return listening and self._listen(sock)
+
+    def _listen(self, sock: socket.socket) -> bool:
+        """Take what has come, without waiting; True when it makes the rest of the request pointless."""
+        while len(self._early) < _LONGEST_EARLY_REPLY:
+            try:
+                data = sock.recv(READ_SIZE)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            except ConnectionError as error:
+                if is_from_a_signal(error):
+                    raise
+                data = b""
+            if not data:
+                return bool(self._early) or _raise_closed()
+            self.has_answered = True
+            self._early += data
+        return bool(self._early) and _REFUSAL.match(self._early) is not None
 
     def _open_socket(self) -> socket.socket:
+        if self._process != getpid():
+            raise ConnectionAbortedError("this connection belongs to the process that was forked")
         if self._sock is None:
             raise StoppedError
         return self._sock
@@ -217,14 +271,18 @@ class Connection:
 
     def is_usable(self) -> bool:
         """True when the server has neither closed this idle connection nor sent anything unasked."""
-        if self._sock is None:
+        if self._sock is None or self._early:
             return False
         # Asked even of a connection that has just been used: what came unasked would be taken for the reply to the next request.
         return not is_ready(self._sock, False, 0.0)
 
     def shutdown(self) -> None:
         """End whatever another thread does with this connection, at once."""
+        if self._process != getpid():
+            return  # the socket is the parent's as well, and a shutdown would end it for both
         with self._lock:
+            if self._dialing is not None:
+                self._dialing.stop()
             if self._sock is not None:
                 try:
                     # The plain method on purpose: SSLSocket.shutdown drops its TLS state, and the reading thread
@@ -232,6 +290,10 @@ class Connection:
                     socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
                 except OSError:
                     pass  # not connected yet, or closed by the server: there is nothing to wake
+
+    def fileno(self) -> int:
+        """Return the number of the socket, -1 when it is closed."""
+        return -1 if self._sock is None else self._sock.fileno()
 
     def close(self) -> None:
         """Close the socket; harmless when it is closed."""
@@ -254,6 +316,19 @@ def is_ready(sock: socket.socket, for_writing: bool, seconds: float | None) -> b
     poller = select.poll()
     poller.register(sock, select.POLLOUT if for_writing else select.POLLIN)
     return bool(poller.poll(None if seconds is None else math.ceil(seconds * 1000)))
+
+
+def _is_any_ready(sock: socket.socket, reading: bool, writing: bool, seconds: float | None) -> bool:
+    """Wait until a socket can be read or written, whichever comes first; False when the time was over before."""
+    if not hasattr(select, "poll"):  # Windows
+        return any(select.select([sock] if reading else [], [sock] if writing else [], [], seconds))
+    poller = select.poll()
+    poller.register(sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))
+    return bool(poller.poll(None if seconds is None else math.ceil(seconds * 1000)))
+
+
+def _raise_closed() -> bool:
+    raise ConnectionResetError("the server closed the connection while the request was being sent")
 
 
 def _wait(sock: socket.socket, for_writing: bool, seconds: float | None) -> None:

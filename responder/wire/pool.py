@@ -3,118 +3,231 @@
 from __future__ import annotations
 
 import os
+import select
 import ssl
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from os import getpid
 
+from responder.values.clock import boottime
 from responder.wire.body import Response
 from responder.wire.connection import Attempt, Connection, Origin, StoppedError
+from responder.wire.dialing import EXHAUSTED
 from responder.wire.http1 import read_head
+from responder.wire.resolving import Resolver
+from responder.wire.signals import is_from_a_signal
 
 # An idle connection that is older is not used again: load balancers drop them silently after a minute or more.
 IDLE_SECONDS = 55.0
 
+# Seconds between two looks at the idle connections, for those that the server has closed.
+_SWEEP_SECONDS = 2.0
+
+
+class _Shared:
+    """What the threads of one process share of a pool; a forked child starts with another one."""
+
+    def __init__(self) -> None:
+        self.process = getpid()
+        self.lock = threading.Lock()
+        self.idle: dict[tuple[Origin, str | None], list[Connection]] = {}
+        self.every: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self.resolver = Resolver()
+
 
 class Pool:
-    """Idle connections, the most recently used first. Safe for threads, and emptied in a forked child.
+    """Idle connections, the most recently used first. Safe for threads, and empty in a forked child.
 
-    It never makes anyone wait: the caller's own threads bound how many connections are open. In a child that `fork` made, the
-    inherited sockets are closed without a word to the server, since the parent goes on using them.
+    It never makes anyone wait: the caller's own threads bound how many connections are open. In a forked child the inherited
+    sockets are closed without a word to the server, since the parent goes on using them. The number of the process is compared
+    each time, because a fork by C code (uWSGI) runs none of Python's hooks.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: dict[tuple[Origin, str | None], list[Connection]] = {}
-        self._every: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._shared = _Shared()
+        self._by_process = {self._shared.process: self._shared}
         _pools.add(self)
 
     def exchange(
-        self, attempt: Attempt, origin: Origin, context: ssl.SSLContext | None, proxy: str | None, request: bytes
+        self,
+        attempt: Attempt,
+        origin: Origin,
+        context: ssl.SSLContext | None,
+        proxy: str | None,
+        request: Callable[[], bytes],
     ) -> Response:
         """Send a request and return the reply as soon as its headers are there.
 
         A connection that the server closed while it was idle costs nothing: where not one byte of a reply has come on a
         reused connection, the request goes out once more on a new one.
+
+        Args:
+            attempt: Its clock and its stop button.
+            origin: Where to.
+            context: Whom to trust; None for plain http.
+            proxy: Over which proxy; None for none.
+            request: Returns the request's bytes. They hold the key: no frame keeps them while it waits.
         """
         if attempt.cancelled:
             raise StoppedError
-        connection = self._take(origin, proxy)
+        shared = self._here()
+        connection = self._take(shared, origin, proxy)
         if connection is not None:
             try:
-                return self._exchange(attempt, connection, request)
-            except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-                if connection.has_answered or attempt.cancelled:
+                return self._exchange(attempt, connection, request, shared)
+            except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+                if connection.has_answered or attempt.cancelled or is_from_a_signal(error):
                     raise
         connection = Connection(origin, context, proxy)
-        with self._lock:
-            self._every.add(connection)
-        return self._exchange(attempt, connection, request)
+        with shared.lock:
+            shared.every.add(connection)
+        return self._exchange(attempt, connection, request, shared)
 
-    def _exchange(self, attempt: Attempt, connection: Connection, request: bytes) -> Response:
+    def _exchange(self, attempt: Attempt, connection: Connection, request: Callable[[], bytes], shared: _Shared) -> Response:
         try:
             attempt.watch(connection)
             if not connection.is_open:
-                connection.open(attempt)
+                _open(connection, attempt, shared.resolver)
             connection.has_answered = False
-            connection.send(request, attempt)
+            attempt.stage = "sending"
+            connection.send(request(), attempt)
+            attempt.stage = "waiting"
             head, rest = read_head(lambda: connection.receive(attempt))
-            return Response(connection, self.give_back, attempt, head, rest)
+            give_back = Connection.close if connection.was_cut_short else self.give_back
+            return Response(connection, give_back, attempt, head, rest)
         except BaseException:
             attempt.unwatch()
             connection.close()
             raise
 
-    def _take(self, origin: Origin, proxy: str | None) -> Connection | None:
+    def _here(self) -> _Shared:
+        """Return what this process's threads share; in a forked child, let go of what the parent's do."""
+        shared = self._shared
+        process = getpid()
+        if shared.process == process:
+            return shared
+        # No lock: in the child it may be held by a thread that does not exist any more. `setdefault` lets one thread win.
+        mine = self._by_process.setdefault(process, _Shared())
+        if self._shared is shared:
+            self._shared = mine
+            self._by_process.pop(shared.process, None)
+            for connection in list(shared.every):
+                connection.abandon()
+        return mine
+
+    def _take(self, shared: _Shared, origin: Origin, proxy: str | None) -> Connection | None:
         while True:
-            with self._lock:
-                idle = self._idle.get((origin, proxy))
+            with shared.lock:
+                idle = shared.idle.get((origin, proxy))
                 if not idle:
                     return None
                 connection = idle.pop()
-            if time.monotonic() - connection.idle_since < IDLE_SECONDS and connection.is_usable():
+            if boottime() - connection.idle_since < IDLE_SECONDS and connection.is_usable():
                 return connection
             connection.close()
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next call; drop those that have been idle for too long."""
-        now = connection.idle_since = time.monotonic()
-        old = []
-        with self._lock:
-            idle = self._idle.setdefault((connection.origin, connection.proxy), [])
-            idle.append(connection)
-            while now - idle[0].idle_since > IDLE_SECONDS:
-                old.append(idle.pop(0))
-        for connection in old:
-            connection.close()
+        """Keep a connection for the next call."""
+        connection.idle_since = boottime()
+        shared = self._here()
+        with shared.lock:
+            shared.idle.setdefault((connection.origin, connection.proxy), []).append(connection)
+        if shared.process not in _sweepers:
+            _start_sweeper(shared.process)
 
-    def close(self) -> None:
-        """Close the idle connections; calls in flight go on."""
-        with self._lock:
-            idle, self._idle = self._idle, {}
+    def sweep(self) -> bool:
+        """Close the idle connections that are too old or that the server has closed; return True when some are left."""
+        shared = self._here()
+        with shared.lock:
+            idle = [connection for connections in shared.idle.values() for connection in connections]
+            useless = _useless(idle)
+            shared.idle = {
+                key: kept
+                for key, connections in shared.idle.items()
+                if (kept := [connection for connection in connections if connection not in useless])
+            }
+        for connection in useless:
+            connection.close()
+        return len(useless) < len(idle)
+
+    def close(self) -> bool:
+        """Close the idle connections; calls in flight go on. Return True when there were some."""
+        shared = self._here()
+        with shared.lock:
+            idle, shared.idle = shared.idle, {}
         for connections in idle.values():
             for connection in connections:
                 connection.close()
+        return bool(idle)
 
     def __del__(self) -> None:
-        if hasattr(self, "_idle"):
+        if hasattr(self, "_by_process"):
             self.close()  # without this, each idle socket would complain for itself
 
-    def _forget(self) -> None:
-        """Start anew in a forked child, where a lock may be held by a thread that does not exist any more."""
-        self._lock = threading.Lock()
-        self._idle = {}
-        for connection in list(self._every):
-            connection.abandon()
-        self._every = weakref.WeakSet()
+
+def _open(connection: Connection, attempt: Attempt, resolver: Resolver) -> None:
+    try:
+        connection.open(attempt, resolver)
+    except OSError as error:
+        # Idle connections are file descriptors that somebody can use.
+        if error.errno not in EXHAUSTED or is_from_a_signal(error) or not _close_idle():
+            raise
+        connection.open(attempt, resolver)
+
+
+def _close_idle() -> bool:
+    closed = [pool.close() for pool in list(_pools)]
+    return any(closed)
+
+
+def _useless(idle: list[Connection]) -> set[Connection]:
+    now = boottime()
+    useless = {connection for connection in idle if now - connection.idle_since >= IDLE_SECONDS}
+    if not hasattr(select, "poll"):  # Windows
+        return useless | {connection for connection in idle if not connection.is_usable()}
+    poller = select.poll()
+    numbers = {connection.fileno(): connection for connection in idle if connection not in useless}
+    for number in numbers:
+        poller.register(number, select.POLLIN)
+    return useless | {numbers[number] for number, _ in poller.poll(0)}
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
+# The thread of each process that sweeps, while there is something to sweep.
+_sweepers: dict[int, threading.Thread] = {}
+
+
+def _start_sweeper(process: int) -> None:
+    thread = threading.Thread(target=_sweep_while_needed, args=(process,), name="responder-idle", daemon=True)
+    if _sweepers.setdefault(process, thread) is thread:
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads, or the interpreter ends: the next call sweeps for itself
+            _sweepers.pop(process, None)
+            _sweep()
+
+
+def _sweep_while_needed(process: int) -> None:
+    while True:
+        time.sleep(_SWEEP_SECONDS)
+        if not _sweep():
+            _sweepers.pop(process, None)
+            # A connection may have been given back in between, by a thread that saw this one at work.
+            if not _sweep() or _sweepers.setdefault(process, threading.current_thread()) is not threading.current_thread():
+                return
+
+
+def _sweep() -> bool:
+    left = [pool.sweep() for pool in list(_pools)]
+    return any(left)
+
 
 def _after_fork() -> None:
     for pool in list(_pools):
-        pool._forget()
+        pool._here()
 
 
 if hasattr(os, "register_at_fork"):

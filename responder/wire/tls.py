@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import ssl
+import sys
 import threading
+from os import getpid
+
+from responder.values.errors import ConfigurationError
 
 _contexts: dict[str | None, ssl.SSLContext] = {}
-_contexts_lock = threading.Lock()
 
-
-def _after_fork() -> None:
-    global _contexts_lock
-    _contexts_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# One lock for each process: in a forked child the parent's may be held by a thread that the child does not have.
+_locks: dict[int, threading.Lock] = {}
 
 
 def tls_context(bundle: str | None) -> ssl.SSLContext:
@@ -24,10 +22,12 @@ def tls_context(bundle: str | None) -> ssl.SSLContext:
 
     Raises:
         OSError: The bundle does not exist or holds no certificate.
+        ConfigurationError: truststore has been put into `ssl`, in a version that cannot work here.
     """
-    with _contexts_lock:
+    with _locks.setdefault(getpid(), threading.Lock()):
         context = _contexts.get(bundle)
         if context is None:
+            _refuse_old_truststore()
             if bundle is not None and os.path.isdir(bundle):  # noqa: PTH112 - a path that the environment gave
                 context = ssl.create_default_context(capath=bundle)
             else:
@@ -35,3 +35,18 @@ def tls_context(bundle: str | None) -> ssl.SSLContext:
             context.set_alpn_protocols(["http/1.1"])
             _contexts[bundle] = context
         return context
+
+
+def _refuse_old_truststore() -> None:
+    # On Windows and macOS, before 0.10.5 truststore looks at the peer's certificate in `wrap_socket`, before a handshake that
+    # is done later, as ours is; there it finds none, and each call fails with a message that names no cause.
+    if sys.platform not in ("win32", "darwin") or not ssl.SSLContext.__module__.startswith("truststore"):
+        return
+    version = importlib.metadata.version("truststore")
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
+    if numbers < (0, 10, 5):
+        raise ConfigurationError(
+            f"truststore {version} cannot check certificates of connections that are shaken hands with later: "
+            "pip install 'truststore>=0.10.5'",
+            fatal=True,
+        )

@@ -1,0 +1,171 @@
+"""A `requests` session whose adapter owns its sockets, so that a call can be bounded and cancelled."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+
+from responder.values.errors import ConfigurationError
+from responder.wire.connection import Origin, proxy_authorization
+from responder.wire.pool import Pool
+from responder.wire.routes import Route, route
+
+
+class PooledSession(requests.Session):
+    """A session over our own adapter. Nothing in it changes after it was made, so threads may share it.
+
+    `send` is the adapter alone. What `requests` does around it (hooks, cookies, a look at where a redirect points) serves
+    nothing here, and costs as much CPU as all the rest of a call. `requests.Session.send` works on it as well: where an
+    agent has patched that, it is called instead, so that the agent sees the call (see `patches.py`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adapter = PoolAdapter()
+        self.trust_env = False  # proxies and CA bundle are read by `routes.py`; a .netrc must not replace our key
+        self.mount("https://", self.adapter)
+        self.mount("http://", self.adapter)
+
+    def send(self, request: requests.PreparedRequest, **keywords: Any) -> requests.Response:
+        """Send a prepared request; `timeout` is an `Attempt`."""
+        return self.adapter.send(request, timeout=keywords["timeout"])
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the name that `requests` gives it
+        """Return nowhere: `requests` would read the body to prepare the next request."""
+        return
+
+
+class PoolAdapter(BaseAdapter):
+    """The adapter: a request's bytes go out over a connection of our pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pool = Pool()
+        self._routes: dict[Origin, Route] = {}
+
+    def send(  # `requests` asks for the same keywords, of wider types
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002 - the body is always left to the reader
+        timeout: Any = None,
+        verify: Any = True,  # noqa: ARG002 - always on
+        cert: Any = None,  # noqa: ARG002 - bring a session for client certificates
+        proxies: Any = None,  # noqa: ARG002 - resolved once for each host instead
+    ) -> requests.Response:
+        """Send a prepared request; `timeout` is an `Attempt`."""
+        url = request.url or ""
+        origin = Origin.of(url)
+        context, proxy = self.route(url, origin)
+        parsed = self._pool.exchange(timeout, origin, context, proxy, lambda: _request_bytes(request, origin, proxy))
+        return PooledResponse(parsed, request)
+
+    def route(self, url: str, origin: Origin) -> Route:
+        """Return how an origin is reached, found out once for each."""
+        found = self._routes.get(origin)
+        if found is None:
+            found = self._routes[origin] = route(url, secure=origin.scheme == "https")
+        return found
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+
+class PooledResponse(requests.Response):
+    """A response without what nobody asks ours for: a cookie jar alone costs as much as reading the reply's head.
+
+    Args:
+        parsed: The reply, its body unread.
+        request: What it answers.
+    """
+
+    def __init__(self, parsed: Any, request: requests.PreparedRequest) -> None:
+        self._content: Any = False
+        self._content_consumed = False
+        self._next = None
+        self.status_code = parsed.status
+        # A plain dict with names in lower case: nobody but this room reads it, and the other kind costs ten times as much.
+        self.headers = parsed.headers
+        self.raw = parsed
+        self.url = request.url or ""
+        self.encoding = None
+        self.history = []
+        self.reason = parsed.reason
+        self.request = request
+
+    @functools.cached_property
+    def cookies(self) -> RequestsCookieJar:  # type: ignore[override]  # an attribute in `requests`
+        """An empty jar, for agents that look into it."""
+        return RequestsCookieJar()
+
+
+def prepared(url: str, headers: Mapping[str, str], body: bytes, *, bare: bool) -> requests.PreparedRequest:
+    """Return a POST that goes out as it stands.
+
+    Args:
+        url: Where to.
+        headers: All of them but the length.
+        body: The bytes.
+        bare: Nobody but our adapter will look at it.
+    """
+    request = requests.PreparedRequest()
+    request.method = "POST"
+    request.url = url
+    request.headers = headers if bare else CaseInsensitiveDict(headers)  # type: ignore[assignment]  # a plain dict will do
+    request.body = body
+    return request
+
+
+@functools.lru_cache(maxsize=1024)
+def _request_start(url: str, proxy: str | None) -> str:
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    target = f"http://{host}{path}" if proxy else path
+    return "\r\n".join([f"POST {target} HTTP/1.1", f"Host: {host}", *proxy_authorization(proxy)])
+
+
+def _request_bytes(request: requests.PreparedRequest, origin: Origin, proxy: str | None) -> bytes:
+    body = request.body if isinstance(request.body, bytes) else b""
+    try:
+        start = _request_start(request.url or "", proxy if origin.scheme == "http" else None).encode("latin-1")
+    except UnicodeEncodeError:
+        raise ConfigurationError("the URL holds a character that HTTP does not take; look at base_url") from None
+    check_headers(request)
+    return b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (start, len(body), _header_lines(request.headers), body)
+
+
+def _header_lines(headers: Mapping[str, str]) -> bytes:
+    # The same name in another spelling is the same header: the later one wins.
+    lines = {name.lower(): f"{name}: {value}" for name, value in headers.items()}
+    lines.pop("content-length", None)
+    return "\r\n".join(lines.values()).encode("latin-1")
+
+
+def check_headers(request: requests.PreparedRequest) -> None:
+    """Refuse headers that cannot be sent. No local of the frame that raises holds one of them: they hold the key.
+
+    Raises:
+        ConfigurationError: One holds a line break or a character that HTTP does not take.
+    """
+    problem = _problem(request.headers)
+    if problem:
+        raise ConfigurationError(f"a header holds {problem}; look at api_key and extra_headers")
+
+
+def _problem(headers: Mapping[str, str]) -> str:
+    values = "".join([*headers, *headers.values()])
+    if "\n" in values or "\r" in values or "\0" in values:
+        return "a line break"
+    try:
+        values.encode("latin-1")
+    except UnicodeEncodeError:
+        return "a character that HTTP does not take"
+    return ""
