@@ -23,7 +23,7 @@ _FRESH = 5.0
 _PAUSE = 0.5
 
 # "No such name", in the words of different C libraries.
-_UNKNOWN = {number for name in ("EAI_NONAME", "EAI_NODATA") if (number := getattr(socket, name, None)) is not None}
+UNKNOWN = {number for name in ("EAI_NONAME", "EAI_NODATA") if (number := getattr(socket, name, None)) is not None}
 
 
 class UnknownHostError(OSError):
@@ -165,7 +165,7 @@ def _own_copy(failure: Exception, host: str) -> Exception:
         exhausted = _exhausted()
         if exhausted is not None:  # the C library calls that "name or service not known"
             return exhausted
-        if isinstance(failure, socket.gaierror) and failure.errno in _UNKNOWN:
+        if isinstance(failure, socket.gaierror) and failure.errno in UNKNOWN:
             return UnknownHostError(failure.errno, failure.strerror)
         return type(failure)(*failure.args)
     return failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import socket
 import ssl
 import zlib
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from responder.values.errors import (
 )
 from responder.wire.connection import Attempt, Origin, StoppedError, TunnelRefusedError
 from responder.wire.dialing import EXHAUSTED
-from responder.wire.resolving import InvalidHostError, UnknownHostError
+from responder.wire.resolving import UNKNOWN, InvalidHostError, UnknownHostError
 from responder.wire.routes import NO_SOCKS
 
 # What our own sockets, and what reads from them, may raise.
@@ -94,7 +95,7 @@ def translated(error: Exception, of: Circumstances) -> APIError | CancelledError
 
 
 def _timed_out(error: Exception, of: Circumstances, host: str, taken: float) -> APITimeoutError:
-    connecting = _found(error, lambda found: isinstance(found, (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)))
+    connecting = _found(error, lambda found: isinstance(found, requests.exceptions.ConnectTimeout))
     if of.attempt.stage == "connecting" or connecting is not None:
         return APITimeoutError(
             f"no connection to {_named(host, of.proxy)} within {taken:.1f} s (timeout connect {of.attempt.connect:g} s). Nothing "
@@ -169,12 +170,18 @@ def _found(error: BaseException, wanted: Any) -> BaseException | None:
 
 def _is_timeout(error: BaseException) -> bool:
     kinds = (TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)
-    # With a number it is the operating system's: the peer is gone (ETIMEDOUT), and no time of ours is over.
-    return any(isinstance(found, kinds) and getattr(found, "errno", None) is None for found in _related(error))
+    # A refused connection is a timeout as well, in urllib3's tree of errors. With a number it is the operating system's: the
+    # peer is gone (ETIMEDOUT), and no time of ours is over.
+    return any(
+        isinstance(found, kinds)
+        and not isinstance(found, urllib3.exceptions.NewConnectionError)
+        and getattr(found, "errno", None) is None
+        for found in _related(error)
+    )
 
 
 def _is_unknown_host(error: BaseException) -> bool:
-    return isinstance(error, (UnknownHostError, urllib3.exceptions.NameResolutionError))
+    return isinstance(error, UnknownHostError) or (isinstance(error, socket.gaierror) and error.errno in UNKNOWN)
 
 
 def _tls_problem(error: BaseException) -> ssl.SSLError | None:
