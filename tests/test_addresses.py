@@ -114,7 +114,7 @@ def test_when_no_address_works_the_error_is_the_one_that_says_most(
         lambda self, address: errno.ENETUNREACH if address[0] == "127.0.0.9" else real(self, address),
     )
     name(lambda host, port: [("127.0.0.9", nobody), ("127.0.0.1", nobody)])
-    with pytest.raises(APIConnectionError, match="[Rr]efused"):
+    with pytest.raises(APIConnectionError, match=r"[Rr]efused"):
         responder_for("http://model.example").answer("Hi")
 
 
@@ -185,7 +185,7 @@ def test_a_host_that_does_not_exist_is_looked_up_twice_at_most(
 
     with requests.Session() as own:
         responder = responder_for("http://no-such.example", max_retries=4, session=own if session else None)
-        with pytest.raises(APIConnectionError, match="no-such.example.*base_url") as caught:
+        with pytest.raises(APIConnectionError, match=r"no-such\.example.*base_url") as caught:
             responder.answer("Hi")
     assert not caught.value.retryable
     assert len(lookups) <= 2
@@ -271,7 +271,7 @@ def test_a_proxy_that_does_not_exist_is_named(responder_for: Any, name: Any, mon
     """It is not base_url that is wrong."""
     name(unknown)
     monkeypatch.setenv("HTTP_PROXY", "http://me:secret@no-proxy.example:3128")
-    with pytest.raises(APIConnectionError, match="no-proxy.example.*proxy") as caught:
+    with pytest.raises(APIConnectionError, match=r"no-proxy\.example.*proxy") as caught:
         responder_for("http://model.example").answer("Hi")
     assert "base_url" not in str(caught.value)
     assert "secret" not in str(caught.value)
