@@ -905,6 +905,31 @@ def test_calls_over_tls_share_a_connection(serve: Any, responder_for: Any, trust
     assert server.connections == 1
 
 
+@pytest.mark.parametrize(("version", "works"), [("0.9.2", False), ("0.10.4", False), ("0.10.5", True), ("0.11.0", True)])
+@pytest.mark.parametrize("system", ["darwin", "win32", "linux"])
+def test_a_truststore_that_cannot_work_is_named(
+    trusted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, works: bool, system: str
+) -> None:
+    """Before 0.10.5 it looks for a certificate before the handshake, on Windows and macOS."""
+    import importlib.metadata
+    import sys
+
+    import truststore
+
+    from responder.wire.tls import tls_context
+
+    bundle = tmp_path / "fresh.pem"
+    bundle.write_bytes(trusted.read_bytes())
+    monkeypatch.setattr(ssl, "SSLContext", truststore.SSLContext)  # what `truststore.inject_into_ssl()` does
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+    if works or system == "linux":
+        assert tls_context(str(bundle))
+    else:
+        with pytest.raises(ConfigurationError, match=r"truststore>=0\.10\.5"):
+            tls_context(str(bundle))
+
+
 # --- A session of the user's own --------------------------------------------------------------------------------------
 
 

@@ -13,9 +13,12 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from responder.values.errors import ConfigurationError
-from responder.wire.connection import Origin, proxy_authorization
+from responder.wire.connection import proxy_authorization
 from responder.wire.pool import Pool
 from responder.wire.routes import Route, route
+
+# URLs whose way is remembered: a provider has a few, and only a program that makes them up has more.
+_MOST_ROUTES = 1024
 
 
 class PooledSession(requests.Session):
@@ -48,7 +51,7 @@ class PoolAdapter(BaseAdapter):
     def __init__(self) -> None:
         super().__init__()
         self._pool = Pool()
-        self._routes: dict[Origin, Route] = {}
+        self._routes: dict[str, Route] = {}
 
     def send(  # `requests` asks for the same keywords, of wider types
         self,
@@ -60,17 +63,18 @@ class PoolAdapter(BaseAdapter):
         proxies: Any = None,  # noqa: ARG002 - resolved once for each host instead
     ) -> requests.Response:
         """Send a prepared request; `timeout` is an `Attempt`."""
-        url = request.url or ""
-        origin = Origin.of(url)
-        context, proxy = self.route(url, origin)
-        parsed = self._pool.exchange(timeout, origin, context, proxy, lambda: _request_bytes(request, origin, proxy))
+        way = self.route(request.url or "")
+        proxy = way.proxy if way.context is None else None  # inside a tunnel nobody is told of the proxy
+        parsed = self._pool.exchange(timeout, way, lambda: _request_bytes(request, proxy))
         return PooledResponse(parsed, request)
 
-    def route(self, url: str, origin: Origin) -> Route:
-        """Return how an origin is reached, found out once for each."""
-        found = self._routes.get(origin)
+    def route(self, url: str) -> Route:
+        """Return how a URL's host is reached, found out once for each URL."""
+        found = self._routes.get(url)
         if found is None:
-            found = self._routes[origin] = route(url, secure=origin.scheme == "https")
+            if len(self._routes) > _MOST_ROUTES:
+                self._routes.clear()
+            found = self._routes[url] = route(url)
         return found
 
     def close(self) -> None:
@@ -132,10 +136,10 @@ def _request_start(url: str, proxy: str | None) -> str:
     return "\r\n".join([f"POST {target} HTTP/1.1", f"Host: {host}", *proxy_authorization(proxy)])
 
 
-def _request_bytes(request: requests.PreparedRequest, origin: Origin, proxy: str | None) -> bytes:
+def _request_bytes(request: requests.PreparedRequest, proxy: str | None) -> bytes:
     body = request.body if isinstance(request.body, bytes) else b""
     try:
-        start = _request_start(request.url or "", proxy if origin.scheme == "http" else None).encode("latin-1")
+        start = _request_start(request.url or "", proxy).encode("latin-1")
     except UnicodeEncodeError:
         raise ConfigurationError("the URL holds a character that HTTP does not take; look at base_url") from None
     check_headers(request)

@@ -17,6 +17,7 @@ from responder.wire.connection import Attempt, Connection, Origin, StoppedError
 from responder.wire.dialing import EXHAUSTED
 from responder.wire.http1 import read_head
 from responder.wire.resolving import Resolver
+from responder.wire.routes import Route
 from responder.wire.signals import is_from_a_signal
 
 # An idle connection that is older is not used again: load balancers drop them silently after a minute or more.
@@ -50,14 +51,7 @@ class Pool:
         self._by_process = {self._shared.process: self._shared}
         _pools.add(self)
 
-    def exchange(
-        self,
-        attempt: Attempt,
-        origin: Origin,
-        context: ssl.SSLContext | None,
-        proxy: str | None,
-        request: Callable[[], bytes],
-    ) -> Response:
+    def exchange(self, attempt: Attempt, way: Route, request: Callable[[], bytes]) -> Response:
         """Send a request and return the reply as soon as its headers are there.
 
         A connection that the server closed while it was idle costs nothing: where not one byte of a reply has come on a
@@ -65,22 +59,20 @@ class Pool:
 
         Args:
             attempt: Its clock and its stop button.
-            origin: Where to.
-            context: Whom to trust; None for plain http.
-            proxy: Over which proxy; None for none.
+            way: Where to, whom to trust, and over which proxy.
             request: Returns the request's bytes. They hold the key: no frame keeps them while it waits.
         """
         if attempt.cancelled:
             raise StoppedError
         shared = self._here()
-        connection = self._take(shared, origin, proxy)
+        connection = self._take(shared, way)
         if connection is not None:
             try:
                 return self._exchange(attempt, connection, request, shared)
             except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
                 if connection.has_answered or attempt.cancelled or is_from_a_signal(error):
                     raise
-        connection = Connection(origin, context, proxy)
+        connection = Connection(way.origin, way.context, way.proxy)
         with shared.lock:
             shared.every.add(connection)
         return self._exchange(attempt, connection, request, shared)
@@ -117,10 +109,10 @@ class Pool:
                 connection.abandon()
         return mine
 
-    def _take(self, shared: _Shared, origin: Origin, proxy: str | None) -> Connection | None:
+    def _take(self, shared: _Shared, way: Route) -> Connection | None:
         while True:
             with shared.lock:
-                idle = shared.idle.get((origin, proxy))
+                idle = shared.idle.get((way.origin, way.proxy))
                 if not idle:
                     return None
                 connection = idle.pop()

@@ -11,6 +11,7 @@ import requests
 from requests.utils import get_environ_proxies, select_proxy
 
 from responder.values.errors import ConfigurationError
+from responder.wire.connection import Origin
 from responder.wire.dialing import EXHAUSTED
 from responder.wire.tls import tls_context
 
@@ -23,15 +24,17 @@ class Route(NamedTuple):
     """How a host is reached.
 
     Attributes:
+        origin: Which host.
         context: Whom to trust; None for plain http.
         proxy: The proxy's URL; None: directly.
     """
 
+    origin: Origin
     context: ssl.SSLContext | None
     proxy: str | None
 
 
-def route(url: str, *, secure: bool) -> Route:
+def route(url: str) -> Route:
     """Return the way to a URL's host, from HTTPS_PROXY and its kin, NO_PROXY, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.
 
     Raises:
@@ -42,7 +45,8 @@ def route(url: str, *, secure: bool) -> Route:
         proxy = "http://" + proxy
     if proxy is not None and proxy.lower().startswith("socks") and importlib.util.find_spec("socks") is None:
         raise ConfigurationError(NO_SOCKS, fatal=True)
-    return Route(_trusting_context() if secure else None, proxy)
+    origin = Origin.of(url)
+    return Route(origin, _trusting_context() if origin.scheme == "https" else None, proxy)
 
 
 def _trusting_context() -> ssl.SSLContext:

@@ -17,7 +17,6 @@ from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout
 from responder.wire import patches
 from responder.wire.adapter import PooledSession, prepared
-from responder.wire.connection import Origin
 from responder.wire.foreign import SessionCall, SessionError, Sessions
 from responder.wire.patches import Way
 from responder.wire.signals import is_from_a_signal
@@ -160,7 +159,7 @@ class Transport:
             self._ordinary.renew()
         if self._way is Way.PLAIN:
             return _ForeignCall(self._ordinary.get(), Circumstances(url, None, timeout, deadline, cancel))
-        proxy = self._own.adapter.route(url, Origin.of(url)).proxy
+        proxy = self._own.adapter.route(url).proxy
         circumstances = Circumstances(url, proxy, timeout, deadline, cancel)
         if proxy is not None and not proxy.startswith("http://"):
             return _ForeignCall(self._ordinary.get(), circumstances)
