@@ -148,7 +148,8 @@ def test_idle_connections_that_live_are_kept(serve: Any, responder_for: Any) -> 
     server = serve(always())
     responder = responder_for(server)
     responder.answer("Hi")
-    assert responder._transport._own.adapter._pool.sweep()
+    swept = [pool.sweep() for pool in list(pools._pools)]
+    assert any(swept)
     responder.answer("Hi")
     assert server.connections == 1
 
