@@ -97,25 +97,24 @@ class Resolver:
                 del self._lookups[host, port]
 
     def _shared(self, host: str, port: int, left: Callable[[], float | None], cancel: CancelToken | None) -> list[Address]:
-        arrived = threading.Event()
-        mine = False
         with self._lock:
             lookup = self._lookups.get((host, port))
-            if lookup is None or (lookup.ended and (lookup.failure or monotonic() - lookup.ended > _FRESH)):
+            if lookup is not None and lookup.ended and not lookup.failure and monotonic() - lookup.ended < _FRESH:
+                return lookup.addresses
+            mine = lookup is None or lookup.ended > 0
+            if lookup is None or mine:
                 lookup = self._lookups[host, port] = _Lookup()
-                mine = True
-            if not lookup.ended:
-                lookup.waiting.append(arrived)
+            arrived = threading.Event()
+            lookup.waiting.append(arrived)
         if mine:
             self._start(lookup, host, port)
-        if not lookup.ended:
-            number = cancel.register(arrived.set) if cancel is not None else -1
-            try:
-                while not lookup.ended and not (cancel is not None and cancel.cancelled):
-                    arrived.wait(left())
-            finally:
-                if cancel is not None:
-                    cancel.unregister(number)
+        number = cancel.register(arrived.set) if cancel is not None else -1
+        try:
+            while not lookup.ended and not (cancel is not None and cancel.cancelled):
+                arrived.wait(left())
+        finally:
+            if cancel is not None:
+                cancel.unregister(number)
         if not lookup.ended:
             return []
         if lookup.failure is not None:
