@@ -15,6 +15,7 @@ import pytest
 from servers import PATIENCE, Peer, always, in_turn, proxy, reply
 
 from responder import APIConnectionError, APIStatusError, APITimeoutError
+from responder.wire.connection import _is_refusal
 
 # More than the operating system takes off our hands when nobody reads: sending must block.
 LARGE = "x" * 20_000_000
@@ -285,3 +286,26 @@ def test_many_refusals_at_once_spoil_no_answer(serve: Any, responder_for: Any) -
     results = list(responder.map([MEDIUM, "Hi"] * 10, max_workers=8))
     assert [result.ok for result in results] == [False, True] * 10
     assert {result.error.status for result in results[::2]} == {413}
+
+
+@pytest.mark.parametrize(
+    ("said", "refuses_the_rest"),
+    [
+        (b"", False),
+        (b"HTTP/1.1 ", False),
+        (b"HTTP/1.1 41", False),
+        (b"HTTP/1.1 413", True),
+        (b"HTTP/1.0 302 Found", True),
+        (b"HTTP/1.1 200 OK\r\n\r\n", False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", False),
+        (b"HTTP/1.1 103 Hints\r\nX: HTTP/1.1 413\r\n\r\n", False),
+        (b"HTTP/1.1 100 Continue\n\nHTTP/1.1 401 No", True),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 4", False),
+        (b"no HTTP at all 413", False),
+        (b"HTTP/1.1 100 A\r\n\r\n" * 5_000 + b"HTTP/1.1 200 OK", False),
+        (b"HTTP/1.1 100 A\r\n\r\n" * 5_000 + b"HTTP/1.1 500 No", True),
+    ],
+)
+def test_what_makes_the_rest_of_a_request_pointless(said: bytes, refuses_the_rest: bool) -> None:
+    """A final status of refusal, behind any number of interim ones; many of those take no long look."""
+    assert _is_refusal(said) is refuses_the_rest

@@ -35,10 +35,10 @@ READ_SIZE = 65536
 _LONGEST_WAIT = 1e6
 
 # Bytes of a reply that are kept while the request is still being sent.
-_LONGEST_EARLY_REPLY = 1 << 20
+_LONGEST_EARLY_REPLY = 256 * 1024
 
-# A reply in which the server says that the rest of the request is of no use, after any interim replies (1xx).
-_REFUSAL = re.compile(rb"(?:HTTP/1\.[01] 1\d\d.*?\r?\n\r?\n)*HTTP/1\.[01] [345]\d\d", re.DOTALL)
+
+_EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 class StoppedError(Exception):
@@ -255,7 +255,7 @@ class Connection:
                 return bool(self._early) or _raise_closed()
             self.has_answered = True
             self._early += data
-        return bool(self._early) and _REFUSAL.match(self._early) is not None
+        return _is_refusal(self._early)
 
     def _open_socket(self) -> socket.socket:
         if self._process != getpid():
@@ -325,6 +325,20 @@ def _is_any_ready(sock: socket.socket, reading: bool, writing: bool, seconds: fl
     poller = select.poll()
     poller.register(sock, (select.POLLIN if reading else 0) | (select.POLLOUT if writing else 0))
     return bool(poller.poll(None if seconds is None else math.ceil(seconds * 1000)))
+
+
+def _is_refusal(data: bytes) -> bool:
+    """Return True when a reply has begun that makes the rest of the request pointless; interim replies (1xx) do not."""
+    at = 0
+    while data.startswith(b"HTTP/1.", at) and len(data) >= at + 12:
+        kind = data[at + 9 : at + 10]
+        if kind != b"1":
+            return kind in (b"3", b"4", b"5")
+        end = _EMPTY_LINE.search(data, at)
+        if end is None:
+            return False
+        at = end.end()
+    return False
 
 
 def _raise_closed() -> bool:
