@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 from shell import error_line, records, run, start
 
+from responder.cli.lines import as_record, to_json
+from responder.cli.rows import Row
 from responder.simulator import Fault, Simulator
+from responder.values.answer import Answer, Usage
+from responder.values.messages import ToolCall
+from responder.values.results import Result
 
 MODEL = ("--model", "openai:m")
 
@@ -89,6 +94,46 @@ def test_a_pipe_is_read_to_its_end_before_anything_is_sent(simulator: Simulator)
     result = run("map", "-", *MODEL, "--format", "jsonl", stdin='"Hi"\n{\n')
     assert "standard input, line 2" in error_line(result)
     assert not simulator.received
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"prompt": NaN}', "NaN is not JSON"),
+        ('{"prompt": "x", "id": NaN}', "NaN is not JSON"),
+        ('{"prompt": "x", "id": -Infinity}', "-Infinity is not JSON"),
+        ('{"prompt": "x", "score": 1e999}', "1e999 is too large"),
+        ('{"messages": [{"role": "user", "content": [{"type": "x", "n": NaN}]}]}', "NaN is not JSON"),
+        ('{"messages": [{"role": "user", "content": [{"type": "x", "n": 1e999}]}]}', "1e999 is too large"),
+        ('{"messages": [{"role": "user", "content": 5}]}', "this is no prompt"),
+        ('{"messages": [{"role": "user", "content": null}]}', "this is no prompt"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}', "this is no prompt"),
+        ('{"messages": [{"role": "boss", "content": "x"}]}', "unknown role"),
+        ('{"messages": [{"content": "x"}]}', "'role'"),
+        ('{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 5}}]}]}', "line 2"),
+        ('{"messages": [{"role": "assistant", "tool_calls": [5], "content": "x"}]}', "tool_calls"),
+        ('{"messages": [{"role": "user", "content": DEEP}]}', "line 2"),
+        ('{"prompt": "x", "id": DEEP}', "line 2"),
+        ('{"id": 1}', "neither 'prompt' nor 'messages'"),
+        ("7" * 5000, "line 2"),
+    ],
+)
+@pytest.mark.parametrize("is_piped", [False, True], ids=["file", "stdin"])
+def test_a_row_that_cannot_be_sent_is_found_before_any_other_is_paid_for(
+    simulator: Simulator, row: str, words: str, is_piped: bool
+) -> None:
+    """Every row is checked down to the bytes that would be sent before the first one is."""
+    content = '"Hi"\n' + row.replace("DEEP", "[" * 940 + "]" * 940) + "\n"
+    options = (*MODEL, "-o", "out.jsonl")
+    if is_piped:
+        result = run("map", "-", *options, "--format", "jsonl", stdin=content)
+    else:
+        result = run("map", write("a.jsonl", content), *options)
+    assert result.exit_code == 2
+    assert "line 2" in error_line(result)
+    assert words in error_line(result)
+    assert not simulator.received
+    assert not Path("out.jsonl").exists()
 
 
 def test_a_named_pipe_can_be_the_input(tmp_path: Path) -> None:
@@ -357,6 +402,18 @@ def test_a_summary_and_a_bar_go_to_standard_error_on_request() -> None:
     assert "3 prompts: 3 answered, 0 failed" in told.stderr
     assert "3/3" in told.stderr
     assert len(records(told.stdout)) == 3
+
+
+def test_a_line_is_json_whatever_the_model_wrote() -> None:
+    """NaN in a tool's arguments does not spoil the line for programs that read JSON strictly."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    call = ToolCall.from_text("1", "f", '{"x": [NaN, -Infinity, 1.5]}')
+    answer = Answer("", "tool_calls", Usage(), "m", "openai", tool_calls=(call,))
+    line = to_json(as_record(Result(0, "x", answer), Row(1, "x")))
+    assert json.loads(line, parse_constant=refuse)["tool_calls"][0]["arguments"] == {"x": [None, None, 1.5]}
 
 
 def test_odd_characters_survive(simulator: Simulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -16,11 +17,21 @@ from responder.values.results import Result
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """Return a value as JSON in UTF-8, without a line end."""
+    """Return a value as JSON in UTF-8, without a line end; null stands for NaN and the infinities, which JSON has not."""
     try:
-        return json.dumps(value, ensure_ascii=False, indent=indent).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
-        return json.dumps(value, indent=indent).encode()
+        return json.dumps(value, allow_nan=False, indent=indent).encode()
+    except ValueError:  # a model may write NaN in the arguments of a tool, and Python reads it
+        return to_json(_finite(value), indent)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def as_record(result: Result, row: Row) -> dict[str, Any]:

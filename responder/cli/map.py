@@ -20,7 +20,7 @@ from responder.many.runs import AnswerRun
 from responder.report.page import check
 from responder.responder import Responder
 from responder.values.errors import CancelledError, ConfigurationError
-from responder.values.messages import Prompt, as_messages
+from responder.values.messages import Prompt
 from responder.values.results import Result
 
 SOME_FAILED = 1
@@ -110,7 +110,7 @@ def map_command(
         ]
 
         def check(prompt: Prompt) -> None:
-            responder.payload(as_messages(prompt), responder.options)
+            responder.question(prompt, responder.options)  # down to the bytes: NaN is found by nothing less
 
         with Rows(file, form, column=column, template=filled, check=check) as rows:
             if checkpoint is not None:

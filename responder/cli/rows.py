@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import string
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, NoReturn, TypeAlias, cast
 
 from responder.values.errors import ConfigurationError
 from responder.values.messages import Prompt, as_messages
@@ -24,6 +25,9 @@ _ENDINGS = {".txt": "txt", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 # csv refuses cells of more than 131,072 characters unless told otherwise; a prompt may be longer. A C long on Windows.
 _LONGEST_CELL = 2**31 - 1
+
+# Python writes JSON about as deep as it reads it, less what is on the stack at that moment: this leaves room for any of that.
+_DEEPEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +102,10 @@ class Rows:
         form: "txt", "csv" or "jsonl"; None: by the file's ending, or else by its first line.
         column: The column (csv) or key (jsonl) that holds the prompt.
         template: Makes the prompt from the row's values instead.
-        check: Called with each prompt; a ConfigurationError of its gets the file's name and the line.
+        check: Called with each prompt; the file's name and the line are added to what it raises.
 
     Raises:
-        ConfigurationError: The file cannot be read, or a row makes no sense.
+        ConfigurationError: The file cannot be read, or a row is invalid.
     """
 
     def __init__(
@@ -121,15 +125,20 @@ class Rows:
             self._form = form or self._guess(path)
             self._length = 0
             for row in self:
-                try:
-                    if check is not None:
-                        check(row.prompt)
-                except ConfigurationError as error:
-                    raise ConfigurationError(f"{self.name}, line {row.line}: {error}") from None
+                if check is not None:
+                    self._check(row, check)
                 self._length += 1
         except BaseException:
             self.close()
             raise
+
+    def _check(self, row: Row, check: Callable[[Prompt], object]) -> None:
+        try:
+            check(row.prompt)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.name}, line {row.line}: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConfigurationError(f"{self.name}, line {row.line}: this is no prompt: {error}") from None
 
     def __len__(self) -> int:
         return self._length
@@ -251,7 +260,9 @@ def _json_rows(lines: _Lines, column: str, template: Template | None) -> Iterato
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            found = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite_number)
+            if line.count("[") + line.count("{") > _DEEPEST and _depth(found) > _DEEPEST:
+                raise ValueError(f"nested more than {_DEEPEST} levels deep")
         except json.JSONDecodeError as error:
             raise _BadRowError(number, f"not JSON ({error.msg}, character {error.colno})") from None
         except (ValueError, RecursionError) as error:
@@ -262,6 +273,31 @@ def _json_rows(lines: _Lines, column: str, template: Template | None) -> Iterato
             yield Row(number, _checked(number, _json_prompt(number, found, column, template)), found.get("id"))
         else:
             raise _BadRowError(number, "neither an object nor a string")
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON: write null, or a number")
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large for a number")
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [part for found in level for part in _inside(found)]
+    return depth
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _json_prompt(line: int, row: Mapping[str, Any], column: str, template: Template | None) -> Any:
