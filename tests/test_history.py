@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from responder.report.history import COLUMNS, MOST_SPANS, ROWS, Histogram, History, Timeline
-from responder.report.page import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES
+from responder.report.histogram import Histogram
+from responder.report.history import MOST_SPANS, History
+from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES
+from responder.report.timeline import COLUMNS, ROWS, Timeline
 from responder.values.answer import Usage
 from responder.values.errors import APITimeoutError, CancelledError, RateLimitError
 from responder.values.summary import Summary, dollars

@@ -17,7 +17,7 @@ from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options
 from responder.cli.rows import FORMATS, Row, Rows, Template
 from responder.many.runs import AnswerRun
-from responder.report.page import check
+from responder.report.file import check
 from responder.responder import Responder
 from responder.values.errors import CancelledError, ConfigurationError
 from responder.values.messages import Prompt
