@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from responder.cli.rows import Row
+from responder.cli.terminal import output
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.results import Result
+from responder.values.visible import is_terminal, visible
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
@@ -106,10 +108,11 @@ class Lines:
     def __init__(self, out: str | None, overwrite: bool = False, source: str = "-") -> None:
         self.written = 0
         self.is_standard_output = out is None or out == "-"
+        self._is_watched = self.is_standard_output and is_terminal(sys.stdout)
         self._target: Path | None = None
         self._partial: Path | None = None
         if out is None or out == "-":
-            self._file: BinaryIO = sys.stdout.buffer
+            self._file: BinaryIO = output()
             return
         target = Path(out)
         try:
@@ -140,7 +143,10 @@ class Lines:
             ResponderError: It could not be written (the disk is full).
         """
         try:
-            self._file.write(to_json(record) + b"\n")
+            line = to_json(record)
+            if self._is_watched:
+                line = visible(line.decode()).encode()
+            self._file.write(line + b"\n")
             self._file.flush()
         except BrokenPipeError:
             raise

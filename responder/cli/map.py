@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +15,14 @@ from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options
 from responder.cli.rows import FORMATS, Row, Rows, Template
+from responder.cli.terminal import discard_output, say
 from responder.many.runs import AnswerRun
 from responder.report.file import check
 from responder.responder import Responder
 from responder.values.errors import CancelledError, ConfigurationError
 from responder.values.messages import Prompt
 from responder.values.results import Result
+from responder.values.visible import is_terminal, visible_in_line
 
 SOME_FAILED = 1
 
@@ -121,8 +122,8 @@ def map_command(
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)
-    if summary if summary is not None else sys.stderr.isatty():
-        click.echo(run.summary(), err=True)
+    if summary if summary is not None else is_terminal(sys.stderr):
+        say(run.summary())
     sys.exit(code)
 
 
@@ -174,14 +175,14 @@ class _Run:
             try:
                 self._results.report(path)
             except ConfigurationError as error:
-                click.echo(f"Error: {error}", err=True)
+                say(f"Error: {error}")
                 return False
         return True
 
     def _write_results(self, interruption: Interruption, settings: dict[str, Any]) -> int:
         # On a terminal the lines themselves show how far it is, and a bar between them would garble both.
         show_bar = settings["progress"]
-        if show_bar is None and self._lines.is_standard_output and sys.stdout.isatty():
+        if show_bar is None and self._lines.is_standard_output and is_terminal(sys.stdout):
             show_bar = False
         try:
             self._results = self._responder.imap(
@@ -210,8 +211,7 @@ class _Run:
             if self._lines.written == len(self):
                 self._lines.complete()
         except BrokenPipeError:
-            # Whoever read our lines has had enough (`| head`). What Python would flush at exit goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()  # whoever reads our lines has had enough (`| head`)
             return SOME_FAILED
         except BaseException:
             self._tell_what_is_kept("Stopped")
@@ -220,7 +220,7 @@ class _Run:
             self._tell_what_is_kept("Interrupted")
             return interruption.exit_code
         if self._errors:
-            click.echo(f"{self._errors.total()} of {len(self)} prompts failed; the first is {self._first_failure}", err=True)
+            say(f"{self._errors.total()} of {len(self)} prompts failed; the first is {self._first_failure}")
         return SOME_FAILED if self._errors else 0
 
     def _take(self, result: Result) -> None:
@@ -229,7 +229,7 @@ class _Run:
         if isinstance(error, ConfigurationError) and error.fatal and not self._lines.written:
             raise error  # no credentials, for one: nothing was sent, and no other row can fare better
         if error is not None:
-            self._first_failure = self._first_failure or f"line {row.line}: {' '.join(str(error).split())}"
+            self._first_failure = self._first_failure or f"line {row.line}: {visible_in_line(str(error))}"
             self._errors[type(error).__name__] += 1
         self._lines.write(as_record(result, row))
 
@@ -237,11 +237,11 @@ class _Run:
         kept = self._lines.keep()
         written = self._lines.written
         if kept is not None:
-            click.echo(f"{what}: the {written} finished of {len(self)} results are in {kept}", err=True)
+            say(f"{what}: the {written} finished of {len(self)} results are in {kept}")
         elif written:
-            click.echo(f"{what}: {written} of {len(self)} results were written", err=True)
+            say(f"{what}: {written} of {len(self)} results were written")
         elif what == "Interrupted":
-            click.echo(f"{what} before any result came; nothing was written", err=True)
+            say(f"{what} before any result came; nothing was written")
 
     def summary(self) -> str:
         """Return the run in a few lines."""

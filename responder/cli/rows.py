@@ -10,13 +10,13 @@ import json
 import math
 import shutil
 import string
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeAlias, cast
 
+from responder.cli.terminal import source
 from responder.values.errors import ConfigurationError
 from responder.values.messages import Prompt, as_messages
 
@@ -192,7 +192,7 @@ def _open(path: str, name: str) -> BinaryIO:
         copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Rows
         try:
             if path == "-":
-                shutil.copyfileobj(sys.stdin.buffer, copy)
+                shutil.copyfileobj(source(), copy)
             else:
                 with Path(path).open("rb") as pipe:
                     shutil.copyfileobj(pipe, copy)
