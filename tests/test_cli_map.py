@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -261,6 +263,75 @@ def test_a_link_stays_a_link_to_the_new_file() -> None:
     run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite")
     assert Path("out.jsonl").is_symlink()
     assert len(records(Path("real.jsonl").read_text())) == 1
+
+
+def test_the_answers_are_for_their_owner_alone(simulator: Simulator) -> None:
+    """OUT and OUT.partial hold content: nobody else on the machine can read them, whatever the umask says."""
+    simulator.script_for("prompt 2;", Fault.silence())
+    process = start("map", numbered(3), *MODEL, "-o", "out.jsonl", "--deadline", 1)
+    assert simulator.wait_for(3, timeout=60)
+    assert stat.S_IMODE(Path("out.jsonl.partial").stat().st_mode) == 0o600
+    process.communicate(timeout=60)
+    assert stat.S_IMODE(Path("out.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_link_in_the_place_of_the_draft_is_not_followed() -> None:
+    """What it leads to stays as it is, also with --overwrite."""
+    write("precious", "precious")
+    Path("out.jsonl.partial").symlink_to("precious")
+    assert run("map", numbered(1), *MODEL, "-o", "out.jsonl").exit_code == 2
+    assert run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite").exit_code == 0
+    assert Path("precious").read_text() == "precious"
+    assert not Path("out.jsonl").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a link of another user")
+def test_a_link_of_another_user_is_refused(simulator: Simulator) -> None:
+    """In a folder such as /tmp, anybody may have put it there."""
+    write("precious", "precious")
+    Path("out.jsonl").symlink_to("precious")
+    os.chown("out.jsonl", 12345, 12345, follow_symlinks=False)
+    result = run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite")
+    assert result.exit_code == 2
+    assert "another user" in error_line(result)
+    assert Path("precious").read_text() == "precious"
+    assert not simulator.received
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 64 KiB, where this user may."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_keeps_every_whole_line(small_disk: Path) -> None:
+    """The run ends with one clear line, exit code 1, and all the lines that had room; no half of one."""
+    out = small_disk / "out.jsonl"
+    result = run("map", numbered(2000), *MODEL, "-o", out)
+    assert result.exit_code == 1
+    kept, error = result.stderr.splitlines()
+    found = [record["index"] for record in records((small_disk / "out.jsonl.partial").read_text())]
+    assert found == list(range(len(found)))
+    assert 100 < len(found) < 2000
+    assert kept == f"Stopped: the {len(found)} finished of 2000 results are in {out}.partial"
+    assert error == f"Error: ResponderError: the answers cannot be written to {out}: No space left on device"
+    assert not out.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_device_is_one_line() -> None:
+    """-o may name a device, too."""
+    result = run("map", numbered(3), *MODEL, "-o", "/dev/full")
+    assert result.exit_code == 1
+    assert "the answers cannot be written to /dev/full: No space left on device" in error_line(result)
 
 
 def test_a_device_can_be_written_to() -> None:

@@ -27,7 +27,7 @@ from responder.report.file import check, write
 from responder.report.history import History
 from responder.report.page import page
 from responder.simulator import Fault, Simulator
-from responder.values.trace import Trace
+from responder.values.trace import Attempt, Trace
 
 
 class Page(HTMLParser):
@@ -88,6 +88,17 @@ def test_whatever_others_named_is_escaped() -> None:
     assert evil in found.texts["errors"]
     assert json.loads(found.texts["json"])["errors"][evil] == 1
     assert "<script" not in found.source
+
+
+def test_whatever_others_named_cannot_steer_the_page() -> None:
+    """Overrides of the direction of reading and control characters are shown as their numbers, in texts and in tooltips."""
+    evil = "m\u202etxt\x1b[2J\x00"
+    history = made_up(5, 2, title=evil)
+    trace = Trace(attempts=1, made=[Attempt(1000.0, 1000.0, 1001.0, evil)])
+    history.add(5, trace, type(evil.replace("\0", ""), (RateLimitError,), {})("no"), False)
+    source = page(history.record())
+    assert not set("\u202e\x1b\x00") & set(source)
+    assert source.count("m\\u202etxt\\u001b[2J") >= 4
 
 
 @pytest.mark.parametrize(("count", "workers"), [(0, 4), (1, 1), (10, 4), (1000, 16), (1000, 300), (20_000, 32)])

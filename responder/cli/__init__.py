@@ -50,6 +50,7 @@ class Commands(click.Group):
         """Run the command line, with a standard error that can be written to: some programs are started without one."""
         log, warnings = logging.getLogger("responder"), Warnings(logging.WARNING)
         with contextlib.redirect_stderr(_usable(sys.stderr)), contextlib.ExitStack() as stack:
+            warnings.addFilter(lambda record: not record.name.startswith("responder.simulator"))  # somebody else's server
             log.addHandler(warnings)
             stack.callback(log.removeHandler, warnings)
             try:

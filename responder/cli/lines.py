@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import sys
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from responder.cli.rows import Row
-from responder.cli.terminal import output
+from responder.cli.terminal import discard_output, output
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.results import Result
@@ -90,11 +92,27 @@ def _usage(usage: Usage | None) -> dict[str, int] | None:
     }
 
 
+def open_for_owner(path: Path) -> FileIO:
+    """Make a file that its owner alone can read, and that was not there before; no link is followed.
+
+    Raises:
+        FileExistsError: Something has that name.
+    """
+    return open(path, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _refuse_foreign_link(path: Path) -> None:
+    """Refuse a link that another user has made, in a folder that many may write in, such as /tmp."""
+    if hasattr(os, "geteuid") and path.is_symlink() and path.lstat().st_uid not in (os.geteuid(), 0):
+        raise ConfigurationError(f"{path} is a link that belongs to another user: write to another file")
+
+
 class Lines:
     """JSON lines on standard output, or in a file.
 
     A file is written as OUT.partial beside OUT, and renamed when it is complete: whoever sees OUT sees all of it, and after a
-    crash the finished lines are still there.
+    crash the finished lines are still there. It holds answers, so its owner alone can read it (0600); it is made exclusively, so
+    that no link which lies in wait under that name is followed.
 
     Args:
         out: Path of the file; None or "-" for standard output.
@@ -111,23 +129,29 @@ class Lines:
         self._is_watched = self.is_standard_output and is_terminal(sys.stdout)
         self._target: Path | None = None
         self._partial: Path | None = None
+        self._size = 0
         if out is None or out == "-":
-            self._file: BinaryIO = output()
+            self._name = "standard output"
+            self._file: BinaryIO | FileIO = output()
             return
+        self._name = out
         target = Path(out)
         try:
             if target.exists() and not target.is_file():
                 if target.is_dir():
                     raise ConfigurationError(f"{out} is a directory, not a file")
-                self._file = target.open("wb")  # a pipe or a device can be written to, but not be put in place
+                self._file = target.open("wb", buffering=0)  # a pipe or a device can be written to, but not be put in place
                 return
             if target.exists() and source != "-" and Path(source).exists() and target.samefile(source):
                 raise ConfigurationError(f"{out} is the input: write to another file")
             if target.exists() and not overwrite:
                 raise ConfigurationError(f"{out} exists: add --overwrite, or write to another file")
-            self._target = target.resolve()  # a link stays a link to the new file
+            _refuse_foreign_link(target)
+            self._target = target.resolve()  # a link of one's own stays a link to the new file
             self._partial = self._target.with_name(self._target.name + ".partial")
-            self._file = self._partial.open("wb" if overwrite else "xb")
+            if overwrite:
+                self._partial.unlink(missing_ok=True)
+            self._file = open_for_owner(self._partial)
         except FileExistsError:
             raise ConfigurationError(
                 f"{out}.partial exists, with the finished lines of another run: move it away, or add --overwrite"
@@ -140,33 +164,55 @@ class Lines:
 
         Raises:
             BrokenPipeError: Nobody reads standard output any more.
-            ResponderError: It could not be written (the disk is full).
+            ResponderError: It could not be written (the disk is full); what was written before is whole.
         """
+        line = to_json(record)
+        if self._is_watched:
+            line = visible(line.decode()).encode()
+        left = memoryview(line + b"\n")
         try:
-            line = to_json(record)
-            if self._is_watched:
-                line = visible(line.decode()).encode()
-            self._file.write(line + b"\n")
+            while left:
+                left = left[self._file.write(left) :]
             self._file.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ResponderError(f"the answers cannot be written: {error.strerror}") from error
+            self._drop_half_a_line()
+            raise self._failed(error) from error
+        self._size += len(line) + 1
         self.written += 1
 
+    def _drop_half_a_line(self) -> None:
+        if self._partial is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(self._file.fileno(), self._size)
+        elif self.is_standard_output:
+            discard_output()
+
+    def _failed(self, error: OSError) -> ResponderError:
+        return ResponderError(f"the answers cannot be written to {self._name}: {error.strerror or error}")
+
     def complete(self) -> None:
-        """Put the file in place."""
-        if self._partial is not None and self._target is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._partial.replace(self._target)
-        elif not self.is_standard_output:
-            self._file.close()
+        """Put the file in place.
+
+        Raises:
+            ResponderError: The disk is full, or broken.
+        """
+        try:
+            if self._partial is not None and self._target is not None:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._partial.replace(self._target)
+            elif not self.is_standard_output:
+                self._file.close()
+        except OSError as error:
+            raise self._failed(error) from error
 
     def keep(self) -> Path | None:
         """Leave the file unfinished; return where its lines are, or None when there are none (or no file)."""
         if not self.is_standard_output:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
         if self._partial is None:
             return None
         if not self.written:

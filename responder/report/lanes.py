@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from responder.report.axes import below, time_ticks
 from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, Record, Span
-from responder.report.units import seconds
+from responder.report.units import seconds, text
 
 _NAMES = (
     "at the server: answered",
@@ -90,7 +89,7 @@ def _told(span: Span) -> str:
     if what is None:
         what = f"{span.cause or 'answered'} after"
     at = f"{span.start:.2f} s to {span.end:.2f} s"
-    return escape(f"prompt {span.item}, attempt {span.number}: {what} {seconds(span.end - span.start)} ({at})")
+    return text(f"prompt {span.item}, attempt {span.number}: {what} {seconds(span.end - span.start)} ({at})")
 
 
 def _levels(record: Record) -> str:

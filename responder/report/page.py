@@ -15,7 +15,7 @@ from responder._version import __version__
 from responder.report.charts import in_flight, throughput, times
 from responder.report.lanes import workers
 from responder.report.record import Record
-from responder.report.units import percent, seconds, short
+from responder.report.units import percent, seconds, short, text
 from responder.values.summary import Summary, dollars
 
 
@@ -24,7 +24,7 @@ def page(record: Record) -> str:
     run = record.summary
     length = max(run.wall, record.width)
     return Template(_part("page.html")).substitute(
-        title=escape(f"Run report: {record.title}" if record.title else "Run report"),
+        title=text(f"Run report: {record.title}" if record.title else "Run report"),
         style=_part("page.css"),
         began=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(record.began_at)),
         took=seconds(run.wall),
@@ -54,7 +54,7 @@ def _part(name: str) -> str:
 
 
 def _advice(run: Summary) -> str:
-    advice = "".join(f"<li>{escape(text)}</li>" for text in run.advice)
+    advice = "".join(f"<li>{text(line)}</li>" for line in run.advice)
     return f'<section class="advice" id="advice"><h2>What to change next</h2><ul>{advice}</ul></section>' if advice else ""
 
 
@@ -125,9 +125,9 @@ def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
 def _bars(title: str, key: str, counts: list[tuple[str, int, str]], nothing: str) -> str:
     most = max((count for _, count, _ in counts), default=1)
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td><i class="failed" style="width:{count / most:.2%}"></i></td>'
-        f"<td>{text}</td></tr>"
-        for name, count, text in counts
+        f'<tr><th scope="row">{text(name)}</th><td><i class="failed" style="width:{count / most:.2%}"></i></td>'
+        f"<td>{shown}</td></tr>"
+        for name, count, shown in counts
     )
-    shown = f"<table>{rows}</table>" if rows else f'<p class="note">{nothing}</p>'
-    return f'<section id="{key}"><h2>{title}</h2>{shown}</section>'
+    inside = f"<table>{rows}</table>" if rows else f'<p class="note">{nothing}</p>'
+    return f'<section id="{key}"><h2>{title}</h2>{inside}</section>'

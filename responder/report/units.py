@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
+
+from responder.values.visible import visible_on_page
+
+
+def text(value: str) -> str:
+    """Return a text of others as HTML that shows it and does nothing else."""
+    return escape(visible_on_page(value))
+
 
 def seconds(value: float) -> str:
     """Return a time with its unit: 0 s, 250 ms, 1.25 s, 3 min 20 s, 2 h 30 min; it does not break at the end of a line."""

@@ -46,6 +46,7 @@ class Settings:
     reply: str | Callable[[str], str] | None = None
     thinking: bool = False
     log_size: int = 100_000
+    allowed_hosts: tuple[str, ...] = ()
 
 
 @dataclass
