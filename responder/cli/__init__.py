@@ -17,6 +17,7 @@ from responder.cli.map import map_command
 from responder.cli.models import models
 from responder.cli.simulate import simulate
 from responder.cli.terminal import Warnings, discard_output, say
+from responder.cli.words import in_shell_words
 from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.visible import visible_in_line
 
@@ -65,7 +66,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
-            raise NothingSentError(str(error)) from error
+            raise NothingSentError(in_shell_words(str(error))) from error
         except ResponderError as error:
             raise FailedError(f"{type(error).__name__}: {error}") from error
         except KeyboardInterrupt:

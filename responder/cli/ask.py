@@ -13,7 +13,7 @@ import click
 from responder.cli.columns import Columns
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import to_json
-from responder.cli.model import make_responder, models_options
+from responder.cli.model import make_responder, models_options, refuse_deaf_port
 from responder.cli.terminal import output, say, show, source
 from responder.many.merging import MergedStreams, merge_streams
 from responder.responder import Responder
@@ -56,6 +56,8 @@ def ask(
     is_live = stream if stream is not None else is_terminal(sys.stdout) and not as_json
     with ExitStack() as open_responders, interruptible() as interruption:
         responders = [open_responders.enter_context(make_responder(model=model, **choices)) for model in models or ("",)]
+        for responder in responders:
+            refuse_deaf_port(responder)
         try:
             if len(responders) > 1:
                 failed = _ask_several(list(models), responders, question, is_live, as_json, interruption)

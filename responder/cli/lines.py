@@ -1,4 +1,7 @@
-"""Where do the results go? One JSON line each, to standard output or to a file that appears whole or not at all."""
+"""Where do the results go? One JSON line each, to standard output or to a file that appears whole or not at all.
+
+A table (see `tables.py`) is made of the lines at the end.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import json
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from responder.cli.rows import Row
+from responder.cli.tables import check_ending, write_table
 from responder.cli.terminal import discard_output, output
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, ResponderError
@@ -38,8 +43,8 @@ def _finite(value: Any) -> Any:
     return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
-def as_record(result: Result, row: Row) -> dict[str, Any]:
-    """Return what is written of a result.
+def as_record(result: Result, row: Row, with_values: bool = False) -> dict[str, Any]:
+    """Return what is written of a result; `row` stands there for the row's values where they are asked for.
 
     `text` stands there for an answer and `error` for a failure, never both; `id` only if the row has one. `usage` is None when
     the provider reported none, as `finish_reason` is when there was no answer; `cost` stands there where a price is known.
@@ -47,6 +52,8 @@ def as_record(result: Result, row: Row) -> dict[str, Any]:
     record: dict[str, Any] = {"index": result.index, "line": row.line}
     if row.id is not None:
         record["id"] = row.id
+    if with_values:
+        record["row"] = dict(row.values)
     if result.answer is not None:
         record.update(_answer(result.answer))
     else:
@@ -119,6 +126,10 @@ class Lines:
         overwrite: Whether a file that is there may be replaced, an OUT.partial of an earlier run included.
         source: Path of the input, which the output must not replace.
 
+    Attributes:
+        written: How many lines were written.
+        table: The ending of the table that the lines become at the end; None when they stay lines.
+
     Raises:
         ConfigurationError: It cannot be written, or would replace something.
     """
@@ -130,12 +141,15 @@ class Lines:
         self._target: Path | None = None
         self._partial: Path | None = None
         self._size = 0
+        self.table: str | None = None
         if out is None or out == "-":
             self._name = "standard output"
             self._file: BinaryIO | FileIO = output()
             return
         self._name = out
         target = Path(out)
+        if not target.exists() or target.is_file():
+            self.table = check_ending(out)
         try:
             if target.exists() and not target.is_file():
                 if target.is_dir():
@@ -154,7 +168,8 @@ class Lines:
             self._file = open_for_owner(self._partial)
         except FileExistsError:
             raise ConfigurationError(
-                f"{out}.partial exists, with the finished lines of another run: move it away, or add --overwrite"
+                f"{out}.partial exists, with the finished lines of another run: move it away, add --overwrite, or go on with "
+                "that run (--checkpoint FILE --resume)"
             ) from None
         except OSError as error:
             raise ConfigurationError(f"{out}: {error.strerror}") from error
@@ -200,13 +215,31 @@ class Lines:
         """
         try:
             if self._partial is not None and self._target is not None:
+                if self.table is not None:
+                    self._write_table(self.table, self._partial, self._target)
                 os.fsync(self._file.fileno())
                 self._file.close()
-                self._partial.replace(self._target)
+                if self.table is None:
+                    self._partial.replace(self._target)
+                else:
+                    self._partial.unlink()
             elif not self.is_standard_output:
                 self._file.close()
         except OSError as error:
             raise self._failed(error) from error
+
+    @staticmethod
+    def _write_table(ending: str, lines: Path, target: Path) -> None:
+        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                write_table(ending, lines, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(draft).replace(target)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
 
     def keep(self) -> Path | None:
         """Leave the file unfinished; return where its lines are, or None when there are none (or no file)."""

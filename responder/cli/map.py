@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +12,15 @@ import click
 
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
-from responder.cli.model import make_responder, model_options
-from responder.cli.rows import FORMATS, Row, Rows, Template
+from responder.cli.model import make_responder, model_options, refuse_deaf_port
+from responder.cli.rows import FORMATS, Row, Rows
+from responder.cli.template import Template
 from responder.cli.terminal import discard_output, say
+from responder.cli.words import in_shell_words
 from responder.many.runs import AnswerRun
 from responder.report.file import check
 from responder.responder import Responder
-from responder.values.errors import CancelledError, ConfigurationError
+from responder.values.errors import CancelledError, ConfigurationError, ResponderError
 from responder.values.messages import Prompt
 from responder.values.results import Result
 from responder.values.visible import is_terminal, visible_in_line
@@ -32,11 +33,16 @@ _SETTINGS = ("workers", "run_deadline", "max_errors", "on_error", "progress", "d
 
 @click.command("map")
 @click.argument("file")
-@click.option("-o", "--out", metavar="OUT.jsonl", help="Where the answers go; default: standard output.")
+@click.option(
+    "-o", "--out", metavar="OUT.jsonl", help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
 @click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
 @click.option("--template", metavar="TEXT", help='Make the prompt of a row\'s values: "Summarise: {text}"; {line} in txt.')
+@click.option("--delimiter", metavar="CHARACTER", help="What stands between the cells of a csv file, such as ';'.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
+@click.option("--skip-empty", is_flag=True, help="Leave out rows without a prompt, in place of refusing FILE.")
 @model_options
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Calls at once.")
 @click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; calls in flight end then.")
@@ -67,6 +73,9 @@ def map_command(
     form: str | None,
     column: str,
     template: str | None,
+    delimiter: str | None,
+    encoding: str,
+    skip_empty: bool,
     summary: bool | None,
     checkpoint: str | None,
     resume: bool,
@@ -75,15 +84,16 @@ def map_command(
     fallbacks: tuple[str, ...],
     **choices: Any,
 ) -> None:
-    """Ask every prompt of FILE in parallel; write one JSON line for each, in order.
+    """Ask every prompt of FILE in parallel; write one JSON line for each, in order, or a table.
 
-    FILE is a txt file (a prompt a line), a csv file (with a header), or a jsonl file (an object with "prompt" or "messages",
-    or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
+    FILE is a txt file (a prompt a line), a csv or tsv file (with a header), or a jsonl file (an object with
+    "prompt" or "messages", or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
 
     Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
-    elapsed (seconds). With -o the file appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With
-    --checkpoint every finished answer is safe, whatever happens: the same command with --resume asks only the rest. The page of
-    --report is written at the end, also of a run that failed or was interrupted.
+    elapsed (seconds); a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the columns of FILE beside them. With -o the file
+    appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is safe,
+    whatever happens: the same command with --resume asks only the rest. The page of --report is written at the end, also of a run
+    that failed or was interrupted.
 
     Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
 
@@ -113,18 +123,35 @@ def map_command(
         def check(prompt: Prompt) -> None:
             responder.question(prompt, responder.options)  # down to the bytes: NaN is found by nothing less
 
-        with Rows(file, form, column=column, template=filled, check=check) as rows:
+        reading = {
+            "column": column,
+            "template": filled,
+            "delimiter": None if delimiter is None else _one_character(delimiter),
+            "encoding": encoding,
+            "skip_empty": skip_empty,
+        }
+        with Rows(file, form, check=check, **reading) as rows:
             if checkpoint is not None:
                 from responder.many.checkpoint import refuse_foreign  # most runs do without a database
 
                 refuse_foreign(checkpoint)  # before the lines of an earlier run are replaced
+            refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file)
+            if rows.skipped:
+                say(f"{rows.skipped} rows without a prompt are left out")
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)
     if summary if summary is not None else is_terminal(sys.stderr):
-        say(run.summary())
+        say(in_shell_words(run.summary()))
     sys.exit(code)
+
+
+def _one_character(text: str) -> str:
+    found = "\t" if text == "\\t" else text
+    if len(found) != 1 or found in '\r\n"':
+        raise ConfigurationError(f"--delimiter is one character, such as ';' or '\\t', not {text!r}")
+    return found
 
 
 def _check_report(report: str, file: str, out: str | None, checkpoint: str | None) -> None:
@@ -146,8 +173,9 @@ class _Run:
         self._rows = rows
         self._lines = lines
         self._sent: dict[int, Row] = {}  # rows that were handed to the map and whose result was not taken
-        self._errors: Counter[str] = Counter()
+        self._failed = self._not_sent = 0
         self._first_failure = ""
+        self._held: list[Result] = []  # of rows that were ended by us before the first line was written
         self._results: AnswerRun | None = None
 
     def __len__(self) -> int:
@@ -182,6 +210,8 @@ class _Run:
     def _write_results(self, interruption: Interruption, settings: dict[str, Any]) -> int:
         # On a terminal the lines themselves show how far it is, and a bar between them would garble both.
         show_bar = settings["progress"]
+        can_resume = settings["checkpoint"] is not None
+        resume = "; " + ("" if can_resume else "with --checkpoint FILE, ") + "the same command with --resume asks only the rest"
         if show_bar is None and self._lines.is_standard_output and is_terminal(sys.stdout):
             show_bar = False
         try:
@@ -208,6 +238,7 @@ class _Run:
                 if interruption.number is None:
                     for result in results.rest():
                         self._take(result)
+            self._write_held()
             if self._lines.written == len(self):
                 self._lines.complete()
         except BrokenPipeError:
@@ -217,31 +248,56 @@ class _Run:
             self._tell_what_is_kept("Stopped")
             raise
         if self._lines.written < len(self):
-            self._tell_what_is_kept("Interrupted")
+            self._tell_what_is_kept("Interrupted", resume)
             return interruption.exit_code
-        if self._errors:
-            say(f"{self._errors.total()} of {len(self)} prompts failed; the first is {self._first_failure}")
-        return SOME_FAILED if self._errors else 0
+        if not self._failed and not self._not_sent:
+            return 0
+        not_sent = f"{self._not_sent} of {len(self)} prompts were not sent"
+        if self._failed:
+            more = f", {self._not_sent} were not sent" if self._not_sent else ""
+            say(f"{self._failed} of {len(self)} prompts failed{more}; the first is {self._first_failure}")
+        else:
+            say(f"{not_sent}: {self._first_failure}")
+        return SOME_FAILED
 
     def _take(self, result: Result) -> None:
-        row = self._sent.pop(result.index)
-        error = result.error
-        if isinstance(error, ConfigurationError) and error.fatal and not self._lines.written:
-            raise error  # no credentials, for one: nothing was sent, and no other row can fare better
-        if error is not None:
-            self._first_failure = self._first_failure or f"line {row.line}: {visible_in_line(str(error))}"
-            self._errors[type(error).__name__] += 1
-        self._lines.write(as_record(result, row))
+        if not self._lines.written:
+            error = result.error
+            if isinstance(error, ResponderError) and error.fatal:
+                raise error  # a wrong key, for one: no other row can fare better, and one line says it
+            if isinstance(error, CancelledError):
+                self._held.append(result)  # such an error of a later row may have ended this one
+                return
+            self._write_held()
+        self._write(result)
 
-    def _tell_what_is_kept(self, what: str) -> None:
+    def _write_held(self) -> None:
+        held, self._held = self._held, []
+        for result in held:
+            self._write(result)
+
+    def _write(self, result: Result) -> None:
+        row = self._sent.pop(result.index)
+        if result.error is not None:
+            self._count(result.error, row, was_sent=result.attempts > 0)
+        self._lines.write(as_record(result, row, with_values=self._lines.table is not None))
+
+    def _count(self, error: Exception, row: Row, *, was_sent: bool) -> None:
+        self._failed += was_sent
+        self._not_sent += not was_sent
+        # Those that were not sent for another's failure come after it, as a rule, and say nothing of their own.
+        if not self._first_failure or (was_sent and self._failed == 1):
+            self._first_failure = f"line {row.line}: {visible_in_line(str(error))}"
+
+    def _tell_what_is_kept(self, what: str, resume: str = "") -> None:
         kept = self._lines.keep()
         written = self._lines.written
         if kept is not None:
-            say(f"{what}: the {written} finished of {len(self)} results are in {kept}")
+            say(f"{what}: the {written} finished of {len(self)} results are in {kept}{resume}")
         elif written:
-            say(f"{what}: {written} of {len(self)} results were written")
+            say(f"{what}: {written} of {len(self)} results were written{resume}")
         elif what == "Interrupted":
-            say(f"{what} before any result came; nothing was written")
+            say(f"{what} before any result came; nothing was written{resume}")
 
     def summary(self) -> str:
         """Return the run in a few lines."""

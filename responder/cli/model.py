@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,6 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # A key on a command line is seen by every process of the machine and stays in the shell's history.
 _NOT_ON_A_COMMAND_LINE = ("api_key", "credentials", "session", "extra_headers")
+
+# A proxy may know an address of this machine that this machine does not.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 _MODEL = click.option("-m", "--model", envvar="RESPONDER_MODEL", help="PROVIDER:MODEL; default: $RESPONDER_MODEL.")
 _MODELS = click.option(
@@ -113,6 +119,26 @@ def make_responder(
             raise
         raise ConfigurationError(str(error)) from error
     return responder
+
+
+def refuse_deaf_port(responder: Responder) -> None:
+    """Say at once that nothing listens on this machine, where the model is to be on it; retries would not help.
+
+    Raises:
+        ConfigurationError: The connection is refused.
+    """
+    parts = urlsplit(responder.base_url)
+    if parts.hostname not in ("localhost", "127.0.0.1", "::1") or any(map(os.environ.get, _PROXIES)):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=1.0).close()
+    except ConnectionRefusedError:
+        raise ConfigurationError(
+            f"nothing listens on port {port} of {parts.hostname}: start the server there, or give its address with --base-url"
+        ) from None
+    except OSError:
+        pass  # the call itself finds out what is wrong
 
 
 def _read_price(text: str) -> Price:
