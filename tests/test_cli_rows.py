@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from responder.call.question import Question
 from responder.cli.rows import Row, Rows, Template
 from responder.providers import for_model
 from responder.values.errors import ConfigurationError
@@ -157,7 +158,7 @@ def test_a_row_that_passes_the_check_can_be_sent_and_written(tmp_path: Path, mod
     path.write_text('"Hi"\n' + json.dumps(row))
     with for_model(model, api_key="k") as responder:
         try:
-            with Rows(str(path), check=lambda prompt: responder.question(prompt, responder.options)) as found:
+            with Rows(str(path), check=lambda prompt: Question.of(responder, None, prompt, responder.options)) as found:
                 kept = list(found)
         except ConfigurationError as error:
             refused = str(error)
@@ -166,7 +167,7 @@ def test_a_row_that_passes_the_check_can_be_sent_and_written(tmp_path: Path, mod
         if refused:
             assert refused.startswith(f"{path}, line 2: ")
             return
-        responder.question(kept[1].prompt, responder.options)
+        Question.of(responder, None, kept[1].prompt, responder.options)
         json.dumps(kept[1].id, allow_nan=False)
 
 

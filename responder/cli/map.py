@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from responder.call.question import Question
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
@@ -91,9 +92,9 @@ def map_command(
 
     Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
     elapsed (seconds); a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the columns of FILE beside them. With -o the file
-    appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is safe,
-    whatever happens: the same command with --resume asks only the rest. The page of --report is written at the end, also of a run
-    that failed or was interrupted.
+    appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is
+    safe, whatever happens: the same command with --resume asks only the rest. The page of --report is written at the end,
+    also of a run that failed or was interrupted.
 
     Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
 
@@ -121,7 +122,8 @@ def map_command(
         ]
 
         def check(prompt: Prompt) -> None:
-            responder.question(prompt, responder.options)  # down to the bytes: NaN is found by nothing less
+            # Down to the bytes: NaN is found by nothing less.
+            Question.of(responder, responder.system, prompt, responder.options)
 
         reading = {
             "column": column,
