@@ -28,8 +28,12 @@ from responder.values.visible import is_terminal, visible_in_line
 
 SOME_FAILED = 1
 
-# Options that the map takes as they are.
-_SETTINGS = ("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge")
+# Options of the run, and of how FILE is read.
+_SETTINGS = (
+    *("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge"),
+    *("checkpoint", "report"),
+)
+_READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("map")
@@ -68,22 +72,7 @@ _SETTINGS = ("workers", "run_deadline", "max_errors", "on_error", "progress", "d
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
 def map_command(
-    file: str,
-    out: str | None,
-    overwrite: bool,
-    form: str | None,
-    column: str,
-    template: str | None,
-    delimiter: str | None,
-    encoding: str,
-    skip_empty: bool,
-    summary: bool | None,
-    checkpoint: str | None,
-    resume: bool,
-    report: str | None,
-    price: str | None,
-    fallbacks: tuple[str, ...],
-    **choices: Any,
+    file: str, out: str | None, overwrite: bool, form: str | None, summary: bool | None, resume: bool, **choices: Any
 ) -> None:
     """Ask every prompt of FILE in parallel; write one JSON line for each, in order, or a table.
 
@@ -103,18 +92,12 @@ def map_command(
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
-    if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
-        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {settings['run_deadline']:g}")
-    if resume and checkpoint is None:
-        raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
-    if resume and checkpoint is not None and not Path(checkpoint).is_file():
-        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
-    if report is not None:
-        _check_report(report, file, out, checkpoint)
-    settings["checkpoint"] = checkpoint
-    settings["report"] = report
-    filled = None if template is None else Template(template)
+    reading = _reading({name: choices.pop(name) for name in _READING})
+    _check_settings(settings, resume)
+    if settings["report"] is not None:
+        _check_report(settings["report"], file, out, settings["checkpoint"])
     with ExitStack() as stack:
+        price, fallbacks = choices.pop("price"), choices.pop("fallbacks")
         responder = stack.enter_context(make_responder(**choices, price=price))
         # Their own names and keys; everything else is as it is for the first.
         settings["fallbacks"] = [
@@ -125,19 +108,13 @@ def map_command(
             # Down to the bytes: NaN is found by nothing less.
             Question.of(responder, responder.system, prompt, responder.options)
 
-        reading = {
-            "column": column,
-            "template": filled,
-            "delimiter": None if delimiter is None else _one_character(delimiter),
-            "encoding": encoding,
-            "skip_empty": skip_empty,
-        }
         with Rows(file, form, check=check, **reading) as rows:
-            if checkpoint is not None:
+            if settings["checkpoint"] is not None:
                 from responder.many.checkpoint import refuse_foreign  # most runs do without a database
 
-                refuse_foreign(checkpoint)  # before the lines of an earlier run are replaced
-            refuse_deaf_port(responder)
+                refuse_foreign(settings["checkpoint"])  # before the lines of an earlier run are replaced
+            if not fallbacks:
+                refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file)
             if rows.skipped:
                 say(f"{rows.skipped} rows without a prompt are left out")
@@ -147,6 +124,26 @@ def map_command(
     if summary if summary is not None else is_terminal(sys.stderr):
         say(in_shell_words(run.summary()))
     sys.exit(code)
+
+
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of reading as `Rows` takes them."""
+    template, delimiter = options["template"], options["delimiter"]
+    return {
+        **options,
+        "template": None if template is None else Template(template),
+        "delimiter": None if delimiter is None else _one_character(delimiter),
+    }
+
+
+def _check_settings(settings: dict[str, Any], resume: bool) -> None:
+    run_deadline, checkpoint = settings["run_deadline"], settings["checkpoint"]
+    if run_deadline is not None and not run_deadline > 0:
+        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {run_deadline:g}")
+    if resume and checkpoint is None:
+        raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
+    if resume and not Path(checkpoint).is_file():
+        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
 
 
 def _one_character(text: str) -> str:

@@ -73,40 +73,41 @@ def _with_options(command: F, model: Callable[[F], F]) -> F:
     return model(command)
 
 
+# Options that are the keywords of a Responder, by their names there.
+_KEYWORDS = {
+    "system": "system",
+    "temperature": "temperature",
+    "max_tokens": "max_tokens",
+    "timeout": "timeout",
+    "deadline": "deadline",
+    "retries": "max_retries",
+    "base_url": "base_url",
+}
+
+
 def make_responder(
-    *,
     model: str | None,
-    system: str | None,
-    temperature: float | None,
-    max_tokens: int | None,
+    *,
     schema: str | None,
     pairs: Sequence[str],
-    timeout: float | None,
-    deadline: float | None,
-    retries: int | None,
-    base_url: str | None,
     rpm: float | None,
     tpm: float | None,
     price: str | None = None,
+    **options: Any,
 ) -> Responder:
     """Return the Responder that the options describe.
 
     Raises:
-        ConfigurationError: No model, no key, or an option that makes no sense; the message says what to type.
+        ConfigurationError: No model, no key, or an invalid option; the message says what to type.
     """
     if not model:
         raise ConfigurationError("no model: add --model openai:gpt-4o-mini (or simulated:demo), or export RESPONDER_MODEL=...")
+    deadline = options["deadline"]
     if deadline is not None and not deadline > 0:
         raise ConfigurationError(f"--deadline is a number of seconds above 0, not {deadline:g}")
     keywords = {
-        "system": system,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
+        **{_KEYWORDS[name]: value for name, value in options.items()},
         "schema": None if schema is None else _read_schema(schema),
-        "timeout": timeout,
-        "deadline": deadline,
-        "max_retries": retries,
-        "base_url": base_url,
         "price": None if price is None else _read_price(price),
         "limits": None if rpm is None and tpm is None else Limits(requests_per_minute=rpm, tokens_per_minute=tpm),
     }

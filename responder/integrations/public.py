@@ -1,4 +1,4 @@
-"""What may a browser be told of a failure? A sentence without details; the details go to the log `responder.integrations`.
+"""What may a browser learn of a failure? A sentence without details; the details go to the log `responder.integrations`.
 
 An error's own message names URLs, accounts, settings and quotes the provider: right for a log, wrong for whoever visits a page.
 """
@@ -42,7 +42,7 @@ _SENTENCES: tuple[tuple[type[ResponderError], str], ...] = (
 
 
 def public_message(error: BaseException) -> str:
-    """Return what a page may be told of an error, and write the error itself to the log `responder.integrations`.
+    """Return what a page may learn of an error, and write the error itself to the log `responder.integrations`.
 
     An error of ours is a warning, in one line; any other is a bug of the server, and logged with its traceback.
     """
@@ -54,7 +54,7 @@ def public_message(error: BaseException) -> str:
 
 
 def public_type(error: BaseException) -> str:
-    """Return the class that a page may be told, "RateLimitError" for one; "Error" for all that concern only the server."""
+    """Return the class that a page may learn, "RateLimitError" for one; "Error" for all that concern only the server."""
     return _told(error)[0]
 
 

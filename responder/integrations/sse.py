@@ -120,7 +120,7 @@ def events_of(
         around: Wraps what the reader thread runs, such as `with_connections_closed` of the Django integration.
 
     Raises:
-        ConfigurationError: The heartbeat makes no sense.
+        ConfigurationError: The heartbeat is not a number above 0.
     """
     if heartbeat is not None and not heartbeat > 0:
         raise ConfigurationError(f"heartbeat is a number of seconds above 0, or None for none, not {heartbeat!r}")
@@ -195,7 +195,7 @@ class _Total:
         self._usage = Usage()
 
     def shown(self, item: Any) -> Any:
-        """Return what the page is told of an item."""
+        """Return what the page gets for an item."""
         if isinstance(item, str):
             return {"piece": item}
         if isinstance(item, StreamEvent):
@@ -217,7 +217,7 @@ class _Total:
             self._usage += answer.usage
 
     def at_the_end(self, stream: Iterable[Any]) -> dict[str, Any]:
-        """Return what the page is told at the end."""
+        """Return what the page gets at the end."""
         if isinstance(stream, Stream):
             return {**_facts(stream.answer), "model": stream.answer.model if stream.answer is not None else None}
         return {"parts": self._parts, "failed": self._failed, "usage": _counts(self._usage)} if self._parts else {}

@@ -42,7 +42,7 @@ def serve(
         OSError: The port is taken, or the address is not ours.
         ImportError: aiohttp is not installed.
         TypeError: A setting is unknown.
-        ValueError: A setting makes no sense.
+        ValueError: A setting is invalid.
     """
     require_aiohttp()
     from .server import Server, tls_context

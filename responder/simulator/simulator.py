@@ -142,7 +142,7 @@ class Simulator:
         process: True: run in a process of its own (same face; it ends with this one). False: in a thread of this one.
 
     Raises:
-        ValueError: A setting makes no sense.
+        ValueError: A setting is invalid.
         ImportError: aiohttp is not installed (`pip install "responder-sdk[simulator]"`).
     """
 
@@ -202,7 +202,7 @@ class Simulator:
                 )
             from .remote import RemoteBackend
 
-            Engine(settings)  # Settings that make no sense are refused here, not in the other process.
+            Engine(settings)  # Invalid settings are refused here, not in the other process.
             self._backend = RemoteBackend(settings, host, port, certfile, keyfile)
         else:
             self._backend = _Embedded(settings, host, port, ssl_context, certfile, keyfile)

@@ -201,7 +201,7 @@ def test_the_process_form_has_the_same_face(wire: SimpleNamespace) -> None:
         simulator.always(Fault.status(500))
         assert wire.ask(simulator).status == 500
         simulator.always(None)
-        with pytest.raises(ValueError, match="makes no sense"):
+        with pytest.raises(ValueError, match="is invalid"):
             simulator.hold(0)
         simulator.clear()
         assert simulator.received == []
