@@ -20,7 +20,7 @@ from responder.values.errors import (
     ResponderError,
     StreamInterruptedError,
 )
-from responder.values.visible import visible_in_line
+from responder.values.visible import visible_in_line, visible_on_page
 
 _log = logging.getLogger("responder.integrations")
 
@@ -51,6 +51,11 @@ def public_message(error: BaseException) -> str:
     else:
         _log.error("a question failed", exc_info=error)
     return _told(error)[1]
+
+
+def public_text(text: str) -> str:
+    r"""Return a model's text as a page may show it: what would steer the page is visible, as `\u202e`. Not escaped for HTML."""
+    return visible_on_page(text)
 
 
 def public_type(error: BaseException) -> str:
