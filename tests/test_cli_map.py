@@ -18,6 +18,7 @@ from shell import error_line, records, run, start
 
 from responder.cli.lines import as_record, to_json
 from responder.cli.rows import Row
+from responder.cli.tables import write_table
 from responder.cli.words import in_shell_words
 from responder.simulator import Fault, Simulator
 from responder.values.answer import Answer, Usage
@@ -281,6 +282,18 @@ def test_a_parquet_file_comes_out(simulator: Simulator) -> None:
     assert names() == {"in.jsonl", "out.parquet"}
 
 
+def test_a_count_beyond_all_bounds_spoils_no_table(tmp_path: Path) -> None:
+    """It has no place in a column of numbers, and the other cells keep theirs."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    row = Row(1, "x", values={"prompt": "x"})
+    answer = Answer("yes", "stop", Usage(10**40, 2, known=True), "m", "openai")
+    (tmp_path / "lines").write_bytes(to_json(as_record(Result(0, "x", answer), row, with_values=True)) + b"\n")
+    with (tmp_path / "out.parquet").open("wb") as file:
+        write_table(".parquet", tmp_path / "lines", file)
+    (found,) = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (found["prompt"], found["text"], found["input_tokens"], found["output_tokens"]) == ("x", "yes", None, 2)
+
+
 def test_an_interrupted_table_leaves_its_lines(simulator: Simulator) -> None:
     """As JSON lines in OUT.partial; the message says how to go on."""
     simulator.script_for("prompt 5;", Fault.silence())
@@ -487,6 +500,16 @@ def test_a_full_disk_keeps_every_whole_line(small_disk: Path) -> None:
     assert kept == f"Stopped: the {len(found)} finished of 2000 results are in {out}.partial"
     assert error == f"Error: ResponderError: the answers cannot be written to {out}: No space left on device"
     assert not out.exists()
+
+
+def test_a_disk_without_room_for_the_table_keeps_its_lines(small_disk: Path) -> None:
+    """The answers are paid for, and all there; of the table nothing is left."""
+    result = run("map", numbered(200), *MODEL, "-o", small_disk / "out.csv")
+    assert result.exit_code == 1
+    assert "the 200 finished of 200 results are in" in result.stderr
+    assert "No space left on device" in result.stderr
+    assert [path.name for path in small_disk.iterdir()] == ["out.csv.partial"]
+    assert len(records((small_disk / "out.csv.partial").read_text())) == 200
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")

@@ -110,9 +110,15 @@ def _write_parquet(lines: Path, columns: Mapping[str, str], target: BinaryIO) ->
             cells = [[_text_or_none(record["row"].get(name)) for record in group] for name in columns]
             ours = zip(*(_ours(record) for record in group), strict=True)
             for values, kind in zip(ours, kinds, strict=True):
-                cells.append([_text_or_none(value) for value in values] if kind is string else list(values))
+                convert = _text_or_none if kind is string else _number_or_none
+                cells.append([convert(value) for value in values])
             arrays = [pyarrow.array(values, field.type) for values, field in zip(cells, schema, strict=True)]
             writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+
+def _number_or_none(value: Any) -> Any:
+    # A provider may report a count that has no room in 64 bits; it is a mistake of its own, and no reason to lose the table.
+    return value if value is None or abs(value) < 2**63 else None
 
 
 def _text_or_none(value: Any) -> str | None:
