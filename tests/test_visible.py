@@ -6,7 +6,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from responder.values.visible import VisibleStream, visible, visible_in_line, visible_on_page
@@ -40,6 +40,7 @@ def test_what_would_steer_a_terminal_is_shown_as_its_number(text: str, shown: st
     assert visible(text) == shown
 
 
+@settings(deadline=None)
 @given(_texts)
 def test_nothing_that_steers_is_left(text: str) -> None:
     """In any text; making it harmless twice changes nothing more."""
@@ -50,6 +51,7 @@ def test_nothing_that_steers_is_left(text: str) -> None:
     assert is_harmless(visible_in_line(text))
 
 
+@settings(deadline=None)
 @given(_texts, st.lists(st.integers(0, 20), max_size=5))
 def test_a_stream_shows_the_same_wherever_it_is_cut(text: str, cuts: list[int]) -> None:
     """Also between the two characters of a line end."""
@@ -61,6 +63,7 @@ def test_a_stream_shows_the_same_wherever_it_is_cut(text: str, cuts: list[int]) 
     assert shown + stream.add(rest) + stream.end() == visible(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_json_stays_json(text: str) -> None:
     """What is made harmless inside of JSON reads as the same text."""

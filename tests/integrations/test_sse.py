@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from responder import (
@@ -52,6 +52,7 @@ def heard(chunks: Chunks) -> list[tuple[str, Any]]:
     return [(name or "message", json.loads(data)) for name, data in decoder.feed(b"".join(chunks)) + decoder.close()]
 
 
+@settings(deadline=None)
 @given(_JSON)
 def test_any_json_is_one_event(data: Any) -> None:
     """Whatever the data holds (line ends, separators of Unicode, half surrogates), it is one line of data and comes back."""
