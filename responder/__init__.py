@@ -10,6 +10,7 @@ One Responder class for each provider, and a thread-pool map that asks many prom
         print(result.text if result.ok else result.error)
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from responder._version import __version__
@@ -186,6 +187,10 @@ __all__ = [
     "system",
     "user",
 ]
+
+
+# What a library logs is shown only where the program asks for it.
+logging.getLogger("responder").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,7 @@ OWNERS = {
     "tqdm": {"many.progress"},
     "genai_prices": {"pace.prices"},
     "click": {"cli"},
+    "pyarrow": {"cli.tables"},
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
     "pytest": {"simulator"},

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
+import socket
 import stat
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from shell import error_line, records, run, start
 
+from responder.cli.lines import as_record, to_json
+from responder.cli.rows import Row
+from responder.cli.tables import write_table
+from responder.cli.words import in_shell_words
 from responder.simulator import Fault, Simulator
+from responder.values.answer import Answer, Usage
+from responder.values.messages import ToolCall
+from responder.values.results import Result
 
 MODEL = ("--model", "openai:m")
 
@@ -91,6 +102,46 @@ def test_a_pipe_is_read_to_its_end_before_anything_is_sent(simulator: Simulator)
     assert not simulator.received
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ('{"prompt": NaN}', "NaN is not JSON"),
+        ('{"prompt": "x", "id": NaN}', "NaN is not JSON"),
+        ('{"prompt": "x", "id": -Infinity}', "-Infinity is not JSON"),
+        ('{"prompt": "x", "score": 1e999}', "1e999 is too large"),
+        ('{"messages": [{"role": "user", "content": [{"type": "x", "n": NaN}]}]}', "NaN is not JSON"),
+        ('{"messages": [{"role": "user", "content": [{"type": "x", "n": 1e999}]}]}', "1e999 is too large"),
+        ('{"messages": [{"role": "user", "content": 5}]}', "this is no prompt"),
+        ('{"messages": [{"role": "user", "content": null}]}', "this is no prompt"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}', "this is no prompt"),
+        ('{"messages": [{"role": "boss", "content": "x"}]}', "unknown role"),
+        ('{"messages": [{"content": "x"}]}', "'role'"),
+        ('{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 5}}]}]}', "line 2"),
+        ('{"messages": [{"role": "assistant", "tool_calls": [5], "content": "x"}]}', "tool_calls"),
+        ('{"messages": [{"role": "user", "content": DEEP}]}', "line 2"),
+        ('{"prompt": "x", "id": DEEP}', "line 2"),
+        ('{"id": 1}', "neither 'prompt' nor 'messages'"),
+        ("7" * 5000, "line 2"),
+    ],
+)
+@pytest.mark.parametrize("is_piped", [False, True], ids=["file", "stdin"])
+def test_a_row_that_cannot_be_sent_is_found_before_any_other_is_paid_for(
+    simulator: Simulator, row: str, words: str, is_piped: bool
+) -> None:
+    """Every row is checked down to the bytes that would be sent before the first one is."""
+    content = '"Hi"\n' + row.replace("DEEP", "[" * 940 + "]" * 940) + "\n"
+    options = (*MODEL, "-o", "out.jsonl")
+    if is_piped:
+        result = run("map", "-", *options, "--format", "jsonl", stdin=content)
+    else:
+        result = run("map", write("a.jsonl", content), *options)
+    assert result.exit_code == 2
+    assert "line 2" in error_line(result)
+    assert words in error_line(result)
+    assert not simulator.received
+    assert not Path("out.jsonl").exists()
+
+
 def test_a_named_pipe_can_be_the_input(tmp_path: Path) -> None:
     """A file that can be read only once (a named pipe, a shell's <(...)) works as the input."""
     os.mkfifo("pipe")
@@ -145,13 +196,185 @@ def test_a_stopped_run_has_a_line_for_every_row(simulator: Simulator, option: tu
     assert result.exit_code == 1
 
 
-def test_a_wrong_key_ends_the_run_at_once(simulator: Simulator) -> None:
-    """An error that no row can survive is met by those that are on their way, not once a row."""
+def test_a_wrong_key_is_one_line_and_the_repaired_run_needs_no_overwrite(simulator: Simulator) -> None:
+    """An error that no row can survive is met by those that are on their way, is said once, and leaves no file."""
     simulator.always(Fault.status(401))
     result = run("map", numbered(100), *MODEL, "--workers", 2, "-o", "out.jsonl")
     assert result.exit_code == 1
+    assert error_line(result).startswith("Error: AuthenticationError: ")
     assert len(simulator.received) < 50
-    assert len(records(Path("out.jsonl").read_text())) == 100
+    assert names() == {"prompts.txt"}
+    simulator.clear()
+    assert run("map", "prompts.txt", *MODEL, "-o", "out.jsonl").exit_code == 0
+
+
+def test_what_was_not_sent_is_counted_apart_from_what_failed(simulator: Simulator) -> None:
+    """The line names the failure that ended the run, and not the first row that did not get its turn."""
+    simulator.script_for("prompt 1;", Fault.status(400, "the true cause"))
+    result = run("map", numbered(50), *MODEL, "--workers", 1, "--on-error", "stop")
+    found = records(result.stdout)
+    not_sent = sum(record["attempts"] == 0 for record in found)
+    line = error_line(result)
+    assert line.startswith(f"1 of 50 prompts failed, {not_sent} were not sent; the first is line 2: ")
+    assert "the true cause" in line
+
+
+def test_a_server_of_this_machine_that_is_not_there_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its port, and without a retry."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+    result = run("map", numbered(3), *MODEL, "-o", "out.jsonl")
+    assert result.exit_code == 2
+    assert f"nothing listens on port {port} of 127.0.0.1" in error_line(result)
+    assert names() == {"prompts.txt"}
+
+
+# Files as people have them
+
+
+def table(name: str, delimiter: str = ",") -> list[dict[str, str]]:
+    """Return the rows of a csv file."""
+    with Path(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+@pytest.mark.parametrize(("ending", "delimiter"), [(".csv", ","), (".tsv", "\t")])
+def test_a_table_comes_out_with_the_columns_that_went_in(simulator: Simulator, ending: str, delimiter: str) -> None:
+    """Beside them stand text, error, tokens and cost; an input's column of such a name is told apart."""
+    simulator.script_for("two", Fault.status(400, "not, this"))
+    source = write("in.csv", 'id,text,stars\n7,"one, ""1""",5\n8,two,\n9,"drei\nZeilen",1\n')
+    options = (*MODEL, "--template", "Say {text}", "--price", "1,1", "-o", f"out{ending}")
+    assert run("map", source, *options).exit_code == 1
+    rows = table(f"out{ending}", delimiter)
+    assert list(rows[0]) == [
+        *("id", "input_text", "stars"),
+        *("text", "error", "finish_reason", "input_tokens", "output_tokens", "cost", "attempts", "elapsed"),
+    ]
+    assert [(row["id"], row["input_text"], row["stars"]) for row in rows] == [
+        ("7", 'one, "1"', "5"),
+        ("8", "two", ""),
+        ("9", "drei\nZeilen", "1"),
+    ]
+    assert rows[0]["text"] == 'Simulated answer to: Say one, "1"'
+    assert rows[1]["text"] == ""
+    assert rows[1]["error"].startswith("BadRequestError: ")
+    assert int(rows[2]["output_tokens"]) > 0
+    assert float(rows[0]["cost"]) > 0
+    assert names() == {"in.csv", f"out{ending}"}
+    assert stat.S_IMODE(Path(f"out{ending}").stat().st_mode) == 0o600
+
+
+def test_a_parquet_file_comes_out(simulator: Simulator) -> None:
+    """With numbers as numbers, missing values as such, and failures in it."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    simulator.script_for("two", Fault.status(400))
+    source = write("in.jsonl", '{"prompt": "one", "tags": ["a", 1]}\n{"prompt": "two", "half": "\\ud83d"}\n"three"\n')
+    assert run("map", source, *MODEL, "-o", "out.parquet").exit_code == 1
+    rows = parquet.read_table("out.parquet").to_pylist()
+    assert [row["prompt"] for row in rows] == ["one", "two", "three"]
+    assert [row["tags"] for row in rows] == ['["a", 1]', None, None]
+    assert [row["half"] for row in rows] == [None, "?", None]
+    assert [row["attempts"] for row in rows] == [1, 1, 1]
+    assert rows[0]["text"] == "Simulated answer to: one"
+    assert rows[1]["text"] is None
+    assert isinstance(rows[0]["input_tokens"], int)
+    assert names() == {"in.jsonl", "out.parquet"}
+
+
+def test_a_count_beyond_all_bounds_spoils_no_table(tmp_path: Path) -> None:
+    """It has no place in a column of numbers, and the other cells keep theirs."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    row = Row(1, "x", values={"prompt": "x"})
+    answer = Answer("yes", "stop", Usage(10**40, 2, known=True), "m", "openai")
+    (tmp_path / "lines").write_bytes(to_json(as_record(Result(0, "x", answer), row, with_values=True)) + b"\n")
+    with (tmp_path / "out.parquet").open("wb") as file:
+        write_table(".parquet", tmp_path / "lines", file)
+    (found,) = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (found["prompt"], found["text"], found["input_tokens"], found["output_tokens"]) == ("x", "yes", None, 2)
+
+
+def test_an_interrupted_table_leaves_its_lines(simulator: Simulator) -> None:
+    """As JSON lines in OUT.partial; the message says how to go on."""
+    simulator.script_for("prompt 5;", Fault.silence())
+    process = start("map", numbered(6), *MODEL, "-o", "out.csv", "--workers", 2, "--checkpoint", "run.db")
+    assert simulator.wait_for(6, timeout=60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.endswith("out.csv.partial; the same command with --resume asks only the rest\n")
+    assert len(records(Path("out.csv.partial").read_text())) >= 4
+    resumed = run("map", "prompts.txt", *MODEL, "-o", "out.csv", "--checkpoint", "run.db", "--resume")
+    assert resumed.exit_code == 0
+    assert len(table("out.csv")) == 6
+    assert "out.csv.partial" not in names()
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out.json", "out.txt"])
+def test_another_ending_is_refused(simulator: Simulator, name: str) -> None:
+    """Lines of JSON under such a name would surprise whoever opens it."""
+    result = run("map", numbered(1), *MODEL, "-o", name)
+    assert result.exit_code == 2
+    assert "name it .jsonl, .csv, .tsv or .parquet" in error_line(result)
+    assert not simulator.received
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "utf-16", "utf-16-le", "utf-8-sig", "iso2022_jp", "euc_jp"])
+def test_a_file_may_have_another_encoding(simulator: Simulator, encoding: str) -> None:
+    """As Excel writes it in Japan, for one; lines are counted all the same."""
+    text = "番号,prompt\r\n1,野球とは何ですか。ਊ\r\n2,表は\r\n".replace("ਊ", "ਊ" if "utf" in encoding else "")
+    Path("in.csv").write_bytes(text.encode(encoding))
+    result = run("map", "in.csv", *MODEL, "--encoding", encoding, "-o", "out.csv", "--workers", 1)
+    assert result.exit_code == 0, result.stderr
+    assert [request.prompt for request in simulator.received] == [line.split(",")[1] for line in text.splitlines()[1:]]
+    assert [row["番号"] for row in table("out.csv")] == ["1", "2"]
+
+
+def test_the_error_of_a_strange_encoding_says_what_to_add() -> None:
+    """With the line."""
+    Path("in.csv").write_bytes("id,prompt\n1,Hi\n2,野球\n".encode("cp932"))
+    result = run("map", "in.csv", *MODEL)
+    assert result.exit_code == 2
+    assert "line 3: not UTF-8 text" in error_line(result)
+    assert "--encoding" in error_line(result)
+    assert "line 3: not ascii text" in error_line(run("map", "in.csv", *MODEL, "--encoding", "ascii"))
+    assert "--encoding klingon is unknown" in error_line(run("map", "in.csv", *MODEL, "--encoding", "klingon"))
+
+
+def test_cells_may_be_divided_by_other_characters(simulator: Simulator) -> None:
+    """A tsv file is known by its ending; of another one the error says what to add."""
+    run("map", write("in.tsv", "id\tprompt\n1\tHi, you\n"), *MODEL)
+    source = write("in.csv", "id;prompt\n1;Ho, you\n")
+    assert "add --delimiter ';'" in error_line(run("map", source, *MODEL))
+    run("map", source, *MODEL, "--delimiter", ";")
+    run("map", write("tabs.csv", "id\tprompt\n1\tHa, you\n"), *MODEL, "--delimiter", "\\t")
+    assert [request.prompt for request in simulator.received] == ["Hi, you", "Ho, you", "Ha, you"]
+    assert "--delimiter is one character" in error_line(run("map", source, *MODEL, "--delimiter", ";;"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("in.csv", "id,prompt\n1,one\n2,\n3,  \n4,two\n", ()),
+        ("in.csv", "id,x\n1,one\n2,\n3,  \n4,two\n", ("--template", "{x}")),
+        ("in.jsonl", '"one"\n""\n{"prompt": null}\n{"prompt": "two"}\n', ()),
+        ("in.txt", "one\n\n  \ntwo\n", ()),
+    ],
+)
+def test_empty_rows_are_left_out_on_request_and_counted(
+    simulator: Simulator, name: str, content: str, options: tuple[str, ...]
+) -> None:
+    """Every line of the output still names its line of the input."""
+    result = run("map", write(name, content), *MODEL, *options, "--skip-empty", "--workers", 1)
+    assert result.exit_code == 0
+    assert result.stderr == "2 rows without a prompt are left out\n"
+    assert [request.prompt for request in simulator.received] == ["one", "two"]
+    assert [record["index"] for record in records(result.stdout)] == [0, 1]
+
+
+def test_advice_is_in_the_words_of_the_shell() -> None:
+    """Whoever types options is not told of keywords."""
+    told = "max_workers=16 was busy: try max_workers=32, or set Limits(requests_per_minute=...) to about 10, or raise max_tokens"
+    assert in_shell_words(told) == "--workers 16 was busy: try --workers 32, or set --rpm to about 10, or raise --max-tokens"
 
 
 def test_the_run_deadline_ends_calls_in_flight(simulator: Simulator) -> None:
@@ -218,6 +441,85 @@ def test_a_link_stays_a_link_to_the_new_file() -> None:
     assert len(records(Path("real.jsonl").read_text())) == 1
 
 
+def test_the_answers_are_for_their_owner_alone(simulator: Simulator) -> None:
+    """OUT and OUT.partial hold content: nobody else on the machine can read them, whatever the umask says."""
+    simulator.script_for("prompt 2;", Fault.silence())
+    process = start("map", numbered(3), *MODEL, "-o", "out.jsonl", "--deadline", 1)
+    assert simulator.wait_for(3, timeout=60)
+    assert stat.S_IMODE(Path("out.jsonl.partial").stat().st_mode) == 0o600
+    process.communicate(timeout=60)
+    assert stat.S_IMODE(Path("out.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_link_in_the_place_of_the_draft_is_not_followed() -> None:
+    """What it leads to stays as it is, also with --overwrite."""
+    write("precious", "precious")
+    Path("out.jsonl.partial").symlink_to("precious")
+    assert run("map", numbered(1), *MODEL, "-o", "out.jsonl").exit_code == 2
+    assert run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite").exit_code == 0
+    assert Path("precious").read_text() == "precious"
+    assert not Path("out.jsonl").is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make a link of another user")
+def test_a_link_of_another_user_is_refused(simulator: Simulator) -> None:
+    """In a folder such as /tmp, anybody may have put it there."""
+    write("precious", "precious")
+    Path("out.jsonl").symlink_to("precious")
+    os.chown("out.jsonl", 12345, 12345, follow_symlinks=False)
+    result = run("map", numbered(1), *MODEL, "-o", "out.jsonl", "--overwrite")
+    assert result.exit_code == 2
+    assert "another user" in error_line(result)
+    assert Path("precious").read_text() == "precious"
+    assert not simulator.received
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 64 KiB, where this user may."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_keeps_every_whole_line(small_disk: Path) -> None:
+    """The run ends with one clear line, exit code 1, and all the lines that had room; no half of one."""
+    out = small_disk / "out.jsonl"
+    result = run("map", numbered(2000), *MODEL, "-o", out)
+    assert result.exit_code == 1
+    kept, error = result.stderr.splitlines()
+    found = [record["index"] for record in records((small_disk / "out.jsonl.partial").read_text())]
+    assert found == list(range(len(found)))
+    assert 100 < len(found) < 2000
+    assert kept == f"Stopped: the {len(found)} finished of 2000 results are in {out}.partial"
+    assert error == f"Error: ResponderError: the answers cannot be written to {out}: No space left on device"
+    assert not out.exists()
+
+
+def test_a_disk_without_room_for_the_table_keeps_its_lines(small_disk: Path) -> None:
+    """The answers are paid for, and all there; of the table nothing is left."""
+    result = run("map", numbered(200), *MODEL, "-o", small_disk / "out.csv")
+    assert result.exit_code == 1
+    assert "the 200 finished of 200 results are in" in result.stderr
+    assert "No space left on device" in result.stderr
+    assert [path.name for path in small_disk.iterdir()] == ["out.csv.partial"]
+    assert len(records((small_disk / "out.csv.partial").read_text())) == 200
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_device_is_one_line() -> None:
+    """-o may name a device, too."""
+    result = run("map", numbered(3), *MODEL, "-o", "/dev/full")
+    assert result.exit_code == 1
+    assert "the answers cannot be written to /dev/full: No space left on device" in error_line(result)
+
+
 def test_a_device_can_be_written_to() -> None:
     """OUT that is no regular file is written to, and not replaced."""
     os.mkfifo("out")
@@ -277,7 +579,7 @@ def test_an_interrupted_run_keeps_what_is_finished(simulator: Simulator, number:
     assert 5 not in found
     assert "out.jsonl" not in names()
     assert errors.startswith(f"Interrupted: the {len(found)} finished of 10 results are in ")
-    assert "out.jsonl.partial" in errors
+    assert "out.jsonl.partial; with --checkpoint FILE, the same command with --resume asks only the rest" in errors
 
 
 def test_an_interrupt_before_the_first_answer_leaves_nothing(simulator: Simulator) -> None:
@@ -359,6 +661,18 @@ def test_a_summary_and_a_bar_go_to_standard_error_on_request() -> None:
     assert len(records(told.stdout)) == 3
 
 
+def test_a_line_is_json_whatever_the_model_wrote() -> None:
+    """NaN in a tool's arguments does not spoil the line for programs that read JSON strictly."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    call = ToolCall.from_text("1", "f", '{"x": [NaN, -Infinity, 1.5]}')
+    answer = Answer("", "tool_calls", Usage(), "m", "openai", tool_calls=(call,))
+    line = to_json(as_record(Result(0, "x", answer), Row(1, "x")))
+    assert json.loads(line, parse_constant=refuse)["tool_calls"][0]["arguments"] == {"x": [None, None, 1.5]}
+
+
 def test_odd_characters_survive(simulator: Simulator) -> None:
     """Prompts beyond ASCII, line separators and half of a surrogate pair included, come back whole, one line each."""
     odd = ["Grüße 🐈", "a\u2028b\u0085c", "half \ud83d pair"]
@@ -387,12 +701,12 @@ def test_a_budget_ends_the_run_and_the_rest_is_not_sent(simulator: Simulator) ->
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--budget", "1"), "price=Price("),
-        (("--budget", "0", "--price", "1,1"), "budget"),
+        (("--budget", "1"), "add --price IN,OUT"),
+        (("--budget", "0", "--price", "1,1"), "--budget is"),
         (("--price", "cheap"), "--price"),
         (("--price", "1"), "--price"),
-        (("--price", "-1,1"), "Price input"),
-        (("--hedge", "2"), "hedge"),
+        (("--price", "-1,1"), "--price: IN is"),
+        (("--hedge", "2"), "--hedge"),
         (("--fallback", "nobody:m"), "nobody"),
     ],
 )

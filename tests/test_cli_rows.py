@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from responder.call.question import Question
 from responder.cli.rows import Row, Rows, Template
+from responder.providers import for_model
 from responder.values.errors import ConfigurationError
 
 
@@ -119,6 +124,51 @@ def test_what_the_check_refuses_is_told_with_its_line(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="line 2: no pictures, please"):
         rows(tmp_path / "a.txt", "\nx\n", check=check)
+
+
+_WORDS = ["user", "tool", "text", "image_url"]
+_KEYS = ["role", "content", "type", "text", "image_url", "url", "tool_calls", "function"]
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["user", "tool", "text", "image_url"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.text(max_size=4) | st.sampled_from(_KEYS),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+messages = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool"]) | json_values, "content": json_values})
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.fixed_dictionaries({"messages": st.lists(messages, max_size=2) | json_values, "id": json_values}))
+@pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m", "ollama:m"])
+def test_a_row_that_passes_the_check_can_be_sent_and_written(tmp_path: Path, model: str, row: dict[str, object]) -> None:
+    """Any JSON in a row is either refused with its line, or becomes a request and a line of output."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('"Hi"\n' + json.dumps(row))
+    with for_model(model, api_key="k") as responder:
+        try:
+            with Rows(str(path), check=lambda prompt: Question.of(responder, None, prompt, responder.options)) as found:
+                kept = list(found)
+        except ConfigurationError as error:
+            refused = str(error)
+        else:
+            refused = ""
+        if refused:
+            assert refused.startswith(f"{path}, line 2: ")
+            return
+        Question.of(responder, None, kept[1].prompt, responder.options)
+        json.dumps(kept[1].id, allow_nan=False)
 
 
 def test_a_replaced_file_is_read_as_it_was_checked(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from responder.report.history import COLUMNS, MOST_SPANS, ROWS, Histogram, History, Timeline
-from responder.report.page import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES
+from responder.report.histogram import Histogram
+from responder.report.history import MOST_SPANS, History
+from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES
+from responder.report.timeline import COLUMNS, ROWS, Timeline
 from responder.values.answer import Usage
 from responder.values.errors import APITimeoutError, CancelledError, RateLimitError
 from responder.values.summary import Summary, dollars
@@ -88,6 +90,7 @@ def items(draw: st.DrawFn) -> tuple[Trace, Exception | None, bool]:
     return done, error, error is None and draw(st.booleans())
 
 
+@settings(deadline=None)
 @given(st.lists(items(), max_size=80), st.randoms())
 def test_the_summary_adds_up_all_traces_in_any_order(entries: list[tuple[Trace, Exception | None, bool]], random: Any) -> None:
     """Every count, second, token and dollar of every item is in it once."""
@@ -175,6 +178,7 @@ def test_two_requests_that_raced_are_drawn_side_by_side(history: History, clock:
     assert spans(history) == [(ENDED, 0, 6, 1, "hedged"), (ANSWERED, 5, 6, 2, "")]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.integers(0, STATES - 1), st.floats(0, 1e6), st.floats(0, 1e4)), max_size=60),
 )
@@ -231,6 +235,7 @@ def test_every_worker_has_a_row_until_there_are_too_many(clock: Clock) -> None:
 # Times
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-5, 1e6), min_size=1, max_size=300), st.integers(1, 100))
 def test_a_percentile_is_within_one_percent(values: list[float], percent: int) -> None:
     """Of the smallest value that so many percent of the values do not exceed."""

@@ -68,3 +68,18 @@ def test_the_core_asks_for_few_packages_with_wide_ranges() -> None:
     names = {match(r"[\w.-]+", line)[0].lower() for line in core}  # type: ignore[index]
     assert names == {"requests", "urllib3", "tenacity", "google-auth", "click", "tqdm"}
     assert not [line for line in core if "==" in line or "~=" in line]
+
+
+QUIET = """
+import logging
+import responder
+logging.getLogger("responder.integrations").warning("who asked?")
+logging.basicConfig(format="%(name)s %(message)s")
+logging.getLogger("responder.integrations").warning("I did")
+"""
+
+
+def test_what_is_logged_is_shown_only_on_request() -> None:
+    """Python would write a library's warnings to standard error otherwise."""
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "responder.integrations I did\n")

@@ -77,3 +77,40 @@ def test_a_bar_is_closed_when_the_loop_is_left(capsys: pytest.CaptureFixture[str
     with parallel_imap(work, [1] * 100, max_workers=1, progress=True) as run:
         next(run)
     assert capsys.readouterr().err.endswith("\n")
+
+
+class NoTerminal:
+    """What some frameworks put in the place of stderr: it can be written to, and no more."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def closed() -> io.StringIO:
+    """Return a stderr that was closed."""
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, closed(), NoTerminal()], ids=["none", "closed", "without isatty"])
+@pytest.mark.parametrize("progress", [None, True])
+def test_a_map_runs_with_any_stderr(monkeypatch: pytest.MonkeyPatch, stream: Any, progress: bool | None) -> None:
+    """A service without a console, a closed one, a writer of a framework's: no error, whether a bar was asked for or not."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert len(parallel_map(work, [1, 1, 1], progress=progress)) == 3
+
+
+def test_a_stderr_that_is_closed_on_the_way_ends_the_bar_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked comes back."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    run = parallel_imap(work, [1] * 50, progress=True)
+    results = []
+    for result in run:
+        results.append(result)
+        stream.close()
+    assert len(results) == 50

@@ -8,6 +8,10 @@ import pickle
 import re
 import signal
 import stat
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,11 +21,13 @@ import pytest
 from runs_made_up import made_up
 from shell import error_line, run, start
 
+import responder
 from responder import Answer, APITimeoutError, Batch, ConfigurationError, OpenAIResponder, RateLimitError, Result, Usage
+from responder.report.file import check, write
 from responder.report.history import History
-from responder.report.page import check, page, write
+from responder.report.page import page
 from responder.simulator import Fault, Simulator
-from responder.values.trace import Trace
+from responder.values.trace import Attempt, Trace
 
 
 class Page(HTMLParser):
@@ -82,6 +88,17 @@ def test_whatever_others_named_is_escaped() -> None:
     assert evil in found.texts["errors"]
     assert json.loads(found.texts["json"])["errors"][evil] == 1
     assert "<script" not in found.source
+
+
+def test_whatever_others_named_cannot_steer_the_page() -> None:
+    """Overrides of the direction of reading and control characters are shown as their numbers, in texts and in tooltips."""
+    evil = "m\u202etxt\x1b[2J\x00"
+    history = made_up(5, 2, title=evil)
+    trace = Trace(attempts=1, made=[Attempt(1000.0, 1000.0, 1001.0, evil)])
+    history.add(5, trace, type(evil.replace("\0", ""), (RateLimitError,), {})("no"), False)
+    source = page(history.record())
+    assert not set("\u202e\x1b\x00") & set(source)
+    assert source.count("m\\u202etxt\\u001b[2J") >= 4
 
 
 @pytest.mark.parametrize(("count", "workers"), [(0, 4), (1, 1), (10, 4), (1000, 16), (1000, 300), (20_000, 32)])
@@ -149,14 +166,45 @@ def gpt_for(simulator: Simulator) -> Callable[..., OpenAIResponder]:
 
 
 def test_a_page_replaces_the_one_before_and_leaves_nothing_else(tmp_path: Path) -> None:
-    """It is written beside its place first; its permissions are those of any new file."""
+    """It is written beside its place first, and its owner alone can read it."""
     file = tmp_path / "run.html"
     file.write_text("before", encoding="utf-8")
     write(str(file), made_up(10, 2))
     assert file.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
-    (tmp_path / "other").touch()
-    assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_page_never_follows_a_link(tmp_path: Path) -> None:
+    """What a link leads to stays as it is: the page takes the place of the link."""
+    (tmp_path / "precious").write_text("precious", encoding="utf-8")
+    (tmp_path / "run.html").symlink_to("precious")
+    write(tmp_path / "run.html", made_up(10, 2))
+    assert (tmp_path / "precious").read_text(encoding="utf-8") == "precious"
+    assert not (tmp_path / "run.html").is_symlink()
+
+
+def test_a_page_can_be_made_from_a_zip_file(tmp_path: Path) -> None:
+    """Its frame and its look come along wherever the package is imported from."""
+    packed = tmp_path / "packed.zip"
+    root = Path(responder.__file__).parent
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in root.rglob("*"):
+            if path.suffix in (".py", ".css", ".html"):
+                archive.write(path, path.relative_to(root.parent))
+    code = "import responder, responder.report.history as h; h.History(4).report('run.html'); print(responder.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(packed)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "packed.zip" in done.stdout
+    assert "<title>Run report</title>" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert "--answered:" in (tmp_path / "run.html").read_text(encoding="utf-8")
 
 
 class Broken:
@@ -184,7 +232,7 @@ def test_a_full_disk_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(ConfigurationError, match=r"cannot write the report to .*run\.html: No space left on device"):
         write(file, made_up(10, 2))
     assert file.read_text(encoding="utf-8") == "before"

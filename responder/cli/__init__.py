@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -13,7 +16,10 @@ from responder.cli.demo import demo
 from responder.cli.map import map_command
 from responder.cli.models import models
 from responder.cli.simulate import simulate
+from responder.cli.terminal import Warnings, discard_output, say
+from responder.cli.words import in_shell_words
 from responder.values.errors import ConfigurationError, ResponderError
+from responder.values.visible import visible_in_line
 
 # What a shell expects of a program that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130
@@ -25,11 +31,15 @@ class FailedError(click.ClickException):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(visible_in_line(message))
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
+        """Write the line to standard error, if there is one."""
+        say(f"Error: {self.message}")
 
 
 class NothingSentError(FailedError):
-    """The command makes no sense as it is; the line says what to type."""
+    """The command cannot run as it is; the line says what to type."""
 
     exit_code = 2
 
@@ -37,17 +47,42 @@ class NothingSentError(FailedError):
 class Commands(click.Group):
     """The commands; turns our errors into one line and an exit code, whichever command they come from."""
 
+    def main(self, *arguments: Any, **keywords: Any) -> Any:
+        """Run the command line, with a standard error that can be written to: some programs are started without one."""
+        log, warnings = logging.getLogger("responder"), Warnings(logging.WARNING)
+        with contextlib.redirect_stderr(_usable(sys.stderr)), contextlib.ExitStack() as stack:
+            warnings.addFilter(lambda record: not record.name.startswith("responder.simulator"))  # somebody else's server
+            log.addHandler(warnings)
+            stack.callback(log.removeHandler, warnings)
+            try:
+                return super().main(*arguments, **keywords)
+            except OSError as error:  # the disk behind standard output is full, for one
+                discard_output()
+                say(f"Error: {error.filename or 'the output'} cannot be written or read: {error.strerror or error}")
+                sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except ConfigurationError as error:
-            raise NothingSentError(str(error)) from error
+            raise NothingSentError(in_shell_words(str(error))) from error
         except ResponderError as error:
             raise FailedError(f"{type(error).__name__}: {error}") from error
         except KeyboardInterrupt:
-            click.echo("Interrupted", err=True)
+            say("Interrupted")
             sys.exit(INTERRUPTED)
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """Return standard error, or something to write to in its place."""
+    try:
+        if stream is not None and not stream.closed:
+            stream.isatty()
+            return stream
+    except (AttributeError, ValueError):
+        pass
+    return io.StringIO()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,12 +13,14 @@ import click
 from responder.cli.columns import Columns
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import to_json
-from responder.cli.model import make_responder, models_options
+from responder.cli.model import make_responder, models_options, refuse_deaf_port
+from responder.cli.terminal import output, say, show, source
 from responder.many.merging import MergedStreams, merge_streams
 from responder.responder import Responder
 from responder.values.answer import Answer
 from responder.values.errors import CancelledError, ConfigurationError
 from responder.values.messages import File, Image, Message, Part, Prompt
+from responder.values.visible import VisibleStream, is_terminal
 
 
 @click.command()
@@ -47,12 +49,15 @@ def ask(
     git diff | responder ask --system "Review this diff." --model anthropic:claude-sonnet-4-5
     responder ask "Why is the sky blue?" -m openai:gpt-4o-mini -m gemini:gemini-2.5-flash
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
+    output()  # closed: better said before anything is paid for
     question = _with_attachments(_read_prompt(prompt), images, files)
     if as_json and stream:
         raise ConfigurationError("--json prints the whole answer at once: leave --stream out")
-    is_live = stream if stream is not None else sys.stdout.isatty() and not as_json
+    is_live = stream if stream is not None else is_terminal(sys.stdout) and not as_json
     with ExitStack() as open_responders, interruptible() as interruption:
         responders = [open_responders.enter_context(make_responder(model=model, **choices)) for model in models or ("",)]
+        for responder in responders:
+            refuse_deaf_port(responder)
         try:
             if len(responders) > 1:
                 failed = _ask_several(list(models), responders, question, is_live, as_json, interruption)
@@ -62,30 +67,31 @@ def ask(
             else:
                 answer = responders[0].answer(question, cancel=interruption.token)
         except CancelledError:
-            click.echo("Interrupted", err=True)
+            say("Interrupted")
             sys.exit(interruption.exit_code)
     if as_json:
-        click.echo(to_json(_whole(answer), indent=2))
+        show(to_json(_whole(answer), indent=2).decode())
         return
     if not is_live:
-        click.echo(_shown(answer).encode("utf-8", "replace"))
+        show(_shown(answer))
     if answer.truncated:
-        click.echo("The answer was cut at its limit of tokens: raise --max-tokens.", err=True)
+        say("The answer was cut at its limit of tokens: raise --max-tokens.")
 
 
 def _print_live(responder: Responder, question: Prompt, interruption: Interruption) -> Answer:
     """Print the pieces of an answer as they arrive."""
+    harmless = VisibleStream() if is_terminal(sys.stdout) else None
     with responder.stream(question, cancel=interruption.token) as stream:
         try:
             for piece in stream:
-                click.echo(piece.encode("utf-8", "replace"), nl=False)
+                show(piece if harmless is None else harmless.add(piece), end="")
         finally:
             if stream.text:
-                click.echo()
+                show("" if harmless is None else harmless.end())
     answer = stream.answer
     assert answer is not None  # noqa: S101 - a stream that ended without an error has one
     if answer.tool_calls:
-        click.echo(_calls(answer).encode("utf-8", "replace"))
+        show(_calls(answer))
     return answer
 
 
@@ -100,7 +106,7 @@ def _ask_several(
     """Ask several models at once; print their answers side by side, or one below the other. Return whether any failed."""
     merged = merge_streams([responder.stream(question) for responder in responders], cancel=interruption.token)
     with merged:
-        if is_live and sys.stdout.isatty():
+        if is_live and is_terminal(sys.stdout):
             return _show_columns(models, merged, interruption)
         texts = ["" for _ in models]
         answers: list[Answer | None] = [None for _ in models]
@@ -114,10 +120,10 @@ def _ask_several(
         answer = answers[index]
         if as_json:
             record = {"model": model, "error": str(errors[index])} if answer is None else _whole(answer)
-            click.echo(to_json(record, indent=None))
+            show(to_json(record, indent=None).decode())
         else:
             text = (texts[index] + _told(errors.get(index))).strip()
-            click.echo(f"== {model}\n{text}\n".encode("utf-8", "replace"))
+            show(f"== {model}\n{text}\n")
     return bool(errors)
 
 
@@ -141,11 +147,11 @@ def _told(error: Exception | None) -> str:
 def _read_prompt(argument: str | None) -> str:
     if argument is not None and argument != "-":
         text = argument
-    elif argument is None and sys.stdin.isatty():
+    elif argument is None and is_terminal(sys.stdin):
         raise ConfigurationError('no prompt: type responder ask "What is baseball?", or pipe the text in')
     else:
         try:
-            text = sys.stdin.buffer.read().decode("utf-8-sig").rstrip("\r\n")
+            text = source().read().decode("utf-8-sig").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"standard input is not UTF-8 text (byte {error.start})") from None
     if not text.strip():

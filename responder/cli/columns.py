@@ -7,6 +7,8 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 
+from responder.values.visible import visible
+
 _GAP = " │ "
 
 
@@ -49,8 +51,8 @@ class Columns:
 def _wrapped(text: str, width: int) -> list[str]:
     lines: list[str] = []
     for line in text.expandtabs(4).splitlines():
-        # An escape sequence in an answer would move the cursor out of its column.
-        rest = "".join(character for character in line if unicodedata.category(character) not in ("Cc", "Cs"))
+        # An escape sequence in an answer would move the cursor out of its column; half a surrogate pair cannot be written.
+        rest = "".join(character for character in visible(line) if unicodedata.category(character) != "Cs")
         while (end := _fitting(rest, width)) < len(rest):
             space = rest.rfind(" ", 0, end + 1)
             cut = space if rest[: max(space, 0)].strip() else end  # a word that is longer than the line is broken

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import responder.cli.demo_jobs as jobs
+from responder.cli.terminal import show
 from responder.values.errors import ConfigurationError
 
 
@@ -16,7 +17,7 @@ def demo(quick: bool) -> None:
     Needs no key and no network; nothing leaves this machine.
     """
     try:
-        jobs.run(click.echo, quick=quick)
+        jobs.run(show, quick=quick)
     except ImportError as error:
         if error.name != "aiohttp":
             raise

@@ -1,30 +1,50 @@
-"""Where do the results go? One JSON line each, to standard output or to a file that appears whole or not at all."""
+"""Where do the results go? One JSON line each, to standard output or to a file that appears whole or not at all.
+
+A table (see `tables.py`) is made of the lines at the end.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from responder.cli.rows import Row
+from responder.cli.tables import check_ending, write_table
+from responder.cli.terminal import discard_output, output
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.results import Result
+from responder.values.visible import is_terminal, visible
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """Return a value as JSON in UTF-8, without a line end."""
+    """Return a value as JSON in UTF-8, without a line end; null stands for NaN and the infinities, which JSON has not."""
     try:
-        return json.dumps(value, ensure_ascii=False, indent=indent).encode()
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
-        return json.dumps(value, indent=indent).encode()
+        return json.dumps(value, allow_nan=False, indent=indent).encode()
+    except ValueError:  # a model may write NaN in the arguments of a tool, and Python reads it
+        return to_json(_finite(value), indent)
 
 
-def as_record(result: Result, row: Row) -> dict[str, Any]:
-    """Return what is written of a result.
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def as_record(result: Result, row: Row, with_values: bool = False) -> dict[str, Any]:
+    """Return what is written of a result; `row` stands there for the row's values where they are asked for.
 
     `text` stands there for an answer and `error` for a failure, never both; `id` only if the row has one. `usage` is None when
     the provider reported none, as `finish_reason` is when there was no answer; `cost` stands there where a price is known.
@@ -32,6 +52,8 @@ def as_record(result: Result, row: Row) -> dict[str, Any]:
     record: dict[str, Any] = {"index": result.index, "line": row.line}
     if row.id is not None:
         record["id"] = row.id
+    if with_values:
+        record["row"] = dict(row.values)
     if result.answer is not None:
         record.update(_answer(result.answer))
     else:
@@ -77,16 +99,36 @@ def _usage(usage: Usage | None) -> dict[str, int] | None:
     }
 
 
+def open_for_owner(path: Path) -> FileIO:
+    """Make a file that its owner alone can read, and that was not there before; no link is followed.
+
+    Raises:
+        FileExistsError: Something has that name.
+    """
+    return open(path, "xb", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _refuse_foreign_link(path: Path) -> None:
+    """Refuse a link that another user has made, in a folder that many may write in, such as /tmp."""
+    if hasattr(os, "geteuid") and path.is_symlink() and path.lstat().st_uid not in (os.geteuid(), 0):
+        raise ConfigurationError(f"{path} is a link that belongs to another user: write to another file")
+
+
 class Lines:
     """JSON lines on standard output, or in a file.
 
     A file is written as OUT.partial beside OUT, and renamed when it is complete: whoever sees OUT sees all of it, and after a
-    crash the finished lines are still there.
+    crash the finished lines are still there. It holds answers, so its owner alone can read it (0600); it is made exclusively, so
+    that no link which lies in wait under that name is followed.
 
     Args:
         out: Path of the file; None or "-" for standard output.
         overwrite: Whether a file that is there may be replaced, an OUT.partial of an earlier run included.
         source: Path of the input, which the output must not replace.
+
+    Attributes:
+        written: How many lines were written.
+        table: The ending of the table that the lines become at the end; None when they stay lines.
 
     Raises:
         ConfigurationError: It cannot be written, or would replace something.
@@ -95,28 +137,39 @@ class Lines:
     def __init__(self, out: str | None, overwrite: bool = False, source: str = "-") -> None:
         self.written = 0
         self.is_standard_output = out is None or out == "-"
+        self._is_watched = self.is_standard_output and is_terminal(sys.stdout)
         self._target: Path | None = None
         self._partial: Path | None = None
+        self._size = 0
+        self.table: str | None = None
         if out is None or out == "-":
-            self._file: BinaryIO = sys.stdout.buffer
+            self._name = "standard output"
+            self._file: BinaryIO | FileIO = output()
             return
+        self._name = out
         target = Path(out)
+        if not target.exists() or target.is_file():
+            self.table = check_ending(out)
         try:
             if target.exists() and not target.is_file():
                 if target.is_dir():
                     raise ConfigurationError(f"{out} is a directory, not a file")
-                self._file = target.open("wb")  # a pipe or a device can be written to, but not be put in place
+                self._file = target.open("wb", buffering=0)  # a pipe or a device can be written to, but not be put in place
                 return
             if target.exists() and source != "-" and Path(source).exists() and target.samefile(source):
                 raise ConfigurationError(f"{out} is the input: write to another file")
             if target.exists() and not overwrite:
                 raise ConfigurationError(f"{out} exists: add --overwrite, or write to another file")
-            self._target = target.resolve()  # a link stays a link to the new file
+            _refuse_foreign_link(target)
+            self._target = target.resolve()  # a link of one's own stays a link to the new file
             self._partial = self._target.with_name(self._target.name + ".partial")
-            self._file = self._partial.open("wb" if overwrite else "xb")
+            if overwrite:
+                self._partial.unlink(missing_ok=True)
+            self._file = open_for_owner(self._partial)
         except FileExistsError:
             raise ConfigurationError(
-                f"{out}.partial exists, with the finished lines of another run: move it away, or add --overwrite"
+                f"{out}.partial exists, with the finished lines of another run: move it away, add --overwrite, or go on with "
+                "that run (--checkpoint FILE --resume)"
             ) from None
         except OSError as error:
             raise ConfigurationError(f"{out}: {error.strerror}") from error
@@ -126,30 +179,73 @@ class Lines:
 
         Raises:
             BrokenPipeError: Nobody reads standard output any more.
-            ResponderError: It could not be written (the disk is full).
+            ResponderError: It could not be written (the disk is full); what was written before is whole.
         """
+        line = to_json(record)
+        if self._is_watched:
+            line = visible(line.decode()).encode()
+        left = memoryview(line + b"\n")
         try:
-            self._file.write(to_json(record) + b"\n")
+            while left:
+                left = left[self._file.write(left) :]
             self._file.flush()
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise ResponderError(f"the answers cannot be written: {error.strerror}") from error
+            self._drop_half_a_line()
+            raise self._failed(error) from error
+        self._size += len(line) + 1
         self.written += 1
 
+    def _drop_half_a_line(self) -> None:
+        if self._partial is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(self._file.fileno(), self._size)
+        elif self.is_standard_output:
+            discard_output()
+
+    def _failed(self, error: OSError) -> ResponderError:
+        return ResponderError(f"the answers cannot be written to {self._name}: {error.strerror or error}")
+
     def complete(self) -> None:
-        """Put the file in place."""
-        if self._partial is not None and self._target is not None:
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._partial.replace(self._target)
-        elif not self.is_standard_output:
-            self._file.close()
+        """Put the file in place.
+
+        Raises:
+            ResponderError: The disk is full, or broken.
+        """
+        try:
+            if self._partial is not None and self._target is not None:
+                if self.table is not None:
+                    self._write_table(self.table, self._partial, self._target)
+                os.fsync(self._file.fileno())
+                self._file.close()
+                if self.table is None:
+                    self._partial.replace(self._target)
+                else:
+                    self._partial.unlink()
+            elif not self.is_standard_output:
+                self._file.close()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    @staticmethod
+    def _write_table(ending: str, lines: Path, target: Path) -> None:
+        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                write_table(ending, lines, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(draft).replace(target)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
 
     def keep(self) -> Path | None:
         """Leave the file unfinished; return where its lines are, or None when there are none (or no file)."""
         if not self.is_standard_output:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
         if self._partial is None:
             return None
         if not self.written:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,30 +10,44 @@ from typing import Any
 
 import click
 
+from responder.call.question import Question
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
-from responder.cli.model import make_responder, model_options
-from responder.cli.rows import FORMATS, Row, Rows, Template
+from responder.cli.model import make_responder, model_options, refuse_deaf_port
+from responder.cli.rows import FORMATS, Row, Rows
+from responder.cli.template import Template
+from responder.cli.terminal import discard_output, say
+from responder.cli.words import in_shell_words
 from responder.many.runs import AnswerRun
-from responder.report.page import check
+from responder.report.file import check
 from responder.responder import Responder
-from responder.values.errors import CancelledError, ConfigurationError
-from responder.values.messages import Prompt, as_messages
+from responder.values.errors import CancelledError, ConfigurationError, ResponderError
+from responder.values.messages import Prompt
 from responder.values.results import Result
+from responder.values.visible import is_terminal, visible_in_line
 
 SOME_FAILED = 1
 
-# Options that the map takes as they are.
-_SETTINGS = ("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge")
+# Options of the run, and of how FILE is read.
+_SETTINGS = (
+    *("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge"),
+    *("checkpoint", "report"),
+)
+_READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("map")
 @click.argument("file")
-@click.option("-o", "--out", metavar="OUT.jsonl", help="Where the answers go; default: standard output.")
+@click.option(
+    "-o", "--out", metavar="OUT.jsonl", help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output."
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
 @click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
 @click.option("--template", metavar="TEXT", help='Make the prompt of a row\'s values: "Summarise: {text}"; {line} in txt.')
+@click.option("--delimiter", metavar="CHARACTER", help="What stands between the cells of a csv file, such as ';'.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
+@click.option("--skip-empty", is_flag=True, help="Leave out rows without a prompt, in place of refusing FILE.")
 @model_options
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Calls at once.")
 @click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; calls in flight end then.")
@@ -60,29 +72,18 @@ _SETTINGS = ("workers", "run_deadline", "max_errors", "on_error", "progress", "d
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
 def map_command(
-    file: str,
-    out: str | None,
-    overwrite: bool,
-    form: str | None,
-    column: str,
-    template: str | None,
-    summary: bool | None,
-    checkpoint: str | None,
-    resume: bool,
-    report: str | None,
-    price: str | None,
-    fallbacks: tuple[str, ...],
-    **choices: Any,
+    file: str, out: str | None, overwrite: bool, form: str | None, summary: bool | None, resume: bool, **choices: Any
 ) -> None:
-    """Ask every prompt of FILE in parallel; write one JSON line for each, in order.
+    """Ask every prompt of FILE in parallel; write one JSON line for each, in order, or a table.
 
-    FILE is a txt file (a prompt a line), a csv file (with a header), or a jsonl file (an object with "prompt" or "messages",
-    or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
+    FILE is a txt file (a prompt a line), a csv or tsv file (with a header), or a jsonl file (an object with
+    "prompt" or "messages", or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
 
     Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
-    elapsed (seconds). With -o the file appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With
-    --checkpoint every finished answer is safe, whatever happens: the same command with --resume asks only the rest. The page of
-    --report is written at the end, also of a run that failed or was interrupted.
+    elapsed (seconds); a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the columns of FILE beside them. With -o the file
+    appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is
+    safe, whatever happens: the same command with --resume asks only the rest. The page of --report is written at the end,
+    also of a run that failed or was interrupted.
 
     Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
 
@@ -91,18 +92,12 @@ def map_command(
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
-    if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
-        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {settings['run_deadline']:g}")
-    if resume and checkpoint is None:
-        raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
-    if resume and checkpoint is not None and not Path(checkpoint).is_file():
-        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
-    if report is not None:
-        _check_report(report, file, out, checkpoint)
-    settings["checkpoint"] = checkpoint
-    settings["report"] = report
-    filled = None if template is None else Template(template)
+    reading = _reading({name: choices.pop(name) for name in _READING})
+    _check_settings(settings, resume)
+    if settings["report"] is not None:
+        _check_report(settings["report"], file, out, settings["checkpoint"])
     with ExitStack() as stack:
+        price, fallbacks = choices.pop("price"), choices.pop("fallbacks")
         responder = stack.enter_context(make_responder(**choices, price=price))
         # Their own names and keys; everything else is as it is for the first.
         settings["fallbacks"] = [
@@ -110,20 +105,52 @@ def map_command(
         ]
 
         def check(prompt: Prompt) -> None:
-            responder.payload(as_messages(prompt), responder.options)
+            # Down to the bytes: NaN is found by nothing less.
+            Question.of(responder, responder.system, prompt, responder.options)
 
-        with Rows(file, form, column=column, template=filled, check=check) as rows:
-            if checkpoint is not None:
+        with Rows(file, form, check=check, **reading) as rows:
+            if settings["checkpoint"] is not None:
                 from responder.many.checkpoint import refuse_foreign  # most runs do without a database
 
-                refuse_foreign(checkpoint)  # before the lines of an earlier run are replaced
+                refuse_foreign(settings["checkpoint"])  # before the lines of an earlier run are replaced
+            if not fallbacks:
+                refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file)
+            if rows.skipped:
+                say(f"{rows.skipped} rows without a prompt are left out")
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)
-    if summary if summary is not None else sys.stderr.isatty():
-        click.echo(run.summary(), err=True)
+    if summary if summary is not None else is_terminal(sys.stderr):
+        say(in_shell_words(run.summary()))
     sys.exit(code)
+
+
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of reading as `Rows` takes them."""
+    template, delimiter = options["template"], options["delimiter"]
+    return {
+        **options,
+        "template": None if template is None else Template(template),
+        "delimiter": None if delimiter is None else _one_character(delimiter),
+    }
+
+
+def _check_settings(settings: dict[str, Any], resume: bool) -> None:
+    run_deadline, checkpoint = settings["run_deadline"], settings["checkpoint"]
+    if run_deadline is not None and not run_deadline > 0:
+        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {run_deadline:g}")
+    if resume and checkpoint is None:
+        raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
+    if resume and not Path(checkpoint).is_file():
+        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
+
+
+def _one_character(text: str) -> str:
+    found = "\t" if text == "\\t" else text
+    if len(found) != 1 or found in '\r\n"':
+        raise ConfigurationError(f"--delimiter is one character, such as ';' or '\\t', not {text!r}")
+    return found
 
 
 def _check_report(report: str, file: str, out: str | None, checkpoint: str | None) -> None:
@@ -145,8 +172,9 @@ class _Run:
         self._rows = rows
         self._lines = lines
         self._sent: dict[int, Row] = {}  # rows that were handed to the map and whose result was not taken
-        self._errors: Counter[str] = Counter()
+        self._failed = self._not_sent = 0
         self._first_failure = ""
+        self._held: list[Result] = []  # of rows that were ended by us before the first line was written
         self._results: AnswerRun | None = None
 
     def __len__(self) -> int:
@@ -174,14 +202,16 @@ class _Run:
             try:
                 self._results.report(path)
             except ConfigurationError as error:
-                click.echo(f"Error: {error}", err=True)
+                say(f"Error: {error}")
                 return False
         return True
 
     def _write_results(self, interruption: Interruption, settings: dict[str, Any]) -> int:
         # On a terminal the lines themselves show how far it is, and a bar between them would garble both.
         show_bar = settings["progress"]
-        if show_bar is None and self._lines.is_standard_output and sys.stdout.isatty():
+        can_resume = settings["checkpoint"] is not None
+        resume = "; " + ("" if can_resume else "with --checkpoint FILE, ") + "the same command with --resume asks only the rest"
+        if show_bar is None and self._lines.is_standard_output and is_terminal(sys.stdout):
             show_bar = False
         try:
             self._results = self._responder.imap(
@@ -207,41 +237,66 @@ class _Run:
                 if interruption.number is None:
                     for result in results.rest():
                         self._take(result)
+            self._write_held()
             if self._lines.written == len(self):
                 self._lines.complete()
         except BrokenPipeError:
-            # Whoever read our lines has had enough (`| head`). What Python would flush at exit goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()  # whoever reads our lines has had enough (`| head`)
             return SOME_FAILED
         except BaseException:
             self._tell_what_is_kept("Stopped")
             raise
         if self._lines.written < len(self):
-            self._tell_what_is_kept("Interrupted")
+            self._tell_what_is_kept("Interrupted", resume)
             return interruption.exit_code
-        if self._errors:
-            click.echo(f"{self._errors.total()} of {len(self)} prompts failed; the first is {self._first_failure}", err=True)
-        return SOME_FAILED if self._errors else 0
+        if not self._failed and not self._not_sent:
+            return 0
+        not_sent = f"{self._not_sent} of {len(self)} prompts were not sent"
+        if self._failed:
+            more = f", {self._not_sent} were not sent" if self._not_sent else ""
+            say(f"{self._failed} of {len(self)} prompts failed{more}; the first is {self._first_failure}")
+        else:
+            say(f"{not_sent}: {self._first_failure}")
+        return SOME_FAILED
 
     def _take(self, result: Result) -> None:
-        row = self._sent.pop(result.index)
-        error = result.error
-        if isinstance(error, ConfigurationError) and error.fatal and not self._lines.written:
-            raise error  # no credentials, for one: nothing was sent, and no other row can fare better
-        if error is not None:
-            self._first_failure = self._first_failure or f"line {row.line}: {' '.join(str(error).split())}"
-            self._errors[type(error).__name__] += 1
-        self._lines.write(as_record(result, row))
+        if not self._lines.written:
+            error = result.error
+            if isinstance(error, ResponderError) and error.fatal:
+                raise error  # a wrong key, for one: no other row can fare better, and one line says it
+            if isinstance(error, CancelledError):
+                self._held.append(result)  # such an error of a later row may have ended this one
+                return
+            self._write_held()
+        self._write(result)
 
-    def _tell_what_is_kept(self, what: str) -> None:
+    def _write_held(self) -> None:
+        held, self._held = self._held, []
+        for result in held:
+            self._write(result)
+
+    def _write(self, result: Result) -> None:
+        row = self._sent.pop(result.index)
+        if result.error is not None:
+            self._count(result.error, row, was_sent=result.attempts > 0)
+        self._lines.write(as_record(result, row, with_values=self._lines.table is not None))
+
+    def _count(self, error: Exception, row: Row, *, was_sent: bool) -> None:
+        self._failed += was_sent
+        self._not_sent += not was_sent
+        # Those that were not sent for another's failure come after it, as a rule, and say nothing of their own.
+        if not self._first_failure or (was_sent and self._failed == 1):
+            self._first_failure = f"line {row.line}: {visible_in_line(str(error))}"
+
+    def _tell_what_is_kept(self, what: str, resume: str = "") -> None:
         kept = self._lines.keep()
         written = self._lines.written
         if kept is not None:
-            click.echo(f"{what}: the {written} finished of {len(self)} results are in {kept}", err=True)
+            say(f"{what}: the {written} finished of {len(self)} results are in {kept}{resume}")
         elif written:
-            click.echo(f"{what}: {written} of {len(self)} results were written", err=True)
+            say(f"{what}: {written} of {len(self)} results were written{resume}")
         elif what == "Interrupted":
-            click.echo(f"{what} before any result came; nothing was written", err=True)
+            say(f"{what} before any result came; nothing was written{resume}")
 
     def summary(self) -> str:
         """Return the run in a few lines."""

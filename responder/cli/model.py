@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,6 +22,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # A key on a command line is seen by every process of the machine and stays in the shell's history.
 _NOT_ON_A_COMMAND_LINE = ("api_key", "credentials", "session", "extra_headers")
+
+# A proxy may know an address of this machine that this machine does not.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
 _MODEL = click.option("-m", "--model", envvar="RESPONDER_MODEL", help="PROVIDER:MODEL; default: $RESPONDER_MODEL.")
 _MODELS = click.option(
@@ -67,40 +73,41 @@ def _with_options(command: F, model: Callable[[F], F]) -> F:
     return model(command)
 
 
+# Options that are the keywords of a Responder, by their names there.
+_KEYWORDS = {
+    "system": "system",
+    "temperature": "temperature",
+    "max_tokens": "max_tokens",
+    "timeout": "timeout",
+    "deadline": "deadline",
+    "retries": "max_retries",
+    "base_url": "base_url",
+}
+
+
 def make_responder(
-    *,
     model: str | None,
-    system: str | None,
-    temperature: float | None,
-    max_tokens: int | None,
+    *,
     schema: str | None,
     pairs: Sequence[str],
-    timeout: float | None,
-    deadline: float | None,
-    retries: int | None,
-    base_url: str | None,
     rpm: float | None,
     tpm: float | None,
     price: str | None = None,
+    **options: Any,
 ) -> Responder:
     """Return the Responder that the options describe.
 
     Raises:
-        ConfigurationError: No model, no key, or an option that makes no sense; the message says what to type.
+        ConfigurationError: No model, no key, or an invalid option; the message says what to type.
     """
     if not model:
         raise ConfigurationError("no model: add --model openai:gpt-4o-mini (or simulated:demo), or export RESPONDER_MODEL=...")
+    deadline = options["deadline"]
     if deadline is not None and not deadline > 0:
         raise ConfigurationError(f"--deadline is a number of seconds above 0, not {deadline:g}")
     keywords = {
-        "system": system,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
+        **{_KEYWORDS[name]: value for name, value in options.items()},
         "schema": None if schema is None else _read_schema(schema),
-        "timeout": timeout,
-        "deadline": deadline,
-        "max_retries": retries,
-        "base_url": base_url,
         "price": None if price is None else _read_price(price),
         "limits": None if rpm is None and tpm is None else Limits(requests_per_minute=rpm, tokens_per_minute=tpm),
     }
@@ -113,6 +120,26 @@ def make_responder(
             raise
         raise ConfigurationError(str(error)) from error
     return responder
+
+
+def refuse_deaf_port(responder: Responder) -> None:
+    """Say at once that nothing listens on this machine, where the model is to be on it; retries would not help.
+
+    Raises:
+        ConfigurationError: The connection is refused.
+    """
+    parts = urlsplit(responder.base_url)
+    if parts.hostname not in ("localhost", "127.0.0.1", "::1") or any(map(os.environ.get, _PROXIES)):
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=1.0).close()
+    except ConnectionRefusedError:
+        raise ConfigurationError(
+            f"nothing listens on port {port} of {parts.hostname}: start the server there, or give its address with --base-url"
+        ) from None
+    except OSError:
+        pass  # the call itself finds out what is wrong
 
 
 def _read_price(text: str) -> Price:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
+from responder.cli.terminal import show
 from responder.providers import PROVIDERS
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
@@ -27,11 +28,11 @@ def models(as_json: bool) -> None:
     rows = [_row(kind) for kind in PROVIDERS.values()]
     if as_json:
         names = [heading.lower().replace(" ", "_") for heading in _HEADINGS]
-        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
+        show(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
         return
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows, strict=True)]
     for row in (_HEADINGS, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        show("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _row(kind: type[Responder]) -> tuple[str, ...]:

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import string
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, NoReturn, cast
 
+from responder.cli.decoding import BadRowError, Lines, check_encoding, decoded, open_twice
+from responder.cli.template import Template
 from responder.values.errors import ConfigurationError
 from responder.values.messages import Prompt, as_messages
 
-FORMATS = ("txt", "csv", "jsonl")
-_ENDINGS = {".txt": "txt", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+FORMATS = ("txt", "csv", "tsv", "jsonl")
+_ENDINGS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 # csv refuses cells of more than 131,072 characters unless told otherwise; a prompt may be longer. A C long on Windows.
 _LONGEST_CELL = 2**31 - 1
+
+# Python writes JSON about as deep as it reads it, less what is on the stack at that moment: this leaves room for any of that.
+_DEEPEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,60 +36,34 @@ class Row:
         line: The line it begins on, from 1, counted as an editor counts.
         prompt: What is asked.
         id: The row's own id; None when it has none.
+        values: All that stands in the row, by column or key.
     """
 
     line: int
     prompt: Prompt
     id: Any = None
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-class _BadRowError(ValueError):
-    """A row that cannot be used; whoever knows the file's name turns it into a ConfigurationError."""
+@dataclass(slots=True)
+class Reading:
+    """How the rows of a file are read.
 
-    def __init__(self, line: int, why: str) -> None:
-        super().__init__(why)
-        self.line = line
-
-
-_Lines: TypeAlias = Iterator[tuple[int, str]]
-
-
-class Template:
-    """A text with the names of a row's values in braces: "Summarise: {text}".
-
-    Raises:
-        ConfigurationError: It names nothing, or its braces do not match.
+    Attributes:
+        column: The column (csv) or key (jsonl) that holds the prompt.
+        template: Makes the prompt of the row's values instead.
+        delimiter: What stands between the cells of a csv file; None: by the format.
+        encoding: Of the file.
+        skip_empty: Leave out rows whose prompt is empty, in place of refusing the file.
+        skipped: How many were left out.
     """
 
-    def __init__(self, text: str) -> None:
-        try:
-            parts = list(string.Formatter().parse(text))
-        except ValueError as error:
-            raise ConfigurationError(f"--template {text!r}: {error}; write {{{{ and }}}} for braces that stay") from None
-        for _, name, form, conversion in parts:
-            if name is not None and (not name or form or conversion):
-                raise ConfigurationError(
-                    f"--template {text!r}: braces hold the name of a column or key, and nothing else; write {{{{ and }}}} "
-                    "for braces that stay"
-                )
-        self._parts = [(literal, name) for literal, name, _, _ in parts]
-        if not any(name for _, name in self._parts):
-            raise ConfigurationError(f"--template {text!r} names no value, such as {{line}}: every prompt would be the same")
-
-    def fill(self, values: Mapping[str, Any]) -> str:
-        """Return the text with its values in place.
-
-        Raises:
-            ValueError: A value is missing.
-        """
-        return "".join(literal + ("" if name is None else _value(values, name)) for literal, name in self._parts)
-
-
-def _value(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    if value is None:
-        raise ValueError(f"--template wants {name!r}, and there is {', '.join(map(repr, values)) or 'nothing'}")
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    column: str = "prompt"
+    template: Template | None = None
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    skip_empty: bool = False
+    skipped: int = 0
 
 
 class Rows:
@@ -96,12 +72,11 @@ class Rows:
     Args:
         path: The file; "-" is standard input, which is copied to a temporary file until it ends.
         form: "txt", "csv" or "jsonl"; None: by the file's ending, or else by its first line.
-        column: The column (csv) or key (jsonl) that holds the prompt.
-        template: Makes the prompt from the row's values instead.
-        check: Called with each prompt; a ConfigurationError of its gets the file's name and the line.
+        check: Called with each prompt; the file's name and the line are added to what it raises.
+        keywords: As `Reading` has them.
 
     Raises:
-        ConfigurationError: The file cannot be read, or a row makes no sense.
+        ConfigurationError: The file cannot be read, or a row is invalid.
     """
 
     def __init__(
@@ -109,37 +84,47 @@ class Rows:
         path: str,
         form: str | None = None,
         *,
-        column: str = "prompt",
-        template: Template | None = None,
         check: Callable[[Prompt], object] | None = None,
+        **keywords: Any,
     ) -> None:
         self.name = "standard input" if path == "-" else path
-        self._column = column
-        self._template = template
-        self._file = _open(path, self.name)
+        self._reading = Reading(**keywords)
+        check_encoding(self._reading.encoding)
+        self._file = open_twice(path, self.name)
         try:
             self._form = form or self._guess(path)
             self._length = 0
             for row in self:
-                try:
-                    if check is not None:
-                        check(row.prompt)
-                except ConfigurationError as error:
-                    raise ConfigurationError(f"{self.name}, line {row.line}: {error}") from None
+                if check is not None:
+                    self._check(row, check)
                 self._length += 1
         except BaseException:
             self.close()
             raise
 
+    def _check(self, row: Row, check: Callable[[Prompt], object]) -> None:
+        try:
+            check(row.prompt)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{self.name}, line {row.line}: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ConfigurationError(f"{self.name}, line {row.line}: this is no prompt: {error}") from None
+
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def skipped(self) -> int:
+        """How many rows were left out because their prompt is empty."""
+        return self._reading.skipped
 
     def __iter__(self) -> Iterator[Row]:
         # One open file for both readings: whoever replaces the file in the meantime does not change what was checked.
         self._file.seek(0)
+        self._reading.skipped = 0
         try:
-            yield from _READERS[self._form](_decoded(self._file), self._column, self._template)
-        except _BadRowError as error:
+            yield from _READERS[self._form](decoded(self._file, self._reading.encoding), self._reading)
+        except BadRowError as error:
             raise ConfigurationError(f"{self.name}, line {error.line}: {error}") from None
         except OSError as error:
             raise ConfigurationError(f"{self.name}: {error.strerror}") from error
@@ -164,8 +149,8 @@ class Rows:
             )
         self._file.seek(0)
         try:
-            first = next((text for _, text in _decoded(self._file) if text.strip()), "")
-        except _BadRowError as error:
+            first = next((text for _, text in decoded(self._file, self._reading.encoding) if text.strip()), "")
+        except BadRowError as error:
             raise ConfigurationError(f"{self.name}, line {error.line}: {error}") from None
         try:
             return "jsonl" if isinstance(json.loads(first), (dict, str)) else "txt"
@@ -173,128 +158,173 @@ class Rows:
             return "txt"
 
 
-def _open(path: str, name: str) -> BinaryIO:
-    """Return a file that can be read twice."""
-    try:
-        if path != "-" and Path(path).is_file():
-            return Path(path).open("rb")
-        if path != "-" and Path(path).is_dir():
-            raise ConfigurationError(f"{name} is a directory, not a file")
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Rows
-        try:
-            if path == "-":
-                shutil.copyfileobj(sys.stdin.buffer, copy)
-            else:
-                with Path(path).open("rb") as pipe:
-                    shutil.copyfileobj(pipe, copy)
-        except BaseException:
-            copy.close()
-            raise
-    except OSError as error:
-        raise ConfigurationError(f"{name}: {error.strerror}") from error
-    return cast("BinaryIO", copy)
-
-
-def _decoded(file: BinaryIO) -> _Lines:
-    for number, content in enumerate(file, 1):
-        try:
-            yield number, content.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise _BadRowError(number, f"not UTF-8 text (byte {error.start + 1} of the line): save the file as UTF-8") from None
-
-
-def _text_rows(lines: _Lines, _column: str, template: Template | None) -> Iterator[Row]:
+def _text_rows(lines: Lines, reading: Reading) -> Iterator[Row]:
     for number, line in lines:
         text = line.rstrip("\r\n")
         if text.strip():
-            yield Row(number, text if template is None else _filled(number, template, {"line": text}))
+            template = reading.template
+            prompt = text if template is None else _filled(number, template, {"line": text})
+            yield Row(number, prompt, values={"prompt": text})
+        else:
+            reading.skipped += reading.skip_empty
 
 
-def _csv_rows(lines: _Lines, column: str, template: Template | None) -> Iterator[Row]:
+def _csv_rows(lines: Lines, reading: Reading) -> Iterator[Row]:
+    yield from _table_rows(lines, reading, reading.delimiter or ",")
+
+
+def _tsv_rows(lines: Lines, reading: Reading) -> Iterator[Row]:
+    yield from _table_rows(lines, reading, reading.delimiter or "\t")
+
+
+def _table_rows(lines: Lines, reading: Reading, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader((line for _, line in lines), strict=True)
+    reader = csv.reader((line for _, line in lines), strict=True, delimiter=delimiter)
     header: Sequence[str] | None = None
     line = 1
     try:
         for cells in reader:
             if cells and header is None:
-                header = _header(line, cells, column, template)
+                header = _header(line, cells, reading)
             elif cells:
-                yield _csv_row(line, header or (), cells, column, template)
+                row = _table_row(line, header or (), cells, reading)
+                if row is not None:
+                    yield row
             line = reader.line_num + 1
     except csv.Error as error:
-        raise _BadRowError(line, f"not CSV ({error})") from None
+        raise BadRowError(line, f"not CSV ({error})") from None
     if header is None:
-        raise _BadRowError(1, "a csv file begins with the names of its columns, and this one is empty")
+        raise BadRowError(1, "a csv file begins with the names of its columns, and this one is empty")
 
 
-def _header(line: int, names: Sequence[str], column: str, template: Template | None) -> Sequence[str]:
+def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
     names = [name.strip() for name in names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise _BadRowError(line, f"there are two columns named {twice[0]!r}")
-    if template is None and column not in names:
-        raise _BadRowError(line, f"no column {column!r}; there is {', '.join(map(repr, names))}: add --column or --template")
+        raise BadRowError(line, f"there are two columns named {twice[0]!r}")
+    if reading.template is None and reading.column not in names:
+        found = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+        advice = "add --column or --template" if found is None else f"add --delimiter {_SHELL_MARKS[found]}"
+        raise BadRowError(line, f"no column {reading.column!r}; there is {', '.join(map(repr, names))}: {advice}")
     return names
 
 
-def _csv_row(line: int, header: Sequence[str], cells: Sequence[str], column: str, template: Template | None) -> Row:
+_SHELL_MARKS = {";": "';'", "\t": "'\\t'", "|": "'|'"}
+
+
+def _table_row(line: int, header: Sequence[str], cells: Sequence[str], reading: Reading) -> Row | None:
     if len(cells) != len(header):
-        raise _BadRowError(line, f"{len(cells)} cells, but there are {len(header)} columns")
+        raise BadRowError(line, f"{len(cells)} cells, but there are {len(header)} columns")
     values = dict(zip(header, cells, strict=True))
-    prompt = values[column] if template is None else _filled(line, template, values)
-    return Row(line, _checked(line, prompt), values.get("id") or None)
+    if _is_left_out(reading, values, values.get(reading.column)):
+        return None
+    prompt = values[reading.column] if reading.template is None else _filled(line, reading.template, values)
+    return Row(line, _checked(line, prompt), values.get("id") or None, values)
 
 
-def _json_rows(lines: _Lines, column: str, template: Template | None) -> Iterator[Row]:
+def _is_left_out(reading: Reading, values: Mapping[str, Any], prompt: Any) -> bool:
+    """Return whether a row is to be skipped, and count it then."""
+    if not reading.skip_empty:
+        return False
+    if reading.template is not None:
+        is_empty = reading.template.leaves_out(values)
+    else:
+        is_empty = prompt is None or (isinstance(prompt, str) and not prompt.strip())
+    reading.skipped += is_empty
+    return is_empty
+
+
+def _json_rows(lines: Lines, reading: Reading) -> Iterator[Row]:
     for number, line in lines:
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _BadRowError(number, f"not JSON ({error.msg}, character {error.colno})") from None
-        except (ValueError, RecursionError) as error:
-            raise _BadRowError(number, f"not JSON ({error})") from None
-        if isinstance(found, str):
-            yield Row(number, _checked(number, found if template is None else _filled(number, template, {"line": found})))
-        elif isinstance(found, dict):
-            yield Row(number, _checked(number, _json_prompt(number, found, column, template)), found.get("id"))
-        else:
-            raise _BadRowError(number, "neither an object nor a string")
+        if line.strip():
+            row = _json_row(number, _parsed(number, line), reading)
+            if row is not None:
+                yield row
 
 
-def _json_prompt(line: int, row: Mapping[str, Any], column: str, template: Template | None) -> Any:
-    if template is not None:
-        return _filled(line, template, row)
-    for key in (column, "messages"):
+def _json_row(number: int, found: Any, reading: Reading) -> Row | None:
+    if isinstance(found, str):
+        values: Mapping[str, Any] = {"line": found}
+        if _is_left_out(reading, values, found):
+            return None
+        prompt = found if reading.template is None else _filled(number, reading.template, values)
+        return Row(number, _checked(number, prompt), values={"prompt": found})
+    if isinstance(found, dict):
+        if _is_left_out(reading, found, found.get(reading.column, found.get("messages"))):
+            return None
+        return Row(number, _checked(number, _json_prompt(number, found, reading)), found.get("id"), found)
+    raise BadRowError(number, "neither an object nor a string")
+
+
+def _parsed(number: int, line: str) -> Any:
+    try:
+        found = json.loads(line, parse_constant=_refuse_constant, parse_float=_finite_number)
+        if line.count("[") + line.count("{") > _DEEPEST and _depth(found) > _DEEPEST:
+            raise ValueError(f"nested more than {_DEEPEST} levels deep")
+    except json.JSONDecodeError as error:
+        raise BadRowError(number, f"not JSON ({error.msg}, character {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(number, f"not JSON ({error})") from None
+    return found
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON: write null, or a number")
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large for a number")
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [part for found in level for part in _inside(found)]
+    return depth
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _json_prompt(line: int, row: Mapping[str, Any], reading: Reading) -> Any:
+    if reading.template is not None:
+        return _filled(line, reading.template, row)
+    for key in (reading.column, "messages"):
         if key in row:
             return row[key]
-    raise _BadRowError(line, f"neither {column!r} nor 'messages' in it; there is {', '.join(map(repr, row)) or 'nothing'}")
+    raise BadRowError(line, f"neither {reading.column!r} nor 'messages' in it; there is {', '.join(map(repr, row)) or 'nothing'}")
 
 
 def _filled(line: int, template: Template, values: Mapping[str, Any]) -> str:
     try:
         return template.fill(values)
     except ValueError as error:
-        raise _BadRowError(line, str(error)) from None
+        raise BadRowError(line, str(error)) from None
 
 
 def _checked(line: int, prompt: Any) -> Prompt:
     """Return the prompt if it is one."""
     if isinstance(prompt, str):
         if not prompt.strip():
-            raise _BadRowError(line, "the prompt is empty")
+            raise BadRowError(line, "the prompt is empty")
         return prompt
     try:
         as_messages(prompt)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _BadRowError(line, f"this is no prompt: {error}") from None
+        raise BadRowError(line, f"this is no prompt: {error}") from None
     return cast("Prompt", prompt)
 
 
-_READERS: Mapping[str, Callable[[_Lines, str, Template | None], Iterator[Row]]] = {
+_READERS: Mapping[str, Callable[[Lines, Reading], Iterator[Row]]] = {
     "txt": _text_rows,
     "csv": _csv_rows,
+    "tsv": _tsv_rows,
     "jsonl": _json_rows,
 }

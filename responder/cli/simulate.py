@@ -26,6 +26,7 @@ from responder.values.errors import ConfigurationError
 @click.option("--accept-key", "api_key", metavar="KEY", help="The only key that is accepted; default: all are.")
 @click.option("--model", "models", multiple=True, help="Name of a model that exists; default: all do. Repeatable.")
 @click.option("--reply", help="Text of every answer; default: a quote of the prompt.")
+@click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Name it answers to, too. Repeatable.")
 @click.option("--thinking", is_flag=True, help="The model thinks before it answers.")
 def simulate(models: tuple[str, ...], **settings: Any) -> None:
     """Run the simulated provider until Ctrl-C: every dialect, no key, no bill.

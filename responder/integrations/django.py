@@ -62,7 +62,7 @@ def get_responder(name: str = "default") -> Responder:
             provider's class; "limits" and "timeout" may be dicts of what `Limits` and `Timeout` take.
 
     Raises:
-        ConfigurationError: No such name, or settings that make no sense; the message says what to type.
+        ConfigurationError: No such name, or invalid settings; the message says what to type.
     """
     return _responders.get(name, lambda: _make(name, _configured(name), {}))
 

@@ -16,8 +16,10 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any, overload
 
+from responder.integrations.public import public_message
 from responder.many.merging import MergedStreams
 from responder.values.errors import ConfigurationError
+from responder.values.visible import visible_on_page
 
 Texts = tuple[str, ...]
 
@@ -49,7 +51,7 @@ def side_by_side(
     """Return what Gradio calls to fill several boxes at once: tuples with the latest whole text of each.
 
     Cancelling the event, or closing the page, ends all streams within a second, also while the providers are silent. A stream
-    that fails shows its error below the text that it had.
+    that fails shows a sentence about it below the text that it had (`responder.integrations.public`).
 
     Args:
         streams: Merged streams: the tuples are yielded at once. Or a function of the event's inputs that returns some: the
@@ -80,7 +82,7 @@ def _tuples(streams: MergedStreams, boxes: int | None, per_second: float) -> Gen
     try:
         while True:
             if texts is not None:
-                yield _padded(texts, boxes)
+                yield _padded(tuple(map(visible_on_page, texts)), boxes)
             if ended:
                 return
             texts, ended = latest.wait(_AGAIN)
@@ -143,4 +145,4 @@ def _watch(streams: MergedStreams, per_second: float, latest: _Latest) -> None:
 
 
 def _with_error(text: str, error: Exception | None) -> str:
-    return text if error is None else f"{text}\n\n({error})".strip()
+    return text if error is None else f"{text}\n\n({public_message(error)})".strip()

@@ -41,7 +41,7 @@ def map_series(responder: Responder, series: pd.Series, *, errors: Errors = "rai
 
     Raises:
         BatchError: A prompt failed, with `errors="raise"`.
-        ConfigurationError: A keyword makes no sense; nothing was sent.
+        ConfigurationError: A keyword is invalid; nothing was sent.
     """
     if errors not in ("raise", "object", "none"):
         raise ConfigurationError(f'errors is "raise", "object" or "none", not {errors!r}')

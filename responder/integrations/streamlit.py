@@ -15,12 +15,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing
+from responder.integrations.public import public_message
 from responder.many.merging import MergedStreams
 from responder.many.progress import Progress
 from responder.providers import for_model
 from responder.responder import Responder
 from responder.values.messages import Prompt
 from responder.values.results import Batch
+from responder.values.visible import visible_on_page
 
 try:
     import streamlit as st
@@ -87,8 +89,8 @@ def write_side_by_side(streams: MergedStreams, headings: Sequence[str]) -> tuple
         for latest in streams.snapshots():
             for box, before, text in zip(boxes, texts, latest, strict=False):
                 if text != before:
-                    box.markdown(text)
+                    box.markdown(visible_on_page(text))
             texts = latest
     for index, failure in streams.errors.items():
-        boxes[index].error(str(failure))
+        boxes[index].error(public_message(failure))
     return texts

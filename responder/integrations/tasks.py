@@ -43,7 +43,7 @@ def ask_many(
         None for "text", "finish_reason" and "usage".
 
     Raises:
-        ConfigurationError: A model, keyword or option that makes no sense, or no key. A failed prompt is its own result.
+        ConfigurationError: An invalid model, keyword or option, or no key. A failed prompt is its own result.
     """
     made_with = dict(responder or {})
     name = json.dumps([model, made_with], sort_keys=True, default=repr)
@@ -52,7 +52,7 @@ def ask_many(
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Return a result as a dict of plain values, in the form that `ask_many` tells."""
+    """Return a result as a dict of plain values, in the form that `ask_many` describes."""
     answer, error = result.answer, result.error
     return {
         "index": result.index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 
 from responder.values.answer import NO_USAGE
 from responder.values.results import ItemResult
+from responder.values.visible import is_terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +78,22 @@ class ProgressReporter:
                 shown["tokens"] = self._input + self._output
             if self._cost:
                 shown["cost"] = f"${self._cost:.2f}" if self._cost >= 0.1 else f"${self._cost:.4f}"
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update(1)
+            try:
+                self._bar.set_postfix(shown, refresh=False)
+                self._bar.update(1)
+            except (OSError, ValueError):  # standard error was closed in the meantime: that ends the bar, and not the run
+                self._bar = None
 
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.close()
 
 
 def _is_watched() -> bool:
     # A notebook's stderr is no terminal, but its bar is seen all the same.
-    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+    return is_terminal(sys.stderr) or "ipykernel" in sys.modules
 
 
 def _bar(total: int | None, unit: str) -> Any:
@@ -97,6 +103,8 @@ def _bar(total: int | None, unit: str) -> Any:
         return _with_its_own_lock(notebook_bar)(total=total, unit=unit)
     from tqdm import tqdm
 
+    if sys.stderr is None or getattr(sys.stderr, "closed", False):
+        return None  # a program that was started without one, or has closed it
     return _with_its_own_lock(tqdm)(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
 
 

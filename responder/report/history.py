@@ -1,181 +1,33 @@
 """What did a run do, and when? Takes in the trace of each item as it ends, in memory that does not grow with the run.
 
-The time line is kept in columns that become twice as wide when the run outgrows them, so a run of a second and one of a day
-take the same space; the single requests are kept, too, as long as they are few enough to be seen. Draws nothing itself.
+Counts and times are added up, and the time line has one size; the single requests are kept, too, as long as they are few enough
+to be seen.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
-import zlib
-from array import array
 from collections import Counter, deque
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
-from responder.report.page import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, STATES, Bar, Record, Span, write
+from responder.report.histogram import Histogram
+from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, Record, Span
+from responder.report.timeline import COLUMNS, Timeline
 from responder.values.answer import Usage
 from responder.values.summary import ENDED_BY_US, Summary
 from responder.values.trace import Attempt, Trace
 
-COLUMNS = 1024
-"""How many pieces the time line has; an even number."""
-
-ROWS = 64
-"""How many rows the time line has; with more workers than rows, a row stands for several of them."""
-
 MOST_SPANS = 20_000
 """So many single requests and waits are kept; a page could not show more of them."""
-
-# The first columns are so wide, in seconds.
-_FINEST = 0.005
 
 # Waits that are shorter, in seconds, are no waits but the time that taking a turn takes.
 _SHORTEST_WAIT = 0.001
 
 # Traces are taken in by so many: a lock and a loop for each one would cost as much as the taking in.
 _TOGETHER = 64
-
-
-class Histogram:
-    """Counts values in classes that grow by 2 % each, so that a percentile is at most 1 % off whatever the values are.
-
-    Values below 10 microseconds count as such.
-    """
-
-    _RATIO = math.log(1.02)
-    _LEAST = 1e-5
-
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._smallest = math.inf
-        self._largest = 0.0
-
-    def add(self, value: float) -> None:
-        """Count a value."""
-        if value < self._LEAST:
-            value = self._LEAST
-        number = int(math.log(value / self._LEAST) / self._RATIO)
-        self._counts[number] = self._counts.get(number, 0) + 1
-        if value < self._smallest:
-            self._smallest = value
-        if value > self._largest:
-            self._largest = value
-
-    def percentile(self, percent: int) -> float:
-        """Return a value within 1 % of the smallest one that `percent` of the values do not exceed; 0 of none."""
-        wanted = -(-sum(self._counts.values()) * percent // 100)
-        for number in sorted(self._counts):
-            wanted -= self._counts[number]
-            if wanted <= 0:
-                return min(max(self._edge(number + 0.5), self._smallest), self._largest)
-        return 0.0
-
-    def bars(self) -> list[Bar]:
-        """Return the classes that hold something, in order."""
-        return [Bar(self._edge(number), self._edge(number + 1), self._counts[number]) for number in sorted(self._counts)]
-
-    def _edge(self, number: float) -> float:
-        return self._LEAST * math.exp(number * self._RATIO)
-
-
-class Timeline:
-    """How many workers were in which state, in each column of time and each row of workers.
-
-    A row holds, for each state, the differences between neighbouring columns: a span touches its first and its last column
-    only, however long it is, and the running total of the differences is the mean number of workers in the state. Both ways of
-    making room, columns twice as wide and rows of twice as many workers, lose nothing but resolution.
-    """
-
-    def __init__(self) -> None:
-        self.width = _FINEST  # seconds of a column
-        self.lanes_in_row = 1
-        self._rows: list[list[array[float] | None]] = []  # None: nobody was in that state
-        self._ends = [_zeros(), _zeros()]  # items that ended in each column: with an answer, with an error
-
-    def add(self, lane: int, state: int, start: float, end: float) -> None:
-        """Count a span of a worker; seconds since the start of the run, not before an `item_ended` at or after its end."""
-        row = lane // self.lanes_in_row
-        while row >= len(self._rows):
-            if len(self._rows) == ROWS:
-                self._join_rows()
-                row = lane // self.lanes_in_row
-            else:
-                self._rows.append([None] * STATES)
-        steps = self._rows[row][state]
-        if steps is None:
-            steps = self._rows[row][state] = _zeros()
-        at = start / self.width
-        column = int(at)
-        steps[column] += 1.0 - (at - column)
-        steps[column + 1] += at - column
-        at = end / self.width
-        column = int(at)
-        steps[column] -= 1.0 - (at - column)
-        steps[column + 1] -= at - column
-
-    def item_ended(self, failed: bool, at: float) -> None:
-        """Count an item, and make room for what was before its end."""
-        while at / self.width >= COLUMNS:
-            self._widen()
-        self._ends[failed][int(at / self.width)] += 1
-
-    def _widen(self) -> None:
-        self.width *= 2
-        for row in self._rows:
-            row[:] = [None if steps is None else _widened(steps) for steps in row]
-        for place, ends in enumerate(self._ends):
-            self._ends[place] = _padded(array("d", map(float.__add__, ends[:COLUMNS:2], ends[1:COLUMNS:2])))
-
-    def _join_rows(self) -> None:
-        self.lanes_in_row *= 2
-        pairs = zip(self._rows[::2], self._rows[1::2], strict=True)
-        self._rows = [[_together(one, other) for one, other in zip(*pair, strict=True)] for pair in pairs]
-
-    def levels(self, columns: int) -> list[list[array[float]]]:
-        """Return for each row and state how many workers were in it, in each of the first columns."""
-        return [[array("d", accumulate((steps or _zeros())[:columns])) for steps in row] for row in self._rows]
-
-    def ends(self, columns: int) -> list[array[float]]:
-        """Return how many items ended in each of the first columns: with an answer, with an error."""
-        return [ends[:columns] for ends in self._ends]
-
-    def __getstate__(self) -> tuple[float, int, int, bytes]:
-        # Most of it is zeros: a pickled batch of four answers shall not weigh a megabyte.
-        arrays = [*self._ends, *(steps or _zeros() for row in self._rows for steps in row)]
-        return self.width, self.lanes_in_row, len(self._rows), zlib.compress(b"".join(steps.tobytes() for steps in arrays), 1)
-
-    def __setstate__(self, state: tuple[float, int, int, bytes]) -> None:
-        self.width, self.lanes_in_row, rows, packed = state
-        values = array("d", zlib.decompress(packed))
-        arrays = [values[place : place + COLUMNS + 1] for place in range(0, len(values), COLUMNS + 1)]
-        self._ends = arrays[:2]
-        self._rows = [list(arrays[2 + row * STATES : 2 + (row + 1) * STATES]) for row in range(rows)]
-
-
-def _zeros() -> array[float]:
-    return array("d", bytes(8 * (COLUMNS + 1)))
-
-
-def _together(one: array[float] | None, other: array[float] | None) -> array[float] | None:
-    if one is None or other is None:
-        return one or other
-    return array("d", map(float.__add__, one, other))
-
-
-def _widened(steps: array[float]) -> array[float]:
-    # The mean of two neighbouring columns, written for differences: half of what is between the pairs goes to each of them.
-    between = steps[1::2]
-    pieces = zip(steps[::2], [0.0, *between], [*between, 0.0], strict=True)
-    return _padded(array("d", [own + (before + after) * 0.5 for own, before, after in pieces]))
-
-
-def _padded(values: array[float]) -> array[float]:
-    return values + array("d", bytes(8 * (COLUMNS + 1 - len(values))))
 
 
 class History:
@@ -374,6 +226,8 @@ class History:
         Raises:
             ConfigurationError: It cannot be written.
         """
+        from responder.report.file import write  # the page and its charts: most runs draw none
+
         write(path, self)
 
     def __getstate__(self) -> dict[str, Any]:

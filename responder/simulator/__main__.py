@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", dest="models", action="append", help="a model that exists (repeat it for more)")
     parser.add_argument("--reply", help="fixed text of every answer")
     parser.add_argument("--thinking", action="store_true", help="the model thinks before it answers")
+    parser.add_argument("--allow-host", dest="allowed_hosts", action="append", default=[], help="a name it answers to, too")
     parser.add_argument("--settings", choices=["-"], help=argparse.SUPPRESS)
     options = vars(parser.parse_args(arguments))
     if options.pop("settings"):

@@ -42,7 +42,7 @@ def serve(
         OSError: The port is taken, or the address is not ours.
         ImportError: aiohttp is not installed.
         TypeError: A setting is unknown.
-        ValueError: A setting makes no sense.
+        ValueError: A setting is invalid.
     """
     require_aiohttp()
     from .server import Server, tls_context
@@ -72,8 +72,9 @@ def _banner(url: str) -> None:
     lines = [f"Simulated provider at {url}  (answers are simulated, nothing is billed; Ctrl-C stops it)"]
     lines += [f"  {provider:<10} {url}{base_path(provider)}" for provider in _SHOWN]
     lines.append(f"  {'other':<10} {url}/hosts/NAME/v1")
-    sys.stderr.write("\n".join(lines) + "\n")
-    sys.stderr.flush()
+    if sys.stderr is not None:  # a service without a console has none
+        sys.stderr.write("\n".join(lines) + "\n")
+        sys.stderr.flush()
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

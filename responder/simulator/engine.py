@@ -46,6 +46,7 @@ class Settings:
     reply: str | Callable[[str], str] | None = None
     thinking: bool = False
     log_size: int = 100_000
+    allowed_hosts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Engine:
     """Decides. Used by the server's loop; only `journal`, `script` and `gates` are touched by other threads.
 
     Raises:
-        ValueError: A setting makes no sense.
+        ValueError: A setting is invalid.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -79,7 +80,7 @@ class Engine:
         for name in ("requests_per_minute", "tokens_per_minute", "requests_per_day", "log_size"):
             value = getattr(settings, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}={value!r} makes no sense: give 1 or more, or None for no limit.")
+                raise ValueError(f"{name}={value!r} is invalid: give 1 or more, or None for no limit.")
         self.settings = settings
         self.journal = Journal(settings.log_size)
         self.script = Script()

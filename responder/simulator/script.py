@@ -124,7 +124,7 @@ class Gates:
     def build(self, size: int, loop: asyncio.AbstractEventLoop) -> int:
         """Put a gate before all requests that arrive from now on, and return its number. The gate before it opens."""
         if size < 1:
-            raise ValueError(f"hold({size}) makes no sense: give the number of requests that must be inside at once, 1 or more.")
+            raise ValueError(f"hold({size}) is invalid: give the number of requests that must be inside at once, 1 or more.")
         before = self.current
         number = next(self._numbers)
         self._all[number] = self.current = Gate(size, loop)

@@ -18,6 +18,7 @@ from . import control
 from .delivery import deliver
 from .engine import Engine
 from .journal import Journal
+from .names import Names
 from .reply import CONTROL_PREFIX
 
 _LOG = logging.getLogger("responder.simulator")
@@ -41,6 +42,7 @@ class Server:
         self._host = host
         self._wanted_port = port
         self._ssl_context = ssl_context
+        self._names = Names(host, engine.settings.allowed_hosts)
         self._stopping = False
         self._connections: _CountingServer | None = None
         self._listener: asyncio.Server | None = None
@@ -90,8 +92,12 @@ class Server:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         content = await request.content.read() if request.can_read_body else b""
         target = request.raw_path
-        if not target.startswith("/"):
-            # A proxy's absolute form: http://host/path
+        if target.startswith("/"):
+            stranger = self._stranger(request)
+            if stranger is not None:
+                return _refused(stranger)
+        else:
+            # A proxy's absolute form: http://host/path. No browser sends it to a server.
             target = "/" + target.partition("://")[2].partition("/")[2]
         if "%" in target:
             path, mark, query = target.partition("?")
@@ -121,6 +127,17 @@ class Server:
             return await deliver(request, verdict, engine.tokens_per_second(), finish)
         finally:
             finish("stopped" if self._stopping else "client left", None)
+
+    def _stranger(self, request: web.BaseRequest) -> str | None:
+        """Return the name by which the request calls us, if it is not ours."""
+        address = request.transport.get_extra_info("sockname") if request.transport is not None else None
+        local = str(address[0]) if isinstance(address, tuple) else ""
+        return next((name for name in request.headers.getall("Host", ()) if not self._names.include(name, local)), None)
+
+
+def _refused(name: str) -> web.Response:
+    told = f"this simulator is not called {name!r}: ask it as localhost, or start it with --allow-host NAME"
+    return web.json_response({"error": {"message": told, "type": "misdirected_request"}}, status=421)
 
 
 class _CountingServer(web.Server):

@@ -137,10 +137,12 @@ class Simulator:
             the prompt.
         thinking: Whether the model thinks first: adds reasoning and its tokens, in each provider's way.
         log_size: How many requests the log remembers.
+        allowed_hosts: Host names that it answers to beside "localhost" and its address; a request under any other name gets a
+            421, since a page of a strange web site could have sent it.
         process: True: run in a process of its own (same face; it ends with this one). False: in a thread of this one.
 
     Raises:
-        ValueError: A setting makes no sense.
+        ValueError: A setting is invalid.
         ImportError: aiohttp is not installed (`pip install "responder-sdk[simulator]"`).
     """
 
@@ -166,6 +168,7 @@ class Simulator:
         reply: str | Callable[[str], str] | None = None,
         thinking: bool = False,
         log_size: int = 100_000,
+        allowed_hosts: Sequence[str] = (),
         process: bool = False,
     ) -> None:
         settings = Settings(
@@ -183,6 +186,7 @@ class Simulator:
             reply=reply,
             thinking=thinking,
             log_size=log_size,
+            allowed_hosts=tuple(allowed_hosts),
         )
         require_aiohttp()
         self._host = host
@@ -198,7 +202,7 @@ class Simulator:
                 )
             from .remote import RemoteBackend
 
-            Engine(settings)  # Settings that make no sense are refused here, not in the other process.
+            Engine(settings)  # Invalid settings are refused here, not in the other process.
             self._backend = RemoteBackend(settings, host, port, certfile, keyfile)
         else:
             self._backend = _Embedded(settings, host, port, ssl_context, certfile, keyfile)

@@ -84,7 +84,7 @@ def test_a_failure_is_told_and_the_chat_goes_on(chat: App) -> None:
     chat.provider.script(Fault.status(400, "not today"))
     window = chat.open("/")
     ask(window, "What is honey?")
-    window.wait(lambda: any("not today" in text for text in window.texts("[data-testid=stAlert]")), "the failure")
+    window.wait(lambda: any("could not be answered" in text for text in window.texts("[data-testid=stAlert]")), "the failure")
     ask(window, "What is ice?")
     wait_for_growth(window, "What is ice?")
     assert [len(call.body["contents"]) for call in chat.provider.received] == [1, 1]

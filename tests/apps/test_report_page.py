@@ -13,8 +13,8 @@ from apps.browser import Window
 from runs_made_up import made_up
 
 from responder import Limits, OpenAIResponder
+from responder.report.file import write
 from responder.report.history import History
-from responder.report.page import write
 from responder.simulator import Fault, Simulator
 
 # The colour of the widest shape that a CSS selector finds, if it is seen anywhere within its bounds.
@@ -152,6 +152,18 @@ def test_runs_of_every_size_are_drawn(
     if count == 1000:
         page.scroll_to_top()
         picture(page.window, "report")
+
+
+@pytest.mark.parametrize(("count", "workers"), [(1, 1), (10, 4), (1000, 16), (100_000, 1000)])
+def test_the_page_fits_on_a_telephone(browser: Any, show: Callable[[History], ReportPage], count: int, workers: int) -> None:
+    """Nothing stands out of a narrow window."""
+    page = show(made_up(count, workers))
+    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        assert not page.is_too_wide()
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_page_is_dark_for_those_who_like_it_dark(show: Callable[[History], ReportPage]) -> None:

@@ -64,7 +64,7 @@ def test_a_failed_stream_shows_its_error(gpt: OpenAIResponder, simulator: Simula
     """The error stands below the text that came, and the others go on."""
     simulator.script_for("bad", Fault.cut_stream(3))
     *_, last = side_by_side(gpt.stream_map(["bad", "good"]))
-    assert last[0].startswith("Simulate\n\n(the stream was interrupted")
+    assert last[0].startswith("Simulate\n\n(The answer broke off.")
     assert last[1] == "Simulated answer to: good"
 
 

@@ -118,7 +118,7 @@ st.session_state["texts"] = write_side_by_side(streams, ["Depth", "Breadth"])
     )
     assert [heading.value for heading in test.subheader] == ["Depth", "Breadth"]
     assert test.session_state["texts"] == ("Simulated answer to: good", "")
-    assert "400" in test.error[0].value
+    assert test.error[0].value == "The question could not be answered."
 
 
 @pytest.mark.parametrize("what", ["st.stop()", "raise ValueError('no')"])

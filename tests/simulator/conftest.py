@@ -75,7 +75,7 @@ def shape(provider: str, prompt: str = PROMPT, *, stream: bool = False) -> Shape
 def raw_request(request: Shape) -> bytes:
     """Return the bytes of a request."""
     content = json.dumps(request.body).encode()
-    headers = {"host": "simulator", "content-type": "application/json", **request.headers, "content-length": str(len(content))}
+    headers = {"host": "localhost", "content-type": "application/json", **request.headers, "content-length": str(len(content))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"POST {request.path} HTTP/1.1\r\n{lines}\r\n".encode() + content
 

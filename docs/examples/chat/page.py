@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 
 import requests
 import streamlit as st
 
+log = logging.getLogger("chat")
 SERVICE = os.environ.get("CHAT_SERVICE", "http://127.0.0.1:8502")
 
 
@@ -50,6 +52,10 @@ if question := st.chat_input("Ask something"):
     with st.chat_message("assistant"):
         try:
             turns.append({"role": "assistant", "content": str(st.write_stream(pieces(turns)))})
-        except (requests.RequestException, RuntimeError) as error:
+        except RuntimeError as error:  # the service's sentence for its visitors
             turns.pop()  # a question without an answer is not sent along with the next one
             st.error(f"No answer: {error}")
+        except requests.RequestException:
+            turns.pop()
+            log.exception("the chat service did not answer")  # with its address, which is nobody's business
+            st.error("No answer: the chat service cannot be reached right now.")

@@ -9,6 +9,7 @@ from django.shortcuts import render
 
 from responder import ResponderError, parallel_map
 from responder.integrations.django import get_responder, stream_response
+from responder.integrations.public import public_message, public_text
 
 TOPICS = (
     "baseball", "bread", "bridges", "chess", "clouds", "comets", "coral", "glass", "harbours", "honey", "ice", "kites",
@@ -24,9 +25,9 @@ def compare(request: HttpRequest) -> HttpResponse:
 
     def ask(name: str) -> dict[str, str]:
         try:
-            return {"name": name, "text": get_responder(name).answer(question, deadline=deadline).text}
+            return {"name": name, "text": public_text(get_responder(name).answer(question, deadline=deadline).text)}
         except ResponderError as error:  # one that fails costs the page its card, and nothing else
-            return {"name": name, "error": str(error)}
+            return {"name": name, "error": public_message(error)}
 
     cards = [result.unwrap() for result in parallel_map(ask, settings.MODELS)] if question else []
     return render(request, "answers/compare.html", {"question": question, "cards": cards, "deadline": deadline})

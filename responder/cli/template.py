@@ -1,0 +1,52 @@
+"""How does a row become a prompt by --template? Names in braces are replaced by the row's values."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Mapping
+from typing import Any
+
+from responder.values.errors import ConfigurationError
+
+
+class Template:
+    """A text with the names of a row's values in braces: "Summarise: {text}".
+
+    Raises:
+        ConfigurationError: It names nothing, or its braces do not match.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            parts = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise ConfigurationError(f"--template {text!r}: {error}; write {{{{ and }}}} for braces that stay") from None
+        for _, name, form, conversion in parts:
+            if name is not None and (not name or form or conversion):
+                raise ConfigurationError(
+                    f"--template {text!r}: braces hold the name of a column or key, and nothing else; write {{{{ and }}}} "
+                    "for braces that stay"
+                )
+        self._parts = [(literal, name) for literal, name, _, _ in parts]
+        if not any(name for _, name in self._parts):
+            raise ConfigurationError(f"--template {text!r} names no value, such as {{line}}: every prompt would be the same")
+
+    def leaves_out(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a value that it wants is missing or empty."""
+        return any(name is not None and not str(values.get(name) or "").strip() for _, name in self._parts)
+
+    def fill(self, values: Mapping[str, Any]) -> str:
+        """Return the text with its values in place.
+
+        Raises:
+            ValueError: A value is missing.
+        """
+        return "".join(literal + ("" if name is None else _value(values, name)) for literal, name in self._parts)
+
+
+def _value(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if value is None:
+        raise ValueError(f"--template wants {name!r}, and there is {', '.join(map(repr, values)) or 'nothing'}")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,45 @@
+"""What does the shell call what Python calls otherwise? The package's errors and advice, in the words of the command line."""
+
+from __future__ import annotations
+
+import re
+
+# Where the option is not the keyword with dashes.
+_OPTIONS = {
+    "max_retries": "--retries",
+    "max_workers": "--workers",
+    "requests_per_minute": "--rpm",
+    "tokens_per_minute": "--tpm",
+}
+
+_SENTENCES = (
+    (
+        "give price=Price(input=..., output=...), in US dollars for a million tokens",
+        "add --price IN,OUT, in US dollars for a million tokens, such as --price 0.15,0.60",
+    ),
+    ("Price input is", "--price: IN is"),
+    ("Price output is", "--price: OUT is"),
+    ("set Limits(requests_per_minute=...) to", "set --rpm to"),
+    ("fallbacks=[...]", "--fallback"),
+    ("raise budget", "raise --budget"),
+    ("raise timeout", "raise --timeout"),
+    (", or None, not ", ", not "),
+)
+
+# Words that mean nothing but the keyword, wherever they stand; and words that do where "=" follows, or at the beginning.
+_LONG = "max_tokens|max_errors|max_retries|max_workers|base_url|run_deadline|requests_per_minute|tokens_per_minute"
+_SHORT = "budget|hedge|price|timeout|deadline|checkpoint|temperature"
+_ASSIGNED = re.compile(rf"(?<![\w-])({_LONG}|{_SHORT})=(?=[^\s,.])")
+_NAMED = re.compile(rf"(?<![\w-])(?:({_LONG})\b=?|({_SHORT})=|^({_SHORT})(?= is\b))")
+
+
+def in_shell_words(text: str) -> str:
+    """Return a sentence with the options of the command line in place of Python's keywords."""
+    for python, shell in _SENTENCES:
+        text = text.replace(python, shell)
+    text = _ASSIGNED.sub(lambda found: _option(found[1]) + " ", text)
+    return _NAMED.sub(lambda found: _option(found[1] or found[2] or found[3]), text)
+
+
+def _option(keyword: str) -> str:
+    return _OPTIONS.get(keyword, "--" + keyword.replace("_", "-"))

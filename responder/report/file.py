@@ -1,0 +1,51 @@
+"""How does a page get into its file? Whole or not at all, and readable by its owner alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from responder.report.page import page
+from responder.report.record import Recorded
+from responder.values.errors import ConfigurationError
+
+
+def check(path: str | os.PathLike[str]) -> Path:
+    """Return the file of a page, if it can be written.
+
+    Raises:
+        ConfigurationError: There is no such folder, it is not ours to write in, or something else has that name.
+    """
+    file = Path(path)
+    if file.exists() and not file.is_file():
+        raise ConfigurationError(f"cannot write the report to {file}: it is not a file")
+    if not file.parent.is_dir():
+        raise ConfigurationError(f"cannot write the report to {file}: there is no folder {file.parent}")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"cannot write the report to {file}: the folder {file.parent} is not yours to write in")
+    return file
+
+
+def write(path: str | os.PathLike[str], source: Recorded) -> None:
+    """Write the page of a run, whole or not at all; a file that is there is replaced. It is its owner's to read (0600).
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    file = check(path)
+    text = page(source.record())
+    draft = None
+    try:
+        # A name that nobody can guess, made exclusively: a link that lies in wait there is never followed.
+        descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor, not a path
+            opened.write(text)
+        Path(draft).replace(file)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write the report to {file}: {error.strerror or error}") from error
+    finally:
+        if draft is not None:
+            with contextlib.suppress(OSError):
+                Path(draft).unlink(missing_ok=True)
