@@ -147,6 +147,8 @@ begun.acquire()
 @pytest.mark.parametrize("way", ["imap", "stream_map", "parallel_imap"])
 def test_a_run_that_nobody_reads_any_more_does_not_hold_the_program_up(how: str, way: str, serve: Callable[..., Server]) -> None:
     """One result was taken, the run is kept in a variable, and its server keeps silent from then on."""
+    if how == "by a thread" and sys.version_info[:3] in ((3, 12, 0), (3, 12, 1)):
+        pytest.skip("these start no thread once the main thread has ended: the reader itself waits for the server")
 
     def one_answer(peer: Peer) -> None:
         while (request := peer.receive()) is not None:
@@ -239,12 +241,13 @@ def test_a_child_that_goes_on_reading_is_told_and_the_parent_gets_everything(
 ) -> None:
     """A loop that forks: the child has none of the threads, and must neither wait for them nor take items from the parent."""
     program = f"""
-import ctypes, os, signal, sys
+import ctypes, os, signal, sys, warnings
 from responder import CancelledError, OpenAIResponder, parallel_imap
 
 model = OpenAIResponder("m", api_key="test-key", base_url=sys.argv[1])
 fork = {"os.fork" if fork is os.fork else "ctypes.PyDLL(None).fork"}
 prompts = map(str, range(40))
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads around is what this is about
 results = parallel_imap(str, prompts, max_workers=2) if {way!r} == "parallel_imap" else model.{way}(prompts, max_workers=2)
 with results:
     next(results)

@@ -45,6 +45,7 @@ class Crew:
         self._threads: list[threading.Thread] = []
         self._started = 0
         self._not_before = 0.0
+        self._refused_since = 0.0
         self._process = os.getpid()
         self._reader = 0
         self._is_read_at_exit = False
@@ -70,17 +71,21 @@ class Crew:
         except (RuntimeError, MemoryError) as error:
             return self._do_without(error)
         self._started += 1
+        self._refused_since = 0.0
         if len(self._threads) >= self.most:
             self._threads = [one for one in self._threads if one.is_alive()]
         self._threads.append(thread)
         return True
 
     def _do_without(self, error: Exception) -> bool:
-        self._not_before = time.monotonic() + _SHORTAGE
+        now = time.monotonic()
         if self._is_at_work():
             self.shortage = str(error) or "out of memory"
+            self._not_before = now + _SHORTAGE
         elif "shutdown" in str(error):
             self.is_alone = True
+        elif self._started and now < (self._refused_since or now) + _SHORTAGE:
+            self._refused_since = self._refused_since or now  # the last thread has just ended: the system is clearing it away
         else:
             raise ConfigurationError(
                 f"no thread could be started ({str(error) or 'out of memory'}): this process has reached its limit of threads or "
