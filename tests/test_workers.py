@@ -311,7 +311,7 @@ def test_merged_streams_go_on_with_the_threads_that_there_are(simulator: Simulat
 events = list(model.stream_map([str(number) for number in range(10)]))
 print(len([event for event in events if event.done and event.answer is not None]))
 """
-    assert run(program, 2.5, simulator.base_url("openai")) == ["10"]
+    assert run(program, 4.5, simulator.base_url("openai")) == ["10"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space, so that the system refuses more threads")
