@@ -65,17 +65,22 @@ class Crew:
         """
         if self.is_alone or (self.shortage and time.monotonic() < self._not_before and self._is_at_work()):
             return False
+        if len(self._threads) >= self.most:
+            self._clear_away()
         thread = threading.Thread(target=work, args=arguments, name=f"{self._name}_{self._started}", daemon=False)
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:
+            self._clear_away()
             return self._do_without(error)
         self._started += 1
         self._refused_since = 0.0
-        if len(self._threads) >= self.most:
-            self._threads = [one for one in self._threads if one.is_alive()]
         self._threads.append(thread)
         return True
+
+    def _clear_away(self) -> None:
+        """Forget the threads that have ended: the system keeps the memory of each until then."""
+        self._threads = [one for one in self._threads if one.is_alive()]
 
     def _do_without(self, error: Exception) -> bool:
         now = time.monotonic()
