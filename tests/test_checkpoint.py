@@ -571,6 +571,24 @@ def test_a_file_that_is_locked_in_mid_run_holds_nobody_past_a_deadline(file: Pat
     other.close()
 
 
+def test_a_map_whose_checkpoint_gets_locked_ends_in_time_with_every_answer_in_hand(simulator: Simulator, file: Path) -> None:
+    """What it has asked is handed out; nothing is asked that could not be kept, and the reason is told."""
+    with contextlib.ExitStack() as stack:
+
+        def prompts() -> Iterator[str]:
+            yield "first"
+            process.append(stack.enter_context(held(file, "BEGIN EXCLUSIVE")))
+            yield from PROMPTS
+
+        process: list[int] = []
+        batch = responder(simulator).map(prompts(), checkpoint=file, deadline=0.5, max_workers=1)
+
+    assert batch[1].ok
+    assert len(asked(simulator)) == len([result for result in batch if result.ok]) <= 2
+    assert {type(result.error) for result in batch.failures()} == {CancelledError}
+    assert f"process {process[0]}" in str(batch[2].error) or sys.platform != "linux"
+
+
 # Whose file it is
 
 
