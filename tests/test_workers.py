@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -264,6 +265,51 @@ with results:
 print(len([one for one in taken if getattr(one, "done", True)]), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert run(program, simulator.base_url("openai")) in (["39 7"], ["40 7"])
+
+
+@pytest.mark.parametrize("way", ["map", "imap", "stream_map"])
+def test_workers_import_nothing(way: str, tmp_path: Path) -> None:
+    """A child that is forked in the midst of an import would wait for it for ever; answers, repeats and failures need none."""
+    program = f"""
+import sys, threading
+from responder import OpenAIResponder, Price
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print(threading.current_thread().name, "imports", name)
+
+model = OpenAIResponder("m", api_key="test-key", base_url=sys.argv[1], price=Price(1, 1), max_retries=1)
+more = {{}} if {way!r} == "stream_map" else {{"hedge": 0.1, "dedupe": True, "checkpoint": sys.argv[2]}}
+sys.meta_path.insert(0, Watch())
+print(len([one for one in model.{way}([str(n) for n in range(40)], **more) if getattr(one, "done", True)]))
+"""
+    with Simulator(error_rate=0.3, latency="uniform:0.0:0.01") as provider:
+        url = provider.base_url("openai").replace("127.0.0.1", "localhost")
+        assert run(program, url, tmp_path / "run.db") == ["40"]
+
+
+@needs_fork
+def test_a_child_that_is_forked_while_a_worker_imports_the_prices_has_them_too() -> None:
+    """The list takes a tenth of a second to import, and is imported by whoever needs a price first."""
+    pytest.importorskip("genai_prices")
+    program = """
+import os, signal, threading, time, warnings
+from responder.pace.prices import listed_price
+
+warnings.simplefilter("ignore")
+thread = threading.Thread(target=listed_price, args=("openai", "gpt-4o"))
+thread.start()
+children = []
+while thread.is_alive() and len(children) < 40:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        os._exit(0 if listed_price("openai", "gpt-4o") is not None else 1)
+    children.append(child)
+print({os.waitpid(child, 0)[1] for child in children})
+"""
+    assert run(program) == ["{0}"]
 
 
 # --- Too few threads --------------------------------------------------------------------------------------------------

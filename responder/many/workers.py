@@ -7,6 +7,8 @@ of the program go on for hours; and where the system refuses it a thread, it kee
 from __future__ import annotations
 
 import contextlib
+import encodings.idna
+import encodings.utf_8_sig  # noqa: F401 - see below
 import itertools
 import os
 import threading
@@ -16,6 +18,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from responder.values.errors import CancelledError, ConfigurationError
+
+# A codec is imported when it is used for the first time. A child that is forked while a worker does that waits for ever for a
+# thread that only its parent has: what workers use is imported before they start.
 
 # Seconds until a thread that the system refused is asked for again.
 _SHORTAGE = 1.0
