@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
-from responder.many.workers import Crew, end_with_program
+from responder.many.workers import Crew, caller_context, end_with_program
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
@@ -214,7 +214,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._waiting[index] = item
             if not self._is_staffed:
                 self._start_worker()
-            self._tasks.put((contextvars.copy_context(), index, item))
+            self._tasks.put((caller_context(), index, item))
             if self._crew.is_alone:
                 self._tasks.put(None)  # where `_perform_one` stops
 

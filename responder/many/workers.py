@@ -7,6 +7,7 @@ of the program go on for hours; and where the system refuses it a thread, it kee
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import encodings.idna
 import encodings.utf_8_sig  # noqa: F401 - see below
 import itertools
@@ -15,9 +16,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from responder.values.errors import CancelledError, ConfigurationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # A codec is imported when it is used for the first time. A child that is forked while a worker does that waits for ever for a
 # thread that only its parent has: what workers use is imported before they start.
@@ -144,6 +148,43 @@ class Crew:
         if self._reader == main.ident:
             return not self._is_read_at_exit
         return not any(thread.ident == self._reader and not thread.daemon for thread in threading.enumerate())
+
+
+Scope: TypeAlias = Callable[[], contextlib.AbstractContextManager[object]]
+Carrier: TypeAlias = Callable[[], Scope]
+_carriers: list[Carrier] = []
+
+
+def carry_along(carrier: Carrier) -> None:
+    """Let workers see what a framework keeps for the caller's thread, and not in a context variable.
+
+    Args:
+        carrier: Called in the caller's thread for each item; what it returns is called and entered in the worker.
+    """
+    _carriers.append(carrier)
+
+
+def caller_context() -> contextvars.Context:
+    """Return the context variables of the present thread, and what is carried along with them, for a worker to run in."""
+    context = contextvars.copy_context()
+    if not _carriers:
+        return context
+    return cast(contextvars.Context, _Carried(context, [carrier() for carrier in _carriers]))  # as far as `run` goes
+
+
+class _Carried:
+    def __init__(self, context: contextvars.Context, scopes: list[Scope]) -> None:
+        self._context = context
+        self._scopes = scopes
+
+    def run(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._context.run(self._inside, work, *args, **kwargs)
+
+    def _inside(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with contextlib.ExitStack() as stack:
+            for scope in self._scopes:
+                stack.enter_context(scope())
+            return work(*args, **kwargs)
 
 
 class Ending(Protocol):
