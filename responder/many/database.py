@@ -88,13 +88,7 @@ class Gate:
 GATE = Gate()
 
 
-class LockedError(sqlite3.OperationalError):
-    """Another program holds the file."""
-
-
-def when_free(
-    path: str, step: Callable[[], T], deadline: Deadline = NEVER, cancel: CancelToken | None = None, patience: float | None = None
-) -> T:
+def when_free(path: str, step: Callable[[], T], deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> T:
     """Do a step inside the gate, again and again while another program holds the file; wait outside, where nobody is held up.
 
     Args:
@@ -102,14 +96,14 @@ def when_free(
         step: What to do; it may be begun several times.
         deadline: When the wait ends.
         cancel: Ends the wait.
-        patience: Seconds to wait where there is no deadline.
 
     Raises:
         DeadlineExceededError: The deadline passed; the message names who holds the file.
         CancelledError: It was cancelled.
         ConfigurationError: There was no deadline, and the file was not let go.
     """
-    begin = 0.0
+    waited = 0.0  # counted, since a test may have stopped the clock
+    bound = deadline.remaining()
     while True:
         try:
             with GATE:
@@ -117,15 +111,15 @@ def when_free(
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-        now = time.monotonic()
-        begin = begin or now
-        if now >= deadline.at:
+        left = deadline.remaining()
+        if left <= 0 or waited >= bound:
             raise DeadlineExceededError(f"the deadline passed while the checkpoint {path} was locked by {holder(path)}")
-        if now - begin >= (PATIENCE if patience is None else patience):
+        if waited >= PATIENCE:
             raise ConfigurationError(
                 f"the checkpoint {path} is locked by {holder(path)}: end that program, or name another file", fatal=True
             )
-        seconds = min(random.uniform(*(_FIRST_LOOKS if now - begin < _LATER else _LATER_LOOKS)), deadline.at - now)
+        seconds = min(random.uniform(*(_FIRST_LOOKS if waited < _LATER else _LATER_LOOKS)), left)
+        waited += seconds
         if cancel is None:
             time.sleep(seconds)
         elif cancel.wait(seconds):

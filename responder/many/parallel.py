@@ -215,8 +215,6 @@ class Run(Iterator[R], Generic[I, R]):
             if not self._is_staffed:
                 self._start_worker()
             self._tasks.put((caller_context(), index, item))
-            if self._crew.is_alone:
-                self._tasks.put(None)  # where `_perform_one` stops
 
     def _start_worker(self) -> None:
         self._crew.start(_perform, self._tasks, self._finished, self._halt, self._work.perform, self._rules)
@@ -238,7 +236,7 @@ class Run(Iterator[R], Generic[I, R]):
         if self._ending:
             self._give_up()
             return
-        if self._crew.is_alone and not self._tasks.empty():
+        if self._crew.is_alone:
             self._perform_one()
         try:
             index, result, failure = self._finished.get(timeout=min(_SLICE, max(0.0, self._rules.deadline.remaining())))
@@ -248,7 +246,10 @@ class Run(Iterator[R], Generic[I, R]):
 
     def _perform_one(self) -> None:
         """Do a worker's work for one item, here: the ending interpreter gives no thread."""
-        _perform(self._tasks, self._finished, self._halt, self._work.perform, self._rules)
+        task: queue.SimpleQueue[_Task[I] | None] = queue.SimpleQueue()
+        task.put(self._tasks.get())
+        task.put(None)
+        _perform(task, self._finished, self._halt, self._work.perform, self._rules)
 
     def _look_for_an_end(self) -> None:
         if self._ends_at <= time.monotonic():
@@ -346,8 +347,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._work.on_close()
 
     def _dismiss(self) -> None:
-        for _ in range(self._crew.started):
-            self._tasks.put(None)
+        self._tasks.put(None)  # whoever takes it hands it on
 
     def taken_back(self) -> list[R]:
         """Return the results that have come in and were not handed out: those of a run that was ended by an exception."""
@@ -397,6 +397,7 @@ def _perform(
                 halt.set()
             del result
         del task, context, item  # while this worker waits, nothing of the last item may be kept alive
+    tasks.put(None)  # for the next worker: nobody has to know how many there are
 
 
 def _as_runtime_error(index: int, error: Exception) -> RuntimeError:

@@ -29,6 +29,9 @@ T = TypeVar("T")
 # Seconds until a thread that the system refused is asked for again.
 _SHORTAGE = 1.0
 
+# How often the system may refuse a thread right after the last one has ended.
+_REFUSALS = 100
+
 # Seconds between two looks, while the program ends, whether somebody still reads.
 _GLANCE = 0.1
 
@@ -54,7 +57,7 @@ class Crew:
         self._threads: list[threading.Thread] = []
         self._started = 0
         self._not_before = 0.0
-        self._refused_since = 0.0
+        self._refusals = 0
         self._process = os.getpid()
         self._reader = 0
         self._is_read_at_exit = False
@@ -83,7 +86,7 @@ class Crew:
             self._clear_away()
             return self._do_without(error)
         self._started += 1
-        self._refused_since = 0.0
+        self._refusals = 0
         self._threads.append(thread)
         return True
 
@@ -98,8 +101,8 @@ class Crew:
             self._not_before = now + _SHORTAGE
         elif "shutdown" in str(error):
             self.is_alone = True
-        elif self._started and now < (self._refused_since or now) + _SHORTAGE:
-            self._refused_since = self._refused_since or now  # the last thread has just ended: the system is clearing it away
+        elif self._started and self._refusals < _REFUSALS:
+            self._refusals += 1  # the last thread has just ended: the system is clearing it away
         else:
             raise ConfigurationError(
                 f"no thread could be started ({str(error) or 'out of memory'}): this process has reached its limit of threads or "
