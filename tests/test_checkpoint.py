@@ -447,6 +447,54 @@ def test_a_connection_that_a_child_could_not_but_inherit_harms_no_later_run(file
     assert found == [True, True]
 
 
+SILENT_FORK = """
+import ctypes, os, signal, sys, threading
+from responder import ConfigurationError
+from responder.many.checkpoint import Checkpoint
+from responder.many.database import GATE
+
+opened = Checkpoint(sys.argv[1])
+opened.store(b"q", {"of": "parent"}, None)
+before = Checkpoint(sys.argv[1] + " closed")
+before.store(b"q", {}, None)
+before.close()
+codes = []
+for is_inside in (False, True):
+    inside, leave = threading.Event(), threading.Event()
+
+    def work():
+        with GATE:  # as a thread of the parent that is in SQLite at the moment of the fork
+            inside.set()
+            leave.wait()
+
+    if is_inside:
+        threading.Thread(target=work).start()
+        inside.wait()
+    child = ctypes.PyDLL(None).fork()  # as uWSGI does it, which does not tell Python
+    if not child:
+        signal.alarm(20)
+        found = []
+        for use in (lambda: opened.find(b"q"), lambda: Checkpoint(sys.argv[1] + " closed").find(b"q")):
+            try:
+                found.append(use() is not None)
+            except ConfigurationError as error:
+                found.append("forked while" in str(error))
+        os._exit(0 if found == [True, True] else 1)
+    codes.append(os.waitpid(child, 0)[1])
+    leave.set()
+print(codes, opened.find(b"q").reply)
+"""
+
+
+@pytest.mark.pain(15)
+@pytest.mark.skipif(sys.platform != "linux", reason="calls the C library's fork()")
+def test_a_child_that_was_forked_without_pythons_knowledge_neither_hangs_nor_shares(file: Path) -> None:
+    """What was open is refused, with the reason; what was not is opened; and while a thread was in SQLite, both are refused."""
+    process = start(SILENT_FORK, file, options=("-W", "ignore"))
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors, output) == (0, "", "[0, 0] {'of': 'parent'}\n")
+
+
 FORK_STORM = """
 import os, signal, sys, threading, warnings
 from responder.many.checkpoint import Checkpoint

@@ -335,7 +335,7 @@ def test_an_error_of_the_prompts_themselves_is_raised_after_the_streams_that_had
 
 
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5])
-def test_a_number_of_workers_that_makes_no_sense_is_told(responder_for: Callable[..., OpenAIResponder], workers: Any) -> None:
+def test_an_invalid_number_of_workers_is_refused(responder_for: Callable[..., OpenAIResponder], workers: Any) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="max_workers"):
         responder_for("http://127.0.0.1:9").stream_map(["a"], max_workers=workers)

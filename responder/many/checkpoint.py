@@ -261,7 +261,7 @@ class Checkpoint:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
             except sqlite3.Error as error:
-                self._failure = str(error)  # a full disk: those who wait for this commit are told
+                self._failure = str(error)  # a full disk: those who wait for this commit must not take theirs for kept
             connection.close()
 
     def __del__(self) -> None:

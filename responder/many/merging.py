@@ -189,6 +189,11 @@ class MergedStreams(Iterator[StreamEvent]):
         self.errors: dict[int, Exception] = {}
         end_with_program(self)
 
+    @property
+    def shortage(self) -> str:
+        """Why there were fewer threads than `max_workers`, in the system's words; "" when it refused none."""
+        return self._crew.shortage
+
     def _fill(self, most: int) -> bool:
         """Start some streams while there are workers for them; return whether more can be started at once."""
         for _ in range(most):

@@ -122,7 +122,7 @@ class Run(Iterator[R], Generic[I, R]):
         self._crew = Crew("responder", rules.max_workers)
         self._is_staffed = False  # as many threads as there may be were started
         self._halt = threading.Event()  # set when the workers shall start nothing more
-        # A worker takes items until it is told to end: a future for each item would cost a tenth of a call.
+        # A worker takes items until it finds None: a future for each item would cost a tenth of a call.
         self._tasks: queue.SimpleQueue[_Task[I] | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
         self._waiting: dict[int, I] = {}  # items that were started and whose result has not come in
@@ -402,6 +402,6 @@ def _perform(
 
 def _as_runtime_error(index: int, error: Exception) -> RuntimeError:
     """Return what stands for an item's StopIteration: raised in a loop, that would end it in silence (PEP 479)."""
-    told = RuntimeError(f"item {index} raised {type(error).__name__}")
-    told.__cause__ = error
-    return told
+    stand_in = RuntimeError(f"item {index} raised {type(error).__name__}")
+    stand_in.__cause__ = error
+    return stand_in
