@@ -334,6 +334,20 @@ def test_an_error_of_the_prompts_themselves_is_raised_after_the_streams_that_had
     assert snapshots[-1] == tuple(texts_of(events)[index] for index in (0, 1))
 
 
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, KeyError])
+def test_a_callable_that_raises_is_never_the_silent_end_of_a_stream(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder], error: type[Exception]
+) -> None:
+    """A key comes from a function of the user's: its StopIteration is an error like any other."""
+
+    def key() -> str:
+        raise error
+
+    (event,) = responder_for(serve(echo), api_key=key).stream_map(["a"])
+    assert event.done
+    assert event.error is not None
+
+
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5])
 def test_an_invalid_number_of_workers_is_refused(responder_for: Callable[..., OpenAIResponder], workers: Any) -> None:
     """Before anything is sent."""

@@ -366,6 +366,8 @@ def _read(index: int, make: Callable[[CancelToken], Stream], exchange: _Exchange
         finally:
             token.unregister(registered)
             stream.close()
+        if stream.answer is None:  # a StopIteration of the user's, out of a callable that gives a key: as PEP 479 has it
+            raise RuntimeError("the stream ended without an answer and without an error: did a callable raise StopIteration?")
         exchange.put(place, StreamEvent(index, done=True, answer=stream.answer))
     except Exception as error:  # noqa: BLE001 - a stream's error is its own event
         exchange.put(place, StreamEvent(index, done=True, error=error))
