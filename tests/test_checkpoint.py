@@ -26,13 +26,16 @@ from responder import (
     AnthropicResponder,
     BadRequestError,
     CancelledError,
+    CancelToken,
     ConfigurationError,
+    DeadlineExceededError,
     GeminiResponder,
     OpenAIResponder,
 )
-from responder.many.checkpoint import Checkpoint, StoredAnswer
+from responder.many.checkpoint import Checkpoint, StoredAnswer, refuse_foreign
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator
+from responder.values.deadline import NEVER, Deadline
 
 PROMPTS = [f"prompt {number};" for number in range(40)]
 
@@ -393,17 +396,15 @@ def test_a_forked_child_opens_the_file_anew(file: Path) -> None:
 
 
 STUCK = """
-import os, signal, sys
+import ctypes, os, signal, sys
 from responder import ConfigurationError
-from responder.many import checkpoint as room
+from responder.many.checkpoint import Checkpoint
 
-room._FORK_PATIENCE = 0.0
-checkpoint = room.Checkpoint(sys.argv[1])
+checkpoint = Checkpoint(sys.argv[1])
 checkpoint.store(b"of the parent", {}, None)
-with checkpoint._lock:  # as a thread does that waits for another process
-    if os.fork():
-        os.kill(os.getpid(), signal.SIGKILL)
-for use in (lambda: checkpoint.find(b"of the parent"), lambda: room.Checkpoint(sys.argv[1])):
+if ctypes.PyDLL(None).fork():  # as uWSGI does, which does not tell Python
+    os.kill(os.getpid(), signal.SIGKILL)
+for use in (lambda: checkpoint.find(b"of the parent"), lambda: Checkpoint(sys.argv[1])):
     try:
         use()
     except ConfigurationError as error:
@@ -444,6 +445,297 @@ def test_a_connection_that_a_child_could_not_but_inherit_harms_no_later_run(file
     found = [checkpoint.find(question) is not None for question in (b"of the parent", b"of another run")]
     checkpoint.close()
     assert found == [True, True]
+
+
+SILENT_FORK = """
+import ctypes, os, signal, sys, threading
+from responder import ConfigurationError
+from responder.many.checkpoint import Checkpoint
+from responder.many.database import GATE
+
+opened = Checkpoint(sys.argv[1])
+opened.store(b"q", {"of": "parent"}, None)
+before = Checkpoint(sys.argv[1] + " closed")
+before.store(b"q", {}, None)
+before.close()
+codes = []
+for is_inside in (False, True):
+    inside, leave = threading.Event(), threading.Event()
+
+    def work():
+        with GATE:  # as a thread of the parent that is in SQLite at the moment of the fork
+            inside.set()
+            leave.wait()
+
+    if is_inside:
+        threading.Thread(target=work).start()
+        inside.wait()
+    child = ctypes.PyDLL(None).fork()  # as uWSGI does it, which does not tell Python
+    if not child:
+        signal.alarm(20)
+        found = []
+        for use in (lambda: opened.find(b"q"), lambda: Checkpoint(sys.argv[1] + " closed").find(b"q")):
+            try:
+                found.append(use() is not None)
+            except ConfigurationError as error:
+                found.append("forked while" in str(error))
+        os._exit(0 if found == [True, True] else 1)
+    codes.append(os.waitpid(child, 0)[1])
+    leave.set()
+print(codes, opened.find(b"q").reply)
+"""
+
+
+@pytest.mark.pain(15)
+@pytest.mark.skipif(sys.platform != "linux", reason="calls the C library's fork()")
+def test_a_child_that_was_forked_without_pythons_knowledge_neither_hangs_nor_shares(file: Path) -> None:
+    """What was open is refused, with the reason; what was not is opened; and while a thread was in SQLite, both are refused."""
+    process = start(SILENT_FORK, file, options=("-W", "ignore"))
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors, output) == (0, "", "[0, 0] {'of': 'parent'}\n")
+
+
+FORK_STORM = """
+import os, signal, sys, threading, warnings
+from responder.many.checkpoint import Checkpoint
+
+warnings.simplefilter("ignore")
+folder, forks = sys.argv[1], int(sys.argv[2])
+stop = threading.Event()
+begun = [threading.Event() for _ in range(4)]
+
+def work(place):
+    number = 0
+    while not stop.is_set():  # made between any two steps of a fork, used, and closed
+        checkpoint = Checkpoint(f"{folder}/{place}.db")
+        checkpoint.store(b"question", {"number": number}, None)
+        assert checkpoint.find(b"question").reply == {"number": number}
+        checkpoint.close()
+        number += 1
+        begun[place].set()
+
+threads = [threading.Thread(target=work, args=(place,)) for place in range(4)]
+for thread in threads:
+    thread.start()
+for event in begun:
+    event.wait()
+codes = set()
+for number in range(forks):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a child that hangs is killed by it
+        checkpoint = Checkpoint(f"{folder}/child {number % 3}.db")
+        checkpoint.store(b"question", {"number": number}, None)
+        found = checkpoint.find(b"question") is not None
+        other = Checkpoint(f"{folder}/{number % 4}.db").find(b"question") is not None
+        os._exit(0 if found and other else 1)
+    codes.add(os.waitpid(child, 0)[1])
+stop.set()
+for thread in threads:
+    thread.join()
+print(codes)
+"""
+
+
+@pytest.mark.pain(15)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_no_forked_child_hangs_in_sqlite(tmp_path: Path) -> None:
+    """Four threads open, use and close checkpoints without a pause while the process forks: each child works at once.
+
+    A hundred forks here; FORKS=500 in the environment makes it as many as that.
+    """
+    forks = int(os.environ.get("FORKS", "100"))
+    process = start(FORK_STORM, tmp_path, forks)
+    output, errors = process.communicate(timeout=100 if forks <= 100 else None)
+    assert (process.returncode, errors, output) == (0, "", "{0}\n")
+
+
+# Locked by another program
+
+
+HOLDER = """
+import sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2:]:
+    connection.execute(statement)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held(file: Path, *statements: str) -> Iterator[int]:
+    """Let another program hold the file; give its process."""
+    command = [sys.executable, "-c", HOLDER, str(file), *statements]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        if hasattr(signal, "SIGSTOP"):
+            process.send_signal(signal.SIGSTOP)  # it does not let go by itself
+        yield process.pid
+        process.kill()
+
+
+def who(process: int) -> str:
+    return rf"run\.db.* locked by .*process {process} \(" if sys.platform == "linux" else r"run\.db.* locked by"
+
+
+def test_a_file_that_another_program_keeps_to_itself_is_waited_for_up_to_the_deadline(file: Path) -> None:
+    """Opening it and looking at it know their deadline and their token; the error names the file and who holds it."""
+    valid(file)
+    cancelled = CancelToken()
+    cancelled.cancel("enough")
+    with held(file, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "DELETE FROM runs WHERE id < 0") as process:
+        for use in (Checkpoint, refuse_foreign):
+            with pytest.raises(DeadlineExceededError, match=who(process)):
+                use(str(file), Deadline.after(0.1))  # type: ignore[operator]
+            with pytest.raises(CancelledError, match="enough"):
+                use(str(file), NEVER, cancelled)  # type: ignore[operator]
+
+
+def test_a_file_that_is_locked_in_mid_run_holds_nobody_past_a_deadline(file: Path) -> None:
+    """Neither the thread that takes nor the one that stores, and not those beside it that only read."""
+    valid(file)
+    checkpoint, other = Checkpoint(file), Checkpoint(file)
+    cancelled = CancelToken()
+    cancelled.cancel("enough")
+    with held(file, "BEGIN EXCLUSIVE") as process:
+        with pytest.raises(DeadlineExceededError, match=who(process)):
+            checkpoint.take(b"\1", Deadline.after(0.1))
+        with pytest.raises(CancelledError, match="enough"):
+            checkpoint.take(b"\1", NEVER, cancelled)
+        with pytest.raises(ConfigurationError, match=who(process)):
+            checkpoint.store(b"new", {}, None, Deadline.after(0.1))
+        with pytest.raises(ConfigurationError, match="enough"):
+            checkpoint.store(b"new", {}, None, NEVER, cancelled)
+        waiting = threading.Thread(target=lambda: checkpoint.store(b"late", {}, None, Deadline.after(PATIENCE)))
+        waiting.start()
+        assert other.find(b"\1") is not None  # reading is free, and a thread that waits holds up no other one
+    waiting.join(PATIENCE)
+    assert checkpoint.find(b"late") is not None
+    assert checkpoint.take(b"\1") is not None
+    checkpoint.close()
+    other.close()
+
+
+def test_a_map_whose_checkpoint_gets_locked_ends_in_time_with_every_answer_in_hand(simulator: Simulator, file: Path) -> None:
+    """What it has asked is handed out; nothing is asked that could not be kept, and the reason is told."""
+    with contextlib.ExitStack() as stack:
+
+        def prompts() -> Iterator[str]:
+            yield "first"
+            process.append(stack.enter_context(held(file, "BEGIN EXCLUSIVE")))
+            yield from PROMPTS
+
+        process: list[int] = []
+        batch = responder(simulator).map(prompts(), checkpoint=file, deadline=0.5, max_workers=1)
+
+    assert batch[1].ok
+    assert len(asked(simulator)) == len([result for result in batch if result.ok]) <= 2
+    assert {type(result.error) for result in batch.failures()} == {CancelledError}
+    assert f"process {process[0]}" in str(batch[2].error) or sys.platform != "linux"
+
+
+# Whose file it is
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the modes of POSIX")
+def test_the_file_is_its_owners_alone(file: Path, tmp_path: Path) -> None:
+    """It holds what the provider said: whatever the umask, nobody else may read it, nor the log beside it."""
+    before = os.umask(0)
+    try:
+        checkpoint = Checkpoint(file)
+        checkpoint.store(b"q", {}, None)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        checkpoint.close()
+    finally:
+        os.umask(before)
+    assert modes == {"run.db": 0o600, "run.db-wal": 0o600, "run.db-shm": 0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_no_file_is_made_at_the_other_end_of_a_link(file: Path, tmp_path: Path) -> None:
+    """A link that somebody laid out; one to a checkpoint of ours is as good as its name."""
+    elsewhere = tmp_path / "elsewhere"
+    file.symlink_to(elsewhere)
+    with pytest.raises(ConfigurationError, match="link"):
+        Checkpoint(file)
+    assert not elsewhere.exists()
+    Checkpoint(elsewhere).close()
+    Checkpoint(file).close()
+
+
+# Damaged rows
+
+
+def changed(file: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TEMP TABLE copy AS SELECT * FROM answers")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE answers SET reply = replace(reply, 'Simulated', 'Simulatet')",
+        "UPDATE answers SET reply = substr(reply, 1, 40)",
+        "UPDATE answers SET reply = CAST(x'ff00ff' AS TEXT)",
+        "UPDATE answers SET reply = x'7b7d'",
+        "UPDATE answers SET reply = 5",
+        "UPDATE answers SET reply = (SELECT copy.reply FROM copy WHERE copy.id = 3 - answers.id)",
+        "UPDATE answers SET question = (SELECT copy.question FROM copy WHERE copy.id = 3 - answers.id)",
+        "UPDATE answers SET digest = x'00'",
+    ],
+)
+def test_a_damaged_row_is_asked_anew(statement: str, simulator: Simulator, file: Path) -> None:
+    """In a map and from a cache; it is neither a prompt's error nor another prompt's answer, and a whole one is kept again."""
+    for use in ("map", "cache"):
+        file.unlink(missing_ok=True)
+        keywords = {"cache": str(file)} if use == "cache" else {}
+        model = responder(simulator, **keywords)
+        more = {"checkpoint": file} if use == "map" else {}
+        model.map(["one", "two"], max_workers=1, **more)
+        model = responder(simulator, **keywords)
+        changed(file, statement)
+        asked(simulator)
+
+        batch = model.map(["one", "two"], **more)
+
+        assert batch.texts() == ["Simulated answer to: one", "Simulated answer to: two"]
+        assert sorted(asked(simulator)) == ["one", "two"]
+        assert responder(simulator, **keywords).map(["one", "two"], **more).ok
+        assert asked(simulator) == []
+        gc.collect()
+
+
+VERSION_1 = """
+CREATE TABLE runs (id INTEGER PRIMARY KEY, begun REAL NOT NULL);
+CREATE TABLE answers (id INTEGER PRIMARY KEY, question BLOB NOT NULL, run INTEGER NOT NULL, reply TEXT NOT NULL);
+CREATE INDEX answers_by_question ON answers (question, run);
+PRAGMA application_id = 0x52455350;
+PRAGMA user_version = 1;
+INSERT INTO runs (begun) VALUES (1.0);
+"""
+
+
+def test_a_file_of_the_version_before_is_read_and_gone_on_with(file: Path) -> None:
+    """Its answers have no digest; what is stored from now on has one."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.executescript(VERSION_1)
+        kept = json.dumps({"reply": {"number": 1}, "request_id": "id-1"})
+        connection.executemany("INSERT INTO answers (question, run, reply) VALUES (?, 1, ?)", [(b"q", kept), (b"bad", kept[:9])])
+        connection.commit()
+    for _ in range(2):
+        checkpoint = Checkpoint(file)
+        assert checkpoint.take(b"q") == checkpoint.find(b"q") == StoredAnswer({"number": 1}, "id-1")
+        assert (checkpoint.take(b"bad"), checkpoint.find(b"bad")) == (None, None)
+        checkpoint.store(b"new", {"number": 2}, None)
+        checkpoint.close()
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT question, digest IS NULL FROM answers ORDER BY id").fetchall()
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert found == [(b"q", 1), (b"bad", 1), (b"new", 0), (b"new", 0)]
 
 
 # Files that are refused

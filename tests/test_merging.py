@@ -314,22 +314,42 @@ def test_endless_prompts_are_pulled_as_streams_finish(
     merged.close()
 
 
-def test_an_error_of_the_prompts_themselves_is_raised_and_ends_all(
+def test_an_error_of_the_prompts_themselves_is_raised_after_the_streams_that_had_begun(
     serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
 ) -> None:
-    """It is the caller's own."""
+    """It is the caller's own, and costs nothing that was asked."""
 
     def prompts() -> Iterator[str]:
-        yield "a"
+        yield from ("a", "b")
         raise ZeroDivisionError
 
-    server = serve(echo_and_wait)
+    events: list[StreamEvent] = []
+    snapshots: list[tuple[str, ...]] = []
+    model = responder_for(serve(echo))
     with pytest.raises(ZeroDivisionError):
-        list(responder_for(server).stream_map(prompts()))
+        events.extend(model.stream_map(prompts()))
+    with pytest.raises(ZeroDivisionError):
+        snapshots.extend(model.stream_map(prompts()).snapshots())
+    assert sorted(event.index for event in events if event.answer is not None) == [0, 1]
+    assert snapshots[-1] == tuple(texts_of(events)[index] for index in (0, 1))
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration, KeyError])
+def test_a_callable_that_raises_is_never_the_silent_end_of_a_stream(
+    serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder], error: type[Exception]
+) -> None:
+    """A key comes from a function of the user's: its StopIteration is an error like any other."""
+
+    def key() -> str:
+        raise error
+
+    (event,) = responder_for(serve(echo), api_key=key).stream_map(["a"])
+    assert event.done
+    assert event.error is not None
 
 
 @pytest.mark.parametrize("workers", [0, -1, True, 1.5])
-def test_a_number_of_workers_that_makes_no_sense_is_told(responder_for: Callable[..., OpenAIResponder], workers: Any) -> None:
+def test_an_invalid_number_of_workers_is_refused(responder_for: Callable[..., OpenAIResponder], workers: Any) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="max_workers"):
         responder_for("http://127.0.0.1:9").stream_map(["a"], max_workers=workers)

@@ -409,6 +409,71 @@ def test_an_exception_of_the_input_comes_out_with_what_is_finished() -> None:
     assert [result.value for result in caught.value.batch][:2] == [0, 2]  # type: ignore[attr-defined]
 
 
+@pytest.mark.pain(5)
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("way", LAZY)
+def test_an_input_that_breaks_costs_nothing_that_was_asked(way: Callable[..., Any], workers: int) -> None:
+    """What was pulled before it is handed out, and its own error raised then; afterwards the run is over."""
+
+    def items() -> Iterator[int]:
+        yield from range(20)
+        raise OSError("the cursor dropped")
+
+    run = way(double, items(), max_workers=workers)
+    taken: list[ItemResult[int, int]] = []
+    with pytest.raises(OSError, match="dropped"):
+        taken.extend(run)
+    assert sorted(result.value for result in taken) == [2 * number for number in range(20)]
+    assert list(run) == []
+
+
+def test_an_input_that_breaks_leaves_the_whole_rest_in_the_errors_batch() -> None:
+    """What was in flight is waited for."""
+    broken = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from range(4)
+        broken.set()
+        raise OSError("the cursor dropped")
+
+    with pytest.raises(OSError, match="dropped") as caught:
+        parallel_map(lambda item: broken.wait(PATIENCE) and item, items(), max_workers=4)
+    assert [result.value for result in caught.value.batch] == [0, 1, 2, 3]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+@pytest.mark.parametrize("way", ALL)
+def test_a_function_that_raises_stop_iteration_ends_no_loop(way: Callable[..., Any], error: type[Exception]) -> None:
+    """As in a generator it becomes a RuntimeError, both as a result's error and where it is raised."""
+
+    def work(item: int) -> int:
+        if item == 2:
+            raise error("mine")
+        return item
+
+    results = sorted(way(work, range(4), max_workers=1), key=lambda result: result.index)
+    assert [result.value for result in results] == [0, 1, None, 3]
+    assert isinstance(results[2].error, RuntimeError)
+    assert isinstance(results[2].error.__cause__, error)
+    with pytest.raises(RuntimeError, match=f"item 2 raised {error.__name__}"):
+        [result.unwrap() for result in results]
+    with pytest.raises(RuntimeError, match=f"item 2 raised {error.__name__}"):
+        list(way(work, range(4), max_workers=1, on_error="raise"))
+
+
+@pytest.mark.parametrize("keyword", ["on_result", "progress"])
+@pytest.mark.parametrize("way", ALL)
+def test_a_callback_that_raises_stop_iteration_ends_no_loop(way: Callable[..., Any], keyword: str) -> None:
+    """`on_result=` and `progress=` run inside the loop; their StopIteration is not taken for its end."""
+
+    def callback(_: Any) -> None:
+        next(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        list(way(double, range(4), max_workers=1, **{keyword: callback}))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
 def test_an_exception_of_on_result_comes_out_with_what_is_finished() -> None:
     """The caller's own mistake is not swallowed."""
 

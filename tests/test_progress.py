@@ -42,6 +42,56 @@ def test_by_default_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.Monkey
     assert bool(terminal and terminal.getvalue()) is is_shown
 
 
+class Mute:
+    """An object in the place of stderr, as some frameworks put one there: it can write and nothing else."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+class Broken(Terminal):
+    """A terminal whose window was closed."""
+
+    def isatty(self) -> bool:
+        raise OSError(5, "Input/output error")
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+class Vanishing(Terminal):
+    """A terminal that goes away after the first bar was drawn on it."""
+
+    def write(self, text: str) -> int:
+        if "1/" in text:
+            raise BrokenPipeError
+        return super().write(text)
+
+
+def closed() -> Terminal:
+    terminal = Terminal()
+    terminal.close()
+    return terminal
+
+
+@pytest.mark.parametrize("progress", [None, True])
+@pytest.mark.parametrize("stderr", [lambda: None, closed, Mute, object, Broken, Vanishing], ids=lambda make: make.__name__)
+def test_no_state_of_stderr_fails_a_map(monkeypatch: pytest.MonkeyPatch, stderr: Any, progress: bool | None) -> None:
+    """Missing, closed, a stand-in without most methods, broken at once or later: no bar, no error, all results."""
+    monkeypatch.setattr(sys, "stderr", stderr())
+    values = parallel_map(work, [1] * 5, progress=progress).values()
+    streamed = [result.value for result in parallel_imap(work, [1] * 5, progress=progress)]
+    monkeypatch.undo()
+    assert values == streamed == [1] * 5
+
+
+def test_a_bar_starts_no_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    """There may be none to have, and none can be started while the program ends."""
+    parallel_map(work, [1, 1], progress=True)
+    assert "2/2" in capsys.readouterr().err
+    assert not [thread for thread in threading.enumerate() if "TMonitor" in type(thread).__name__]
+
+
 def test_no_bar_when_it_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even on a terminal."""
     terminal = Terminal()

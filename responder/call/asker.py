@@ -14,7 +14,7 @@ from responder.values.answer import Answer
 from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout
-from responder.values.errors import APIError, CircuitOpenError, ConfigurationError, ResponderError
+from responder.values.errors import APIError, CircuitOpenError, ConfigurationError, InvalidResponseError, ResponderError
 from responder.values.messages import Prompt
 from responder.values.options import Options
 from responder.values.trace import Trace
@@ -40,13 +40,15 @@ class StoredAnswer(Protocol):
 class AnswerStore(Protocol):
     """Where finished answers are kept. A protocol, since the file that does it stands on a higher floor."""
 
-    def take(self, question: bytes) -> StoredAnswer | None:
+    def take(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:
         """Return an answer that this run has not taken yet; None where the question must be asked."""
 
-    def find(self, question: bytes) -> StoredAnswer | None:
+    def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:
         """Return the newest answer, and leave it to be found again."""
 
-    def store(self, question: bytes, reply: Mapping[str, Any], request_id: str | None) -> None:
+    def store(
+        self, question: bytes, reply: Mapping[str, Any], request_id: str | None, deadline: Deadline, cancel: CancelToken | None
+    ) -> None:
         """Keep an answer; when this returns, the process may be killed."""
 
 
@@ -135,17 +137,17 @@ class Asker:
         return self._asked.result(first.key(question), lambda: self._answer(prompt, question, deadline, trace), deadline)
 
     def _answer(self, prompt: Prompt, question: Question, deadline: Deadline, trace: Trace) -> Answer:
-        kept = self._kept(0, question)
+        kept = self._kept(0, question, deadline)
         if kept is not None:
             return kept
         questions = [question, *(source.question(prompt) for source in self._sources[1:])]
         for place in range(1, len(questions)):
-            kept = self._kept(place, questions[place])
+            kept = self._kept(place, questions[place], deadline)
             if kept is not None:
                 return kept
         calls = [self._call(place, asked, deadline, trace) for place, asked in enumerate(questions)]
         place, answer = self._in_turn(calls, Call.answer)
-        self._keep(place, questions[place], answer)
+        self._keep(place, questions[place], answer, deadline)
         return answer
 
     def stream(self, prompt: Prompt, deadline: Deadline, trace: Trace, ended: Callable[[Stream], object] | None = None) -> Stream:
@@ -185,27 +187,30 @@ class Asker:
                 before.append(error)
         raise AssertionError("the last one's error is raised above")
 
-    def _keep(self, place: int, question: Question, answer: Answer) -> None:
+    def _keep(self, place: int, question: Question, answer: Answer, deadline: Deadline) -> None:
         source = self._sources[place]
         for file in (self._checkpoint, source.cache if source.stores else None):
             if file is None:
                 continue
             try:
-                file.store(source.key(question), answer.raw, answer.request_id)
+                file.store(source.key(question), answer.raw, answer.request_id, deadline, self._cancel)
             except ConfigurationError as error:
                 if self._cancel is not None:
                     self._cancel.cancel(str(error))  # this answer is in our hands; what cannot be kept is not asked for
 
-    def _kept(self, place: int, question: Question) -> Answer | None:
+    def _kept(self, place: int, question: Question, deadline: Deadline) -> Answer | None:
         """Return an answer that a file holds, as if it had just come; None where it has to be asked for."""
         source, checkpoint = self._sources[place], self._checkpoint
         if checkpoint is None and source.cache is None:
             return None
         key = source.key(question)
-        kept = checkpoint.take(key) if checkpoint is not None else None
+        kept = checkpoint.take(key, deadline, self._cancel) if checkpoint is not None else None
         if kept is None and source.cache is not None:
-            kept = source.cache.find(key)
-        return source.restored(kept) if kept is not None else None
+            kept = source.cache.find(key, deadline, self._cancel)
+        try:
+            return source.restored(kept) if kept is not None else None
+        except InvalidResponseError:
+            return None  # damaged on disk, in a file of an earlier version, which has no digests
 
 
 def _another_may_answer(error: ResponderError) -> bool:

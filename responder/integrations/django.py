@@ -16,14 +16,16 @@ Nothing is made at import: the first `get_responder` of a process makes the resp
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from responder.integrations import missing
 from responder.integrations.registry import Registry
 from responder.integrations.sse import HEARTBEAT, Format, chunks_of
 from responder.integrations.wsgi import client_watch, warn_about_worker
+from responder.many.workers import carry_along
 from responder.pace.limits import Limits
 from responder.providers import PROVIDERS, for_model
 from responder.responder import Responder
@@ -39,6 +41,7 @@ try:
     from django.db import connections
     from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
     from django.http.response import HttpResponseBase
+    from django.utils import timezone, translation
 except ModuleNotFoundError as error:
     raise missing("Django", "django") from error
 
@@ -203,7 +206,24 @@ def stream_response(
     return StreamingHttpResponse(chunks.awaited() if is_async else chunks, headers=headers)
 
 
-# Database connections
+# What belongs to a thread
+
+
+def _language_and_time_zone() -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """Return what gives a worker the language and the time zone of the present thread, where Django keeps them."""
+    if not settings.configured:
+        return contextlib.nullcontext
+    language, zone = translation.get_language(), timezone.get_current_timezone()
+
+    @contextlib.contextmanager
+    def both() -> Iterator[None]:
+        with timezone.override(zone), translation.override(language):
+            yield
+
+    return both
+
+
+carry_along(_language_and_time_zone)
 
 
 def with_connections_closed(function: Callable[P, V]) -> Callable[P, V]:

@@ -2,39 +2,39 @@
 
 One SQLite file, JSON values, no pickles. An answer is kept under what was asked (provider, URL, and the whole payload: model,
 options, messages, schema), so that a changed prompt or option is asked anew, wherever in the input it stands. A prompt that
-is asked several times in a run has as many answers. Several threads and processes may write to one file; a forked child opens
-it anew. As an answer cache the same file gives a question's newest answer to whoever asks.
+is asked several times in a run has as many answers. Each row carries a digest: a damaged one is asked anew. Several threads and
+processes may write to one file; a forked child opens it anew. As an answer cache the same file gives a question's newest answer
+to whoever asks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import itertools
 import json
 import os
-import random
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+from responder.many.database import GATE, when_free
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import ConfigurationError
 
 # "RESP" in ASCII: marks the file as ours, in the place that SQLite has for this.
 _APPLICATION_ID = 0x52455350
-_VERSION = 1
+_VERSION = 2
 
 # SQLite numbers the rows of a new table from here.
 _FIRST_RUN = 1
-
-# Seconds to wait for other processes that write to the same file.
-_PATIENCE = 60.0
-
-# Seconds that a fork waits for the threads that are just reading or writing; they take milliseconds.
-_FORK_PATIENCE = 5.0
 
 _SCHEMA = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, begun REAL NOT NULL);
@@ -42,10 +42,12 @@ CREATE TABLE answers (
     id INTEGER PRIMARY KEY,
     question BLOB NOT NULL,      -- SHA-256 of what was asked
     run INTEGER NOT NULL,        -- the last run that took it
-    reply TEXT NOT NULL          -- the provider's reply and what came with it, as JSON
+    reply TEXT NOT NULL,         -- the provider's reply and what came with it, as JSON
+    digest BLOB                  -- of question and reply, NULL in rows of version 1
 );
 CREATE INDEX answers_by_question ON answers (question, run);
 """
+_FROM_VERSION_1 = "ALTER TABLE answers ADD COLUMN digest BLOB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,126 +67,176 @@ class Checkpoint:
     """The finished answers of one run and of those before it. Safe for threads; a forked child uses a connection of its own.
 
     Args:
-        path: The file; made where there is none.
+        path: The file; made where there is none, for its owner alone.
+        deadline: How long to wait for another program that holds the file; one minute at most.
+        cancel: Ends that wait.
 
     Raises:
         ConfigurationError: The file is not ours, is damaged, or cannot be written; it was left untouched.
+        DeadlineExceededError: Another program holds the file; the message names it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> None:
         self.path = os.fspath(path)
-        self._lock = threading.Lock()  # held by whoever is in SQLite; guards the connection and `_stored`
         self._commit_lock = threading.Lock()  # held by the one thread that commits for all
+        # All of these change inside the gate alone.
         self._stored = 0
         self._committed = 0
         self._failure = ""  # why nothing more can be written
         self._closed = False
         self._connection: sqlite3.Connection | None = None
-        _every[id(self)] = self
+        self._run = 0
+        _every[next(_numbers)] = self
         try:
-            with self._lock:
-                refuse_foreign(self.path)
-                self._run = self._begin(self._opened())
-        except sqlite3.Error as error:
+            refuse_foreign(self.path, deadline, cancel)
+            _make(self.path)
+            when_free(self.path, self._begin, deadline, cancel)
+        except (sqlite3.Error, OSError) as error:
             self.close()  # now, and not when nobody holds the error any more
             raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
 
     def _opened(self) -> sqlite3.Connection:
-        """Return the connection; after a fork, a new one. For whoever holds the lock."""
+        """Return the connection; after a fork, a new one. For whoever is inside the gate."""
         if self._connection is None:
             if self._closed:
                 raise sqlite3.ProgrammingError("it was closed")
             if os.path.realpath(self.path) in _inherited:
-                raise sqlite3.OperationalError("this process was forked while its parent wrote to the file")
-            self._connection = sqlite3.connect(self.path, timeout=0.0, check_same_thread=False, isolation_level=None)
-            # With a write-ahead log a killed process loses nothing that was committed, and a commit costs no flush to the disk.
-            _execute(self._connection, "PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
+                raise sqlite3.ProgrammingError(
+                    "this process was forked while its parent had the file open. Use it only after the fork "
+                    "(uWSGI: lazy-apps = true), or give each process a file of its own"
+                )
+            connection = sqlite3.connect(self.path, timeout=0.0, check_same_thread=False, isolation_level=None)
+            try:
+                # With a write-ahead log a killed process loses nothing that was committed, and a commit costs no flush.
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.text_factory = bytes  # text that is damaged need not be UTF-8
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
-    @staticmethod
-    def _begin(connection: sqlite3.Connection) -> int:
-        _execute(connection, "BEGIN IMMEDIATE")
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            for statement in _SCHEMA.split(";"):
+    def _begin(self) -> None:
+        """Make the tables, or bring those of an earlier version up to date; number this run."""
+        connection = self._opened()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            for statement in {0: _SCHEMA, 1: _FROM_VERSION_1}.get(version, "").split(";"):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        run = connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid
-        connection.execute("COMMIT")
-        return int(run or 0)
+            if version < _VERSION:
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            self._run = int(connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid or 0)
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
-    def take(self, question: bytes) -> StoredAnswer | None:
+    def take(self, question: bytes, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> StoredAnswer | None:
         """Return an answer to a question that this run has not taken yet; None where it must be asked.
 
         Raises:
-            ConfigurationError: The file broke, or the disk is full.
+            ConfigurationError: The file broke, or the disk is full, or another program does not let the file go.
+            DeadlineExceededError: Another program held the file up to the deadline; the message names it.
+            CancelledError: It was cancelled while another program held the file.
         """
         if self._run == _FIRST_RUN:
             return None  # no run came before the first, and those after it have larger numbers: half of what a store costs
-        try:
-            with self._lock:
-                connection = self._opened()
-                found = _execute(
-                    connection, "SELECT id, reply FROM answers WHERE question = ? AND run < ? LIMIT 1", question, self._run
-                ).fetchone()
+
+        def step() -> StoredAnswer | None:
+            connection = self._opened()
+            while True:
+                oldest = "SELECT id, reply, digest FROM answers WHERE question = ? AND run < ? LIMIT 1"
+                found = connection.execute(oldest, (question, self._run)).fetchone()
                 if found is None:
                     return None
                 # Written at once, or together with an answer that another thread is just storing.
-                _execute(connection, "UPDATE answers SET run = ? WHERE id = ?", self._run, found[0])
-        except sqlite3.Error as error:
-            raise self._cannot_go_on(str(error)) from error
-        return _stored(found[1])
+                connection.execute("UPDATE answers SET run = ? WHERE id = ?", (self._run, found[0]))
+                stored = _stored(question, found[1], found[2])
+                if stored is not None:
+                    return stored
 
-    def find(self, question: bytes) -> StoredAnswer | None:
+        return self._looked_up(step, deadline, cancel)
+
+    def find(self, question: bytes, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> StoredAnswer | None:
         """Return the newest answer to a question, whichever run stored or took it, and leave it to be found again.
 
         This is what makes a cache of the file: `take` hands each answer out once a run, since five samples of one prompt are
-        five answers.
-
-        Raises:
-            ConfigurationError: The file broke.
+        five answers. Raises as `take` does.
         """
-        try:
-            with self._lock:
-                newest = "SELECT reply FROM answers WHERE question = ? ORDER BY id DESC LIMIT 1"
-                found = _execute(self._opened(), newest, question).fetchone()
-        except sqlite3.Error as error:
-            raise self._cannot_go_on(str(error)) from error
-        return None if found is None else _stored(found[0])
 
-    def store(self, question: bytes, reply: Mapping[str, Any], request_id: str | None) -> None:
+        def step() -> StoredAnswer | None:
+            newest = "SELECT reply, digest FROM answers WHERE question = ? ORDER BY id DESC"
+            found = (_stored(question, *row) for row in self._opened().execute(newest, (question,)))
+            return next((stored for stored in found if stored is not None), None)
+
+        return self._looked_up(step, deadline, cancel)
+
+    def _looked_up(
+        self, step: Callable[[], StoredAnswer | None], deadline: Deadline, cancel: CancelToken | None
+    ) -> StoredAnswer | None:
+        try:
+            return when_free(self.path, step, deadline, cancel)
+        except sqlite3.Error as error:
+            if _is_damage(error):
+                return None  # asked anew; that it cannot be kept is found out then
+            raise self._cannot_go_on(str(error)) from error
+
+    def store(
+        self,
+        question: bytes,
+        reply: Mapping[str, Any],
+        request_id: str | None,
+        deadline: Deadline = NEVER,
+        cancel: CancelToken | None = None,
+    ) -> None:
         """Keep an answer; when this returns, the process may be killed.
 
         Raises:
-            ConfigurationError: The disk is full, or the file is gone.
+            ConfigurationError: The answer is not kept: the disk is full, the file is gone, or another program held it until the
+                deadline, a cancel, or for a minute.
         """
         value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
+        row = (question, self._run, value, _digest(question, value.encode()))
+        GATE.notice_fork()  # else another process might hold the lock below
+
+        def insert() -> int:
+            self._refuse_after_failure()
+            connection = self._opened()
+            if not connection.in_transaction:
+                connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO answers (question, run, reply, digest) VALUES (?, ?, ?, ?)", row)
+            self._stored += 1
+            return self._stored
+
         try:
-            with self._lock:
-                self._refuse_after_failure()
-                connection = self._opened()
-                if not connection.in_transaction:
-                    _execute(connection, "BEGIN IMMEDIATE")
-                connection.execute("INSERT INTO answers (question, run, reply) VALUES (?, ?, ?)", (question, self._run, value))
-                self._stored += 1
-                mine = self._stored
-            # Whoever comes first commits for all who have stored meanwhile.
+            mine = when_free(self.path, insert, deadline, cancel)
+            # Whoever comes first commits for all who have stored meanwhile; without waiting for other programs, since the
+            # transaction has the file already.
             with self._commit_lock:
                 if self._committed < mine:
-                    with self._lock:
-                        self._refuse_after_failure()
-                        upto = self._stored
-                        if self._connection is not None and self._connection.in_transaction:  # else a fork has seen to it
-                            _execute(self._connection, "COMMIT")
-                    self._committed = upto
+                    when_free(self.path, self._commit, deadline, cancel)
         except sqlite3.Error as error:
             raise self._cannot_go_on(str(error)) from error
+        except ConfigurationError:
+            raise
+        except Exception as error:  # a deadline or a cancel: the answer itself is there
+            raise ConfigurationError(f"an answer could not be kept: {error}", fatal=True) from error
+
+    def _commit(self) -> None:
+        self._refuse_after_failure()
+        upto = self._stored
+        if self._connection is not None and self._connection.in_transaction:  # else a fork has seen to it
+            self._connection.execute("COMMIT")
+        self._committed = upto
 
     def _refuse_after_failure(self) -> None:
         # What fails may undo what other threads wrote before it and have not committed: none of them may take it for stored.
         if self._failure:
-            raise sqlite3.OperationalError(self._failure)
+            raise sqlite3.ProgrammingError(self._failure)
 
     def _cannot_go_on(self, why: str) -> ConfigurationError:
         self._failure = why
@@ -195,63 +247,64 @@ class Checkpoint:
 
     def close(self) -> None:
         """Write what is left and close the file; harmless when it is closed."""
-        with self._commit_lock, self._lock:
+        GATE.notice_fork()  # else another process might hold the lock below
+        with self._commit_lock:
             self._closed = True
-            self._disconnect()
+            if self._connection is not None:
+                with GATE:
+                    self._disconnect()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
                 if connection.in_transaction:
-                    _execute(connection, "COMMIT")
+                    connection.execute("COMMIT")
             except sqlite3.Error as error:
-                self._failure = str(error)  # a full disk: those who wait for this commit are told
+                self._failure = str(error)  # a full disk: those who wait for this commit must not take theirs for kept
             connection.close()
 
     def __del__(self) -> None:
         # The workers of a run share it, and nobody knows which of them is the last.
-        if hasattr(self, "_connection"):
+        if hasattr(self, "_run"):
             self.close()
 
     def _start_anew(self) -> None:
         """In a forked child, forget the locks that the parent's threads may hold; the next use opens the file again."""
-        self._lock = threading.Lock()
         self._commit_lock = threading.Lock()
         connection, self._connection = self._connection, None
         if connection is not None:
-            # Some thread did not leave it in time. Closing it, as the garbage collector would, deletes what another process
-            # writes to after the parent has ended: it is kept, unused, as long as the child lives.
+            # Nobody could close it before the fork. Closing it here, as the garbage collector would, deletes what another
+            # process writes to after the parent has ended: it is kept, unused, as long as the child lives.
             _inherited.add(os.path.realpath(self.path))
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def _execute(connection: sqlite3.Connection, statement: str, *values: object) -> sqlite3.Cursor:
-    """Execute a statement as soon as other processes, and other connections of this one, let it."""
-    ends = 0.0
-    while True:
-        try:
-            return connection.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            now = time.monotonic()
-            ends = ends or now + _PATIENCE
-            if "locked" not in str(error) or now > ends:
-                raise
-        # SQLite's own patience looks ten times a second, and finds no gap beside a process that writes without a pause; nor
-        # does it cover the change to a write-ahead log, where two that begin a new file would both wait for ever.
-        time.sleep(random.uniform(0.0002, 0.002))
+def _digest(question: bytes, reply: bytes) -> bytes:
+    return hashlib.blake2b(reply, digest_size=16, key=question[:64]).digest()
 
 
-def _stored(value: str) -> StoredAnswer:
-    kept = json.loads(value)
-    return StoredAnswer(kept["reply"], kept["request_id"])
+def _stored(question: bytes, reply: object, digest: object) -> StoredAnswer | None:
+    """Return what a row holds; None where it was damaged."""
+    try:
+        if not isinstance(reply, bytes) or (digest is not None and digest != _digest(question, reply)):
+            return None
+        kept = json.loads(reply)
+        return StoredAnswer(kept["reply"], kept["request_id"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # of version 1, without a digest
 
 
-# By their `id`: unlike a WeakSet it can be listed while other threads add to it.
+def _is_damage(error: sqlite3.Error) -> bool:
+    return any(word in str(error) for word in ("malformed", "not a database", "corrupt"))
+
+
+# Unlike a WeakSet it can be listed while other threads add to it.
 _every: weakref.WeakValueDictionary[int, Checkpoint] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
 # Files with a connection that came from the parent. SQLite takes its locks for this process's own: they cannot be used here.
 _inherited: set[str] = set()
-_held = threading.local()
+_forking = threading.local()
 
 
 def _alive() -> list[Checkpoint]:
@@ -259,35 +312,48 @@ def _alive() -> list[Checkpoint]:
 
 
 def _before_fork() -> None:
-    # SQLite forbids to take an open connection into a child, where it would know of locks that only the parent has. Its own
-    # locks between threads cannot be renewed there, either: nobody may be in it while the process forks.
-    ends = time.monotonic() + _FORK_PATIENCE
-    every = sorted(_alive(), key=id)  # the same order for two threads that fork
-    _held.checkpoints = [one for one in every if one._lock.acquire(timeout=max(0.0, ends - time.monotonic()))]
-    for checkpoint in _held.checkpoints:
-        checkpoint._disconnect()
+    # SQLite forbids to take an open connection into a child, where it would know of locks that only the parent has.
+    _forking.closed = GATE.close_for_fork()
+    if _forking.closed:
+        for checkpoint in _alive():
+            checkpoint._disconnect()
 
 
 def _after_fork_in_parent() -> None:
-    for checkpoint in _held.__dict__.pop("checkpoints", ()):
-        checkpoint._lock.release()
+    if _forking.closed:
+        GATE.open_after_fork()
 
 
-def _after_fork_in_child() -> None:
+def _start_all_anew() -> None:
     for checkpoint in _alive():
         checkpoint._start_anew()
-    _held.__dict__.clear()
 
 
+GATE.in_every_child(_start_all_anew)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=lambda: GATE.renew_in_child(_forking.closed),
+    )
 
 
-def refuse_foreign(path: str) -> None:
+def _make(path: str) -> None:
+    """Make the file where there is none: for its owner alone, and not at the other end of a link."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except FileExistsError:
+        if not os.path.exists(path):  # noqa: PTH110 - a str, as SQLite takes it
+            raise OSError("it is a link to a file that does not exist: name the file itself") from None
+
+
+def refuse_foreign(path: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> None:
     """Look at an existing file without changing it or its folder.
 
     Raises:
         ConfigurationError: It is not a checkpoint, is damaged, or is of a later version.
+        DeadlineExceededError: Another program holds it.
     """
     try:
         if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
@@ -298,18 +364,23 @@ def refuse_foreign(path: str) -> None:
     # read as one that nobody changes, unless somebody begins to meanwhile.
     log = f"{path}-wal"
     has_log = os.path.exists(log)  # noqa: PTH110 - a str, as SQLite takes it
-    problem = _problem(path, "mode=ro" if has_log else "mode=ro&immutable=1")
+    how = "mode=ro" if has_log else "mode=ro&immutable=1"
+    problem = when_free(path, lambda: _problem(path, how), deadline, cancel)
     if problem and not has_log and os.path.exists(log):  # noqa: PTH110 - a str, as SQLite takes it
-        problem = _problem(path, "mode=ro")
+        problem = when_free(path, lambda: _problem(path, "mode=ro"), deadline, cancel)
     if problem:
         raise ConfigurationError(problem, fatal=True)
 
 
 def _problem(path: str, how: str) -> str:
-    """Return why a file cannot be used as a checkpoint; "" when it can."""
+    """Return why a file cannot be used as a checkpoint; "" when it can.
+
+    Raises:
+        sqlite3.OperationalError: Another program holds it.
+    """
     try:
         with contextlib.closing(
-            sqlite3.connect(f"file:{_quoted(path)}?{how}", uri=True, timeout=_PATIENCE, isolation_level=None)
+            sqlite3.connect(f"file:{quote(os.path.abspath(path))}?{how}", uri=True, timeout=0.0, isolation_level=None)  # noqa: PTH100
         ) as connection:
             connection.execute("BEGIN")  # one look: another process may just be making the tables
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -324,14 +395,10 @@ def _problem(path: str, how: str) -> str:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             return "" if found == "ok" else f"the checkpoint {path} is damaged ({found}): restore it, or name another file"
     except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise
         return _unreadable(path, error)
 
 
 def _unreadable(path: str, error: Exception) -> str:
     return f"{path} cannot be read as a checkpoint ({error}): it is damaged, or another kind of file. Name another one"
-
-
-def _quoted(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(os.path.abspath(path))  # noqa: PTH100 - a str or anything like a path

@@ -24,7 +24,7 @@ K = TypeVar("K", bound=Run[Any, Any])  # kind of run
 
 @dataclass(frozen=True, slots=True)
 class Watch(Generic[R]):
-    """Who is told how far a run is.
+    """Who hears how far a run is.
 
     Attributes:
         progress: None, True, False or a callable, as `Responder.map` takes it.
@@ -54,7 +54,7 @@ def start(
         items: Any iterable.
         work: What is done with each item.
         rules: How many at once, and what ends the run early.
-        watch: Who is told of the results.
+        watch: Who hears of the results.
         ordered: Input order if true, else as they finish.
         token: Cancelled when the run ends early; `work.perform` gives it to its calls.
 

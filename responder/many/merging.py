@@ -6,16 +6,16 @@ that a fast stream cannot drown a slow one.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from responder.call.stream import Stream
+from responder.many.workers import Crew, end_with_program
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.errors import CancelledError, ConfigurationError
@@ -31,6 +31,9 @@ _EVENTS_A_START = 16
 
 # Times a second that a page is worth drawing anew.
 SNAPSHOTS_PER_SECOND = 20.0
+
+# Seconds between two looks whether the system has a thread again, while no stream runs.
+_SHORT_OF_THREADS = 0.01
 
 # Waiting happens in slices, because a lock that waits for ever cannot be interrupted by Ctrl-C on Windows.
 _SLICE = 1.0
@@ -56,9 +59,14 @@ class StreamEvent:
 
 
 class _Place:
-    """What one stream has sent and the caller has not taken. Each count has one thread that writes it."""
+    """What one stream has sent and the caller has not taken. Each count has one thread that writes it.
 
-    def __init__(self) -> None:
+    Args:
+        backlog: Events that may wait here to be taken.
+    """
+
+    def __init__(self, backlog: float) -> None:
+        self.backlog = backlog
         self.events: deque[StreamEvent] = deque()  # the caller's
         self.sent = 0  # the reader's
         self.taken = 0  # the caller's
@@ -82,18 +90,21 @@ class _Exchange:
     def has_events(self) -> bool:
         return bool(self.line) or not self.arrived.empty()
 
-    def start(self, index: int) -> _Place:
+    def start(self, index: int, place: _Place) -> None:
         self.running += 1
-        place = self.places[index] = _Place()
-        return place
+        self.places[index] = place
 
     def put(self, place: _Place, event: StreamEvent) -> None:
         place.sent += 1
         self.arrived.put(event)
-        while place.sent - place.taken >= _BACKLOG and not self.closed:
+        while place.sent - place.taken >= place.backlog and not self.closed:
             place.has_room.clear()
-            if place.sent - place.taken >= _BACKLOG:
+            if place.sent - place.taken >= place.backlog:
                 place.has_room.wait(_SLICE)
+
+    def undo(self, index: int) -> None:
+        self.running -= 1
+        self.places.pop(index, None)
 
     def take(self, ends: float | None = None) -> StreamEvent | None:
         """Return the next event, each stream in turn; None at the moment `ends`, when no stream is left, or once it is closed."""
@@ -112,7 +123,8 @@ class _Exchange:
             try:
                 self._sort_in(self.arrived.get(timeout=left))
             except queue.Empty:
-                continue
+                if ends is not None and left < _SLICE:
+                    return None  # and not by the clock, which a test may have stopped
         place = self.line.popleft()
         event = place.events.popleft()
         place.taken += 1
@@ -159,8 +171,9 @@ class MergedStreams(Iterator[StreamEvent]):
             raise ConfigurationError(f"max_workers is a whole number, 1 or more, not {max_workers!r}")
         self._total = len(streams) if isinstance(streams, Sized) else None
         self._streams = iter(streams)
+        self._next: Callable[[CancelToken], Stream] | None = None  # pulled, and not started for want of a thread
+        self._broken: Exception | None = None  # what the input raised
         self._started = 0
-        self._workers = max_workers
         self._exhausted = False
         self._turns = 0
         self._token = CancelToken()
@@ -170,35 +183,86 @@ class MergedStreams(Iterator[StreamEvent]):
         self._user_token = cancel
         own = self._token  # and not through `self`: a token that lives on must not keep alive what was dropped
         self._registered = cancel.register(lambda: own.cancel(cancel.reason)) if cancel is not None else -1
-        self._executor = ThreadPoolExecutor(max_workers, thread_name_prefix="responder-stream")
+        self._crew = Crew("responder-stream", max_workers)
         self._closed = False
+        self._closed_by = 0  # the thread; 0 once everything was read
         self.errors: dict[int, Exception] = {}
-        _live.add(self)
+        end_with_program(self)
+
+    @property
+    def shortage(self) -> str:
+        """Why there were fewer threads than `max_workers`, in the system's words; "" when it refused none."""
+        return self._crew.shortage
 
     def _fill(self, most: int) -> bool:
         """Start some streams while there are workers for them; return whether more can be started at once."""
         for _ in range(most):
-            if self._exhausted or self._token.cancelled or self._exchange.running >= self._workers:
+            if self._exhausted or self._token.cancelled or self._exchange.running >= self._crew.most:
                 return False
-            make = next(self._streams, None)
+            make = self._next or self._pulled()
             if make is None:
                 self._exhausted = True
                 return False
-            index = self._started
-            self._started += 1
-            self._executor.submit(_read, index, make, self._exchange, self._exchange.start(index), self._token)
+            self._next = make
+            if not self._start(make):
+                return False
+            self._next = None
+        return True
+
+    def _pulled(self) -> Callable[[CancelToken], Stream] | None:
+        try:
+            return next(self._streams, None)
+        except Exception as error:  # noqa: BLE001 - raised when the streams that were pulled before it have ended
+            self._broken = error
+            return None
+
+    def _start(self, make: Callable[[CancelToken], Stream]) -> bool:
+        """Give a stream a thread of its own; return False where it has to wait until another one's has ended."""
+        place = _Place(_BACKLOG)
+        arguments = (self._started, make, self._exchange, place, self._token)
+        self._exchange.start(self._started, place)
+        try:
+            started = self._crew.start(_read, *arguments)
+            if self._crew.is_alone:
+                place.backlog = math.inf  # whoever takes reads first
+                _read(*arguments)
+                started = True
+        except BaseException:
+            self._exchange.undo(self._started)
+            raise
+        if not started:
+            self._exchange.undo(self._started)
+            return False
+        self._started += 1
         return True
 
     def __next__(self) -> StreamEvent:
         event = self._take(None)
-        if event is None:
-            self.close()
-            if self._user_token is not None and self._user_token.cancelled:
-                raise CancelledError(f"the streams were stopped: {self._user_token.reason}")
-            raise StopIteration
-        return event
+        if event is not None:
+            return event
+        self._end()
+        if self._user_token is not None and self._user_token.cancelled:
+            raise CancelledError(f"the streams were stopped: {self._user_token.reason}")
+        raise StopIteration
+
+    def _end(self) -> None:
+        """Notice why nothing more comes; return when everything was read, or when this thread itself ended the rest.
+
+        Raises:
+            CancelledError: Another thread closed them.
+            Exception: What the input raised.
+        """
+        if self._closed and self._closed_by not in (0, threading.get_ident()):
+            raise CancelledError(f"the streams were not read to their end: {self._token.reason}")
+        self.close()
+        if self._exhausted and not self._exchange.running:
+            self._closed_by = 0
+        broken, self._broken = self._broken, None
+        if broken is not None and not self._exchange.running:
+            raise broken
 
     def _take(self, ends: float | None) -> StreamEvent | None:
+        self._crew.enter()
         try:
             while True:
                 # What has arrived must not wait for the start of all the others, nor they for a stream that never pauses.
@@ -206,8 +270,15 @@ class MergedStreams(Iterator[StreamEvent]):
                 self._turns += has_events
                 more = self._fill(_STARTS if not has_events else self._turns % _EVENTS_A_START == 0)
                 event = self._exchange.take(time.monotonic() if more else ends)
-                if event is not None or not more or self._exchange.closed:
+                if event is not None or self._exchange.closed:
                     return event
+                if not more and (self._next is None or self._exchange.running):
+                    return None
+                if self._next is not None:
+                    self._token.wait(_SHORT_OF_THREADS)  # the last thread is just ending
+        except (StopIteration, StopAsyncIteration) as error:
+            self.close()
+            raise RuntimeError(f"the streams raised {type(error).__name__}") from error  # as PEP 479 has it
         except BaseException:
             self.close()
             raise
@@ -229,6 +300,7 @@ class MergedStreams(Iterator[StreamEvent]):
             while True:
                 event = self._take(None)
                 if event is None:
+                    self._end()
                     return
                 drawn = time.monotonic()
                 ends = drawn + 1.0 / per_second
@@ -246,14 +318,22 @@ class MergedStreams(Iterator[StreamEvent]):
         self._token.cancel(reason)
 
     def close(self) -> None:
-        """End all streams that run; harmless when none does."""
+        """End all streams that run; harmless when none does.
+
+        A thread that takes events while another one closes them gets a CancelledError: some are missing.
+        """
+        self._close("the merged streams were left" if self._crew.is_read_here else "another thread closed them")
+
+    def _close(self, reason: str) -> None:
         if self._closed:
             return
         self._closed = True
-        self._token.cancel("the merged streams were left")
+        if self._crew.is_inherited:
+            return  # the threads that read them, and whoever holds their locks, are in the parent process
+        self._closed_by = threading.get_ident()
+        self._token.cancel(reason)
         if self._user_token is not None:
             self._user_token.unregister(self._registered)
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> MergedStreams:
         return self
@@ -264,20 +344,6 @@ class MergedStreams(Iterator[StreamEvent]):
     def __del__(self) -> None:
         if hasattr(self, "_closed"):
             self.close()
-
-
-_live: weakref.WeakSet[MergedStreams] = weakref.WeakSet()
-
-
-def _close_live() -> None:
-    for merged in list(_live):
-        merged.close()
-
-
-# The interpreter joins the threads of every pool before it runs `atexit`; streams that nobody ended would hold it up until
-# they time out. This hook runs before that join.
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_close_live)
 
 
 def _joined(texts: dict[int, list[str]], index: int) -> str:
@@ -300,6 +366,8 @@ def _read(index: int, make: Callable[[CancelToken], Stream], exchange: _Exchange
         finally:
             token.unregister(registered)
             stream.close()
+        if stream.answer is None:  # a StopIteration of the user's, out of a callable that gives a key: as PEP 479 has it
+            raise RuntimeError("the stream ended without an answer and without an error: did a callable raise StopIteration?")
         exchange.put(place, StreamEvent(index, done=True, answer=stream.answer))
     except Exception as error:  # noqa: BLE001 - a stream's error is its own event
         exchange.put(place, StreamEvent(index, done=True, error=error))

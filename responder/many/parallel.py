@@ -1,6 +1,6 @@
 """Any blocking function over any iterable, in threads: window, order, errors, cancelling. Knows nothing of LLMs.
 
-The caller's own thread pulls the items, hands them to a `ThreadPoolExecutor` and takes the results, so that an iterable which
+The caller's own thread pulls the items, hands them to threads and takes the results, so that an iterable which
 belongs to a thread (a database cursor, a Django queryset) is never touched by another one. At most a window of items is
 pulled ahead of what the caller has taken, whatever the length of the input.
 """
@@ -12,12 +12,11 @@ import functools
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
+from responder.many.workers import Crew, caller_context, end_with_program
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
@@ -28,6 +27,7 @@ R = TypeVar("R", bound=ItemResult[Any, Any])
 Self = TypeVar("Self", bound="Run[Any, Any]")
 
 OnError = Literal["collect", "raise", "stop"]
+_Task: TypeAlias = tuple[contextvars.Context, int, I]
 
 # Ordered results wait behind the slowest one in front; with 8 times the workers pulled ahead, stragglers 15 times slower
 # than the rest cost nothing measurable (1 times: the whole run took 3 times as long).
@@ -118,11 +118,12 @@ class Run(Iterator[R], Generic[I, R]):
         self._window = rules.max_workers * (ORDERED_WINDOW if ordered else UNORDERED_WINDOW)
         self._ordered = ordered
         self._token = token
-        self._executor = ThreadPoolExecutor(rules.max_workers, thread_name_prefix="responder")
+        self._ends_at = rules.deadline.at
+        self._crew = Crew("responder", rules.max_workers)
+        self._is_staffed = False  # as many threads as there may be were started
         self._halt = threading.Event()  # set when the workers shall start nothing more
-        # A worker takes items until it is told to end: a future for each item would cost a tenth of a call.
-        self._workers_started = 0
-        self._tasks: queue.SimpleQueue[tuple[contextvars.Context, int, I] | None] = queue.SimpleQueue()
+        # A worker takes items until it finds None: a future for each item would cost a tenth of a call.
+        self._tasks: queue.SimpleQueue[_Task[I] | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
         self._waiting: dict[int, I] = {}  # items that were started and whose result has not come in
         self._ready: dict[int, R] = {}  # results that came in and have not been taken
@@ -130,33 +131,64 @@ class Run(Iterator[R], Generic[I, R]):
         self._taken = 0
         self._failed = 0
         self._exhausted = False
+        self._broken: Exception | None = None  # what the input raised
         self._stopped: Exception | None = None  # why no new item is started
         self._ending = False  # the calls in flight are ending, too: they are not waited for any longer than it takes
         self._closed = False
+        self._closed_by = 0  # the thread; 0 once everything was read
         # A cancel from another thread wakes the caller's thread.
         token.register(functools.partial(self._finished.put, (-1, None, None)))
         cancel = rules.cancel
         self._registered = cancel.register(lambda: token.cancel(cancel.reason)) if cancel is not None else -1
-        _live.add(self)
+        end_with_program(self)
+
+    @property
+    def workers_started(self) -> int:
+        """How many threads work, or worked, for the run."""
+        return self._crew.started
+
+    @property
+    def shortage(self) -> str:
+        """Why there are fewer threads than `max_workers`, in the system's words; "" when it refused none."""
+        return self._crew.shortage
 
     def __next__(self) -> R:
+        self._crew.enter()
         if self._closed:
-            raise StopIteration
+            raise self._end()
         try:
-            return self._next()
+            result = self._next()
+        except (StopIteration, StopAsyncIteration) as error:
+            self.close()
+            raise RuntimeError(f"on_result= or progress= raised {type(error).__name__}") from error  # as PEP 479 has it
         except BaseException:
-            # StopIteration, too: there is nothing left to wait for.
             self.close()
             raise
+        if result is not None:
+            return result
+        self.close()
+        self._closed_by = 0
+        broken, self._broken = self._broken, None
+        raise broken or StopIteration
 
-    def _next(self) -> R:
+    def _end(self) -> Exception:
+        """Return what a closed run raises: nothing is missing for whoever closed it, or read it to the end."""
+        if self._closed_by in (0, threading.get_ident()):
+            return StopIteration()
+        self._dismiss()
+        return CancelledError(f"not all results were read: {self._token.reason}")
+
+    def _next(self) -> R | None:
+        """Return the next result; None when there is none left."""
         while True:
             self._fill()
             result = self._take()
             if result is not None:
                 return result
+            if self._closed:
+                raise self._end()
             if not self._waiting:
-                raise StopIteration
+                return None
             self._receive()
 
     def _fill(self) -> None:
@@ -173,13 +205,20 @@ class Run(Iterator[R], Generic[I, R]):
             except StopIteration:
                 self._exhausted = True
                 break
+            except Exception as error:  # noqa: BLE001 - raised when everything that was pulled before it is handed out
+                self._exhausted = True
+                self._broken = error
+                break
             index = self._pulled
             self._pulled += 1
             self._waiting[index] = item
-            if self._workers_started < self._rules.max_workers:
-                self._workers_started += 1
-                self._executor.submit(_perform, self._tasks, self._finished, self._halt, self._work.perform, self._rules)
-            self._tasks.put((contextvars.copy_context(), index, item))
+            if not self._is_staffed:
+                self._start_worker()
+            self._tasks.put((caller_context(), index, item))
+
+    def _start_worker(self) -> None:
+        self._crew.start(_perform, self._tasks, self._finished, self._halt, self._work.perform, self._rules)
+        self._is_staffed = self._crew.started >= self._rules.max_workers
 
     def _take(self) -> R | None:
         """Return the next result that may be handed out, if there is one."""
@@ -197,14 +236,23 @@ class Run(Iterator[R], Generic[I, R]):
         if self._ending:
             self._give_up()
             return
+        if self._crew.is_alone:
+            self._perform_one()
         try:
             index, result, failure = self._finished.get(timeout=min(_SLICE, max(0.0, self._rules.deadline.remaining())))
         except queue.Empty:
             return
         self._accept(index, result, failure)
 
+    def _perform_one(self) -> None:
+        """Do a worker's work for one item, here: the ending interpreter gives no thread."""
+        task: queue.SimpleQueue[_Task[I] | None] = queue.SimpleQueue()
+        task.put(self._tasks.get())
+        task.put(None)
+        _perform(task, self._finished, self._halt, self._work.perform, self._rules)
+
     def _look_for_an_end(self) -> None:
-        if self._rules.deadline.remaining() <= 0:
+        if self._ends_at <= time.monotonic():
             # Not cancelled: each call knows this deadline, and says itself how far it came.
             self._stop(DeadlineExceededError("run_deadline passed before this item was finished"))
             self._ending = True
@@ -270,23 +318,36 @@ class Run(Iterator[R], Generic[I, R]):
         self._token.cancel(reason)
 
     def close(self) -> None:
-        """End the run at once; harmless when it has ended. Nothing more is handed out."""
+        """End the run at once; harmless when it has ended. Nothing more is handed out.
+
+        A thread that reads the results while another one closes the run gets a CancelledError: some are missing.
+        """
+        self._close("the loop over the results was left" if self._crew.is_read_here else "another thread closed the run")
+
+    def _close(self, reason: str) -> None:
         if self._closed:
             return
         self._closed = True
+        if self._crew.is_inherited:
+            return  # its threads, and whoever holds its locks, are in the parent process
+        self._closed_by = threading.get_ident()
         done = self._exhausted and not self._waiting
         if not done:
-            self._token.cancel("the loop over the results was left")
+            self._token.cancel(reason)
         if self._rules.cancel is not None:
             self._rules.cancel.unregister(self._registered)
-        for _ in range(self._workers_started):
-            self._tasks.put(None)
-        # A run that was stopped does not wait for its threads: one of them may be in a function that nothing can interrupt.
-        self._executor.shutdown(wait=done and self._stopped is None, cancel_futures=True)
         self._exhausted = True
-        self._waiting.clear()
+        if self._crew.is_read_here:
+            self._waiting.clear()
+        self._dismiss()
+        # A run that was stopped does not wait for its threads: one of them may be in a function that nothing can interrupt.
+        if done and self._stopped is None:
+            self._crew.join()
         if self._work.on_close is not None:
             self._work.on_close()
+
+    def _dismiss(self) -> None:
+        self._tasks.put(None)  # whoever takes it hands it on
 
     def taken_back(self) -> list[R]:
         """Return the results that have come in and were not handed out: those of a run that was ended by an exception."""
@@ -309,7 +370,7 @@ class Run(Iterator[R], Generic[I, R]):
 
 
 def _perform(
-    tasks: queue.SimpleQueue[tuple[contextvars.Context, int, I] | None],
+    tasks: queue.SimpleQueue[_Task[I] | None],
     finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]],
     halt: threading.Event,
     perform: Callable[[int, I], R],
@@ -327,6 +388,8 @@ def _perform(
         except BaseException as error:  # noqa: BLE001 - carried to the caller's thread and raised there
             finished.put((index, None, error))
         else:
+            if result.error is not None and isinstance(result.error, (StopIteration, StopAsyncIteration)):
+                result = replace(result, error=_as_runtime_error(index, result.error))
             finished.put((index, result, None))
             # Said here and not by the caller's thread, so that not one more item starts; and after the result, so that the
             # caller knows the reason before it hears of an item that was not started.
@@ -334,17 +397,11 @@ def _perform(
                 halt.set()
             del result
         del task, context, item  # while this worker waits, nothing of the last item may be kept alive
+    tasks.put(None)  # for the next worker: nobody has to know how many there are
 
 
-_live: weakref.WeakSet[Run[Any, Any]] = weakref.WeakSet()
-
-
-def _cancel_live_runs() -> None:
-    for run in list(_live):
-        run.close()
-
-
-# The interpreter joins the threads of every pool before it runs `atexit`; a run that nobody ended (a loop left by an
-# exception that ended the program) would hold it up until its calls time out. This hook runs before that join.
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_cancel_live_runs)
+def _as_runtime_error(index: int, error: Exception) -> RuntimeError:
+    """Return what stands for an item's StopIteration: raised in a loop, that would end it in silence (PEP 479)."""
+    stand_in = RuntimeError(f"item {index} raised {type(error).__name__}")
+    stand_in.__cause__ = error
+    return stand_in

@@ -73,21 +73,24 @@ class ProgressReporter:
             elapsed = time.monotonic() - self._begin
             self._callable(Progress(self._done, self._total, self._failed, self._input, self._output, elapsed, self._cost))
         if self._bar is not None:
-            shown: dict[str, Any] = {"failed": self._failed} if self._failed else {}
-            if self._input or self._output:
-                shown["tokens"] = self._input + self._output
-            if self._cost:
-                shown["cost"] = f"${self._cost:.2f}" if self._cost >= 0.1 else f"${self._cost:.4f}"
-            try:
-                self._bar.set_postfix(shown, refresh=False)
-                self._bar.update(1)
-            except (OSError, ValueError):  # standard error was closed in the meantime: that ends the bar, and not the run
-                self._bar = None
+            self._draw(self._bar)
+
+    def _draw(self, bar: Any) -> None:
+        shown: dict[str, Any] = {"failed": self._failed} if self._failed else {}
+        if self._input or self._output:
+            shown["tokens"] = self._input + self._output
+        if self._cost:
+            shown["cost"] = f"${self._cost:.2f}" if self._cost >= 0.1 else f"${self._cost:.4f}"
+        try:
+            bar.set_postfix(shown, refresh=False)
+            bar.update(1)
+        except Exception:  # noqa: BLE001 - stderr was closed, or its reader has gone: a bar is worth no result
+            self._bar = None
 
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self._bar is not None:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(Exception):
                 self._bar.close()
 
 
@@ -97,22 +100,27 @@ def _is_watched() -> bool:
 
 
 def _bar(total: int | None, unit: str) -> Any:
-    if "ipykernel" in sys.modules:
-        from tqdm.auto import tqdm as notebook_bar
+    """Return a bar on stderr; None where that takes none."""
+    try:
+        if "ipykernel" in sys.modules:
+            from tqdm.auto import tqdm as notebook_bar
 
-        return _with_its_own_lock(notebook_bar)(total=total, unit=unit)
-    from tqdm import tqdm
+            return _of_our_own(notebook_bar)(total=total, unit=unit)
+        if sys.stderr is None:
+            return None
+        from tqdm import tqdm
 
-    if sys.stderr is None or getattr(sys.stderr, "closed", False):
-        return None  # a program that was started without one, or has closed it
-    return _with_its_own_lock(tqdm)(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True)
+        return _of_our_own(tqdm)(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True, miniters=1)
+    except Exception:  # noqa: BLE001 - it cannot be written to
+        return None
 
 
 @functools.cache
-def _with_its_own_lock(kind: Any) -> Any:
-    # tqdm's lock is one for all processes that are forked: a child that is killed while it draws would hold up its parent.
-    return type(kind.__name__, (kind,), {"_lock": threading.RLock()})
+def _of_our_own(kind: Any) -> Any:
+    # tqdm's lock is one for all processes that are forked: a child that is killed while it draws would hold up its parent. Its
+    # thread, which looks after bars that were drawn too seldom, cannot be started while the program ends, and is not needed.
+    return type(kind.__name__, (kind,), {"_lock": threading.RLock(), "monitor_interval": 0})
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_with_its_own_lock.cache_clear)
+    os.register_at_fork(after_in_child=_of_our_own.cache_clear)

@@ -22,7 +22,7 @@ from responder.pace.budget import Spending
 from responder.pace.prices import unknown_price
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
-from responder.values.deadline import Deadline
+from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import CancelledError
 from responder.values.messages import Prompt
 from responder.values.results import Answered, Failed
@@ -114,7 +114,7 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
         ordered: Input order if true, else as they finish.
     """
     token = CancelToken()
-    store = open_file(job.checkpoint) if job.checkpoint is not None else None
+    store = open_file(job.checkpoint, job.rules.deadline, job.rules.cancel) if job.checkpoint is not None else None
     asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe)
     history = _history(job)
     given_up: set[int] = set()  # items whose worker outlived the run's grace: they are in the history already
@@ -217,9 +217,9 @@ def start_streams(job: Job) -> StreamRun:
     return run
 
 
-def open_file(path: str | os.PathLike[str]) -> Checkpoint:
-    """Return a file of answers, opened."""
+def open_file(path: str | os.PathLike[str], deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> Checkpoint:
+    """Return a file of answers, opened; waits that long for another program that holds it."""
     # Imported when a run wants one: most programs do without a database.
     from responder.many.checkpoint import Checkpoint
 
-    return Checkpoint(path)
+    return Checkpoint(path, deadline, cancel)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import os
+import threading
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -86,6 +88,31 @@ class ListedPrice:
         return float(genai_prices.calc_price(counts, model_ref=self._model, provider_id=self._provider).total_price)
 
 
+# Held while a worker imports the list. A child that is forked in the midst of an import waits for ever for the thread that
+# imports, since only its parent has it: a fork waits for the end of the import.
+_import_lock = threading.RLock()
+_FORK_PATIENCE = 5.0
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    _forking.waited = _import_lock.acquire(timeout=_FORK_PATIENCE)
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.waited:
+        _import_lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _import_lock
+    _import_lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+
+
 @functools.lru_cache(maxsize=256)
 def listed_price(provider: str, model: str) -> ListedPrice | None:
     """Return a model's price out of genai-prices; None without that package, and for a model that it does not know."""
@@ -93,7 +120,8 @@ def listed_price(provider: str, model: str) -> ListedPrice | None:
         return None
     price = ListedPrice(_LISTED_AS.get(provider, provider), model)
     try:
-        price.cost(Usage(1, 1, known=True))
+        with _import_lock:  # the list imports more of itself with the first price that is looked up
+            price.cost(Usage(1, 1, known=True))
     except (LookupError, ValueError):
         return None
     return price

@@ -35,8 +35,8 @@ def visible_in_line(text: str) -> str:
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a person looks at a standard stream; False for one that is missing, closed, or can only write."""
     try:
-        return stream is not None and stream.isatty()
-    except (AttributeError, ValueError):
+        return stream is not None and bool(stream.isatty())
+    except Exception:  # noqa: BLE001 - closed, its reader gone, or an object of some framework without the method
         return False
 
 

@@ -15,8 +15,9 @@ from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
+from django.utils import timezone, translation
 
-from responder import ConfigurationError, OpenAIResponder, parallel_map
+from responder import ConfigurationError, OpenAIResponder, parallel_imap, parallel_map
 from responder.integrations.django import ResponderConfig, get_responder, stream_response, with_connections_closed
 from responder.simulator import Fault, Simulator
 
@@ -49,6 +50,25 @@ def found(responder: Any) -> list[str]:
     """Return the ids of what the checks say about a setting."""
     with override_settings(RESPONDER=responder):
         return [message.id for message in run_checks() if message.id.startswith("responder.")]
+
+
+@pytest.mark.pain(25)
+@pytest.mark.parametrize("way", [parallel_map, parallel_imap])
+def test_workers_speak_the_callers_language_and_live_in_its_time_zone(way: Any) -> None:
+    """Django keeps both for the thread; each item has those that held when it was started, and none is left behind."""
+
+    def seen(number: int) -> tuple[str | None, str]:
+        return translation.get_language(), timezone.get_current_timezone_name()
+
+    def items() -> Iterator[int]:
+        for number, language in enumerate(["de", "fr"] * 4):
+            translation.activate(language)
+            yield number
+
+    with timezone.override("Asia/Tokyo"), translation.override("en"):
+        results = list(way(seen, items(), max_workers=2))
+    assert [result.value for result in results] == [("de", "Asia/Tokyo"), ("fr", "Asia/Tokyo")] * 4
+    assert parallel_map(seen, [0])[0].value == (translation.get_language(), timezone.get_current_timezone_name())
 
 
 def test_a_responder_is_made_once_and_shared() -> None:
