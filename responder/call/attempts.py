@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +17,7 @@ from responder.values import trace as traces
 from responder.values.answer import NO_USAGE, Answer, Usage
 from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.errors import (
     APIConnectionError,
     APIError,
@@ -98,7 +98,7 @@ class Call:
         """
         answer = self.repeat(self._attempt)
         object.__setattr__(answer, "attempts", self.trace.attempts)
-        object.__setattr__(answer, "elapsed", time.monotonic() - self.trace.started)
+        object.__setattr__(answer, "elapsed", monotonic() - self.trace.started)
         return answer
 
     def repeat(self, attempt: Callable[[], T]) -> T:
@@ -134,7 +134,7 @@ class Call:
         Raises:
             CircuitOpenError, BudgetExceededError, DeadlineExceededError, CancelledError: It does not come.
         """
-        queued = time.monotonic()
+        queued = monotonic()
         deadline, cancel = self.bounds.deadline, self.bounds.cancel
         governor, breaker = self.endpoint.shared
         money = None
@@ -149,7 +149,7 @@ class Call:
                 money.settle(0.0)
             raise
         finally:
-            waited = time.monotonic() - queued
+            waited = monotonic() - queued
             if waited > _SHORTEST_WAIT:
                 self.trace.limited += waited
                 self.trace.waited += waited
@@ -171,7 +171,7 @@ class Call:
             if money is not None:
                 money.settle(0.0)
             return None
-        return _SecondAttempt(self, Attempt(self, permit, money, time.monotonic()))
+        return _SecondAttempt(self, Attempt(self, permit, money, monotonic()))
 
     def post(self, attempt: Attempt, bounds: Bounds) -> Answer:
         """Send the question and read the whole answer."""
@@ -239,7 +239,7 @@ class Call:
         if isinstance(error, APIError):
             error.provider = dialect.provider
             error.model = error.model or dialect.model
-            error.elapsed = time.monotonic() - trace.started
+            error.elapsed = monotonic() - trace.started
         _forget_frames(error)
 
 
@@ -259,7 +259,7 @@ class Attempt:
     def start(self) -> None:
         """Note that the request goes out now."""
         self._call.trace.attempts += 1
-        self._sent = time.monotonic()
+        self._sent = monotonic()
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn from a reply's rate-limit headers (names in lower case), whatever its status."""
@@ -299,7 +299,7 @@ class Attempt:
             is_refusal = error is not None and getattr(error, "status", None) is not None and not usage.known
             self._money.settle(0.0 if is_refusal else cost)
         cause = "" if error is None else _cause(error)
-        call.trace.made.append(traces.Attempt(self._queued, self._sent, time.monotonic(), cause))
+        call.trace.made.append(traces.Attempt(self._queued, self._sent, monotonic(), cause))
 
 
 class _SecondAttempt:

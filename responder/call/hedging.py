@@ -16,6 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Protocol, TypeVar
 
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.errors import CancelledError, ConfigurationError
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class _Race:
     __slots__ = ("begun", "ended", "second", "spare", "token")
 
     def __init__(self, token: CancelToken, spare: Callable[[], Spare[Any] | None]) -> None:
-        self.begun = time.monotonic()
+        self.begun = monotonic()
         self.token = token
         self.spare = spare
         self.second: tuple[CancelToken, Future[Any]] | None = None
@@ -120,7 +121,7 @@ class Hedger:
                 raise  # the first call's error is the one that the caller's retries know
             return second[1].result(), True
         finally:
-            self._times.append(time.monotonic() - race.begun)
+            self._times.append(monotonic() - race.begun)
         second = self._leave(race)
         if second is not None:
             second[0].cancel(LOST)
@@ -163,7 +164,7 @@ class Hedger:
                     return
             slow = self._slow()
             if slow is not None:
-                latest = time.monotonic() - slow
+                latest = monotonic() - slow
                 for race in racing:
                     if race.begun < latest:
                         self._hedge(race)

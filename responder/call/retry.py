@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import tenacity
 
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.deadline import Deadline
 from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError, RateLimitError
 from responder.values.trace import Trace
@@ -179,12 +180,12 @@ class Retrier:
                 request_id=error.request_id,
                 retry_after=error.retry_after,
             ) from error
-        begin = time.monotonic()
+        begin = monotonic()
         if cancel is None:
             time.sleep(seconds)
         elif cancel.wait(seconds):
             raise CancelledError(f"the call was stopped while it waited to try again: {cancel.reason}") from error
-        trace.waited += time.monotonic() - begin
+        trace.waited += monotonic() - begin
 
 
 def _attempt(attempt: Callable[[], T], *_for_the_waits: object) -> T:

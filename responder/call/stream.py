@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from responder.call import replies
 from responder.call.attempts import Attempt, Call
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.errors import (
     APIConnectionError,
     APIError,
@@ -293,7 +293,7 @@ class Stream(Iterator[str]):
         try:
             answer = dialect.parse(self._reader.reply())
             object.__setattr__(answer, "attempts", self._trace.attempts)
-            object.__setattr__(answer, "elapsed", time.monotonic() - self._trace.started)
+            object.__setattr__(answer, "elapsed", monotonic() - self._trace.started)
             self._answer = replies.checked(dialect, answer, incoming.headers)
         except ResponderError as error:
             self._failure = error

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 
 # What ends a program politely; SIGHUP is the terminal that is closed, and Windows has none.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -60,9 +60,9 @@ def interruptible() -> Iterator[Interruption]:
     def note(number: int, _frame: FrameType | None) -> None:
         nonlocal first
         if interruption.number is None:
-            interruption.number, first = number, time.monotonic()
+            interruption.number, first = number, monotonic()
             os.write(writer, b"!")
-        elif time.monotonic() - first > _PATIENCE:
+        elif monotonic() - first > _PATIENCE:
             raise KeyboardInterrupt
 
     def watch() -> None:

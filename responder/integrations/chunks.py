@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from responder.call.stream import Stream
 from responder.many.merging import MergedStreams
 from responder.many.parallel import Run
+from responder.values.clock import monotonic
 
 PING = b": ping\n\n"
 """A comment, which browsers ignore."""
@@ -149,9 +149,9 @@ class Chunks(Iterator[bytes]):
 
     def __next__(self) -> bytes:
         self.start()
-        silent_until = float("inf") if self._heartbeat is None else time.monotonic() + self._heartbeat
+        silent_until = float("inf") if self._heartbeat is None else monotonic() + self._heartbeat
         while True:
-            left = silent_until - time.monotonic()
+            left = silent_until - monotonic()
             if left <= 0:
                 return PING
             chunk = self._pipe.take(min(left, _LOOK))

@@ -10,12 +10,12 @@ Huey's thread workers (`-k thread`, the default) suit calls that wait, and share
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
 from responder.integrations.tasks import SHARD, shards
+from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
 try:
@@ -58,6 +58,6 @@ def collect(handles: Sequence[Result], timeout: float | None = None) -> list[dic
         huey.exceptions.ResultTimeout: They were not done in time.
         huey.exceptions.TaskException: A whole task failed (a failed prompt is its own result).
     """
-    ends = None if timeout is None else time.monotonic() + timeout
-    left = (None if ends is None else max(0.0, ends - time.monotonic()) for _ in handles)
+    ends = None if timeout is None else monotonic() + timeout
+    left = (None if ends is None else max(0.0, ends - monotonic()) for _ in handles)
     return tasks.joined(handle.get(blocking=True, timeout=seconds) for handle, seconds in zip(handles, left, strict=True))

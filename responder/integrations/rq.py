@@ -10,12 +10,12 @@ RQ forks a process for each job, which keeps no connection for the next one: pre
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
 from responder.integrations.tasks import SHARD, shards
+from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
 try:
@@ -65,10 +65,10 @@ def collect(jobs: Sequence[Job], timeout: float = JOB_SECONDS) -> list[dict[str,
         TimeoutError: They were not done in time; asking again goes on waiting.
         RuntimeError: A whole job failed, with RQ's report of it (a failed prompt is its own result).
     """
-    ends = time.monotonic() + timeout
+    ends = monotonic() + timeout
     parts = []
     for job in jobs:
-        found = job.latest_result(timeout=max(1, int(ends - time.monotonic())))
+        found = job.latest_result(timeout=max(1, int(ends - monotonic())))
         if found is None:
             raise TimeoutError(f"job {job.id} was not done in {timeout:g} s")
         if found.type != Result.Type.SUCCESSFUL:

@@ -10,7 +10,6 @@ nothing here calls them from a worker.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from responder.many.merging import MergedStreams
 from responder.many.progress import Progress
 from responder.providers import for_model
 from responder.responder import Responder
+from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 from responder.values.results import Batch
 from responder.values.visible import visible_on_page
@@ -57,13 +57,13 @@ def map_with_progress(responder: Responder, prompts: Iterable[Prompt], *, label:
     """
     asked = list(prompts)
     bar = st.progress(0.0, f"{label}: 0 of {len(asked)}")
-    drawn = time.monotonic()
+    drawn = monotonic()
 
     def draw(progress: Progress) -> None:  # called in the thread that called `map`: the page's
         nonlocal drawn
-        if time.monotonic() - drawn < _REDRAW and progress.done < len(asked):
+        if monotonic() - drawn < _REDRAW and progress.done < len(asked):
             return
-        drawn = time.monotonic()
+        drawn = monotonic()
         failed = f", {progress.failed} failed" if progress.failed else ""
         bar.progress(progress.done / len(asked), f"{label}: {progress.done} of {len(asked)}{failed}")
 

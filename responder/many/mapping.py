@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from responder.many.parallel import OnError, Rules, Run, Work
 from responder.many.progress import ProgressOption, ProgressReporter
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.deadline import Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.keywords import parameters_of
@@ -172,11 +172,11 @@ def _run(job: _Job[I, V], *, ordered: bool) -> Run[I, ItemResult[I, V]]:
             return unfinished(index, item, CancelledError(f"not started: {token.reason}"))
         if deadline.remaining() <= 0:
             return unfinished(index, item, DeadlineExceededError("not started: run_deadline passed"))
-        begin = time.monotonic()
+        begin = monotonic()
         try:
-            return ItemResult(index, item, function(item), elapsed=time.monotonic() - begin)
+            return ItemResult(index, item, function(item), elapsed=monotonic() - begin)
         except Exception as error:  # noqa: BLE001 - an item's error belongs to its result
-            return ItemResult(index, item, error=error, elapsed=time.monotonic() - begin)
+            return ItemResult(index, item, error=error, elapsed=monotonic() - begin)
 
     def unfinished(index: int, item: I, error: Exception) -> ItemResult[I, V]:
         return ItemResult(index, item, error=error, attempts=0)

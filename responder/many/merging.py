@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from responder.call.stream import Stream
 from responder.many.workers import Crew, end_with_program
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.errors import CancelledError, ConfigurationError
 
 # Pieces of one stream that may wait to be taken; a reader pauses there, and with it the provider.
@@ -117,7 +117,7 @@ class _Exchange:
                 break
             if not self.running:
                 return None
-            left = _SLICE if ends is None else min(_SLICE, ends - time.monotonic())
+            left = _SLICE if ends is None else min(_SLICE, ends - monotonic())
             if left <= 0:
                 return None
             try:
@@ -269,7 +269,7 @@ class MergedStreams(Iterator[StreamEvent]):
                 has_events = self._exchange.has_events
                 self._turns += has_events
                 more = self._fill(_STARTS if not has_events else self._turns % _EVENTS_A_START == 0)
-                event = self._exchange.take(time.monotonic() if more else ends)
+                event = self._exchange.take(monotonic() if more else ends)
                 if event is not None or self._exchange.closed:
                     return event
                 if not more and (self._next is None or self._exchange.running):
@@ -302,13 +302,13 @@ class MergedStreams(Iterator[StreamEvent]):
                 if event is None:
                     self._end()
                     return
-                drawn = time.monotonic()
+                drawn = monotonic()
                 ends = drawn + 1.0 / per_second
                 while event is not None:
                     texts.setdefault(event.index, []).append(event.piece)
                     if event.error is not None:
                         self.errors[event.index] = event.error
-                    event = self._take(ends) if time.monotonic() < ends else None
+                    event = self._take(ends) if monotonic() < ends else None
                 yield tuple(_joined(texts, index) for index in range(self._total or self._started))
         finally:
             self.close()

@@ -11,13 +11,13 @@ import contextvars
 import functools
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from responder.many.workers import Crew, caller_context, end_with_program
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.results import ItemResult
@@ -193,9 +193,9 @@ class Run(Iterator[R], Generic[I, R]):
 
     def _fill(self) -> None:
         """Pull and start items until the window is full, or until a result can be handed out."""
-        begin = time.monotonic()
+        begin = monotonic()
         while not self._exhausted and self._stopped is None and self._pulled - self._taken < self._window:
-            if time.monotonic() - begin > _PATIENCE and (self._ready or not self._finished.empty()):
+            if monotonic() - begin > _PATIENCE and (self._ready or not self._finished.empty()):
                 break
             self._look_for_an_end()
             if self._stopped is not None:
@@ -252,7 +252,7 @@ class Run(Iterator[R], Generic[I, R]):
         _perform(task, self._finished, self._halt, self._work.perform, self._rules)
 
     def _look_for_an_end(self) -> None:
-        if self._ends_at <= time.monotonic():
+        if self._ends_at <= monotonic():
             # Not cancelled: each call knows this deadline, and says itself how far it came.
             self._stop(DeadlineExceededError("run_deadline passed before this item was finished"))
             self._ending = True
@@ -292,9 +292,9 @@ class Run(Iterator[R], Generic[I, R]):
 
     def _give_up(self) -> None:
         """Take what the ended calls report within the grace; the rest is reported as unfinished."""
-        ends = time.monotonic() + _GRACE
+        ends = monotonic() + _GRACE
         while self._waiting:
-            left = ends - time.monotonic()
+            left = ends - monotonic()
             try:
                 index, result, failure = self._finished.get(timeout=max(0.0, left))
             except queue.Empty:

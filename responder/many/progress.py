@@ -7,12 +7,12 @@ import functools
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from responder.values.answer import NO_USAGE
+from responder.values.clock import monotonic
 from responder.values.results import ItemResult
 from responder.values.visible import is_terminal
 
@@ -53,7 +53,7 @@ class ProgressReporter:
         self._total = total
         self._done = self._failed = self._input = self._output = 0
         self._cost: float | None = 0.0
-        self._begin = time.monotonic()
+        self._begin = monotonic()
 
     @property
     def is_silent(self) -> bool:
@@ -70,7 +70,7 @@ class ProgressReporter:
         cost = getattr(result, "cost", None)
         self._cost = self._cost + cost if self._cost is not None and cost is not None else None
         if self._callable is not None:
-            elapsed = time.monotonic() - self._begin
+            elapsed = monotonic() - self._begin
             self._callable(Progress(self._done, self._total, self._failed, self._input, self._output, elapsed, self._cost))
         if self._bar is not None:
             self._draw(self._bar)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from responder.pace.budget import Spending
 from responder.pace.prices import unknown_price
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import CancelledError
 from responder.values.messages import Prompt
@@ -168,7 +168,7 @@ def _history(job: Job) -> History:
 
 
 def _result(index: int, prompt: Prompt, outcome: Answer | Exception, trace: Trace) -> Answered | Failed:
-    elapsed = time.monotonic() - trace.started
+    elapsed = monotonic() - trace.started
     cost = trace.cost if trace.priced else None
     if isinstance(outcome, Answer):
         return Answered(index, prompt, outcome, None, trace.attempts, elapsed, trace.waited, trace.usage, cost)

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
+from responder.values.clock import monotonic
 from responder.values.errors import CancelledError, ConfigurationError
 
 P = ParamSpec("P")
@@ -75,7 +76,7 @@ class Crew:
         Raises:
             ConfigurationError: The system gives no thread, and none is at work.
         """
-        if self.is_alone or (self.shortage and time.monotonic() < self._not_before and self._is_at_work()):
+        if self.is_alone or (self.shortage and monotonic() < self._not_before and self._is_at_work()):
             return False
         if len(self._threads) >= self.most:
             self._clear_away()
@@ -95,7 +96,7 @@ class Crew:
         self._threads = [one for one in self._threads if one.is_alive()]
 
     def _do_without(self, error: Exception) -> bool:
-        now = time.monotonic()
+        now = monotonic()
         if self._is_at_work():
             self.shortage = str(error) or "out of memory"
             self._not_before = now + _SHORTAGE

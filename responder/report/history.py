@@ -17,6 +17,7 @@ from responder.report.histogram import Histogram
 from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, Record, Span
 from responder.report.timeline import COLUMNS, Timeline
 from responder.values.answer import Usage
+from responder.values.clock import monotonic
 from responder.values.summary import ENDED_BY_US, Summary
 from responder.values.trace import Attempt, Trace
 
@@ -47,7 +48,7 @@ class History:
         self,
         max_workers: int,
         title: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
         worker: Callable[[], int] = threading.get_ident,
     ) -> None:
         self.title = title
@@ -237,7 +238,7 @@ class History:
             return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _inbox=deque(), _clock=time.monotonic, _worker=threading.get_ident)
+        vars(self).update(state, _lock=threading.Lock(), _inbox=deque(), _clock=monotonic, _worker=threading.get_ident)
 
 
 def _sent(attempt: Attempt) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 
 from responder.values.answer import NO_USAGE, Usage
+from responder.values.clock import monotonic
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Trace:
     attempts: int = 0
     waited: float = 0.0
     limited: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=monotonic)
     made: list[Attempt] = field(default_factory=list)
     usage: Usage = NO_USAGE
     cost: float = 0.0
