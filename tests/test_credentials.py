@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import copy
+import ctypes
 import datetime
+import functools
+import gc
 import json
+import os
 import pickle
 import threading
 import time
@@ -32,7 +38,8 @@ from responder import (
     VertexAIResponder,
 )
 from responder.simulator import Fault, Simulator
-from responder.wire.credentials import GoogleCredential, KeyCredential
+from responder.values.deadline import Deadline
+from responder.wire.credentials import GoogleCredential, KeyCredential, _known
 
 REFUSED = reply(b'{"error": {"message": "no"}}', "401 Unauthorized")
 
@@ -384,3 +391,229 @@ def test_pickled_google_credentials_are_the_default_ones() -> None:
     credential = pickle.loads(pickle.dumps(GoogleCredential("token-that-is-secret")))
     assert b"secret" not in pickle.dumps(credential)
     assert "application default" in repr(credential)
+
+
+# --- Who is who -------------------------------------------------------------------------------------------------------
+
+
+class Vault:
+    """A source of keys whose instances cannot be told apart by what they are equal to."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vault)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self) -> str:
+        return "key-of-a-vault"
+
+    def key(self) -> str:
+        return "key-of-a-vault"
+
+
+class Slotted:
+    """A callable without weak references."""
+
+    __slots__ = ()
+
+    def __call__(self) -> str:
+        return "key-of-a-slot"
+
+
+def identity(source: Any) -> str:
+    return KeyCredential(source, (), "openai").identity()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: lambda: "a-key", Vault, Slotted, lambda: Vault().key, lambda: functools.partial(str, "key")]
+)
+def test_callables_made_one_after_another_are_never_taken_for_one_another(make: Any) -> None:
+    """A new one gets the address of a dead one, but not its limits, pauses and circuits."""
+    assert len({identity(make()) for _ in range(300)}) == 300
+    assert len({GoogleCredential(make()).identity() for _ in range(300)}) == 300
+
+
+def test_google_credentials_made_one_after_another_are_never_taken_for_one_another() -> None:
+    """A service that keeps a key for each of its customers."""
+    assert len({GoogleCredential(Fake()).identity() for _ in range(300)}) == 300
+
+
+def test_the_same_callable_is_the_same_for_every_responder() -> None:
+    """Limits belong to the key, not to the responder."""
+    vault, other = Vault(), Vault()
+    function, part = (lambda: "a-key"), functools.partial(str, "a-key")
+    credentials = Fake()
+    for source in (vault, function, part, vault.key, str):
+        assert identity(source) == identity(source)
+    assert identity(vault.key) == identity(vault.key) != identity(other.key)
+    assert identity(vault) != identity(other)
+    assert identity(vault.key) != identity(vault)
+    assert GoogleCredential(credentials).identity() == GoogleCredential(credentials).identity()
+    assert identity("a-key") == identity(" a-key\n") != identity("b-key")
+    assert GoogleCredential("a-key").identity() == GoogleCredential("a-key\n").identity()
+
+
+def test_threads_that_meet_a_callable_at_once_give_it_one_name() -> None:
+    """Two names would be two limits."""
+    for _ in range(50):
+        source, barrier = Vault(), threading.Barrier(4)
+
+        def name(source: Vault = source, barrier: threading.Barrier = barrier) -> str:
+            barrier.wait(PATIENCE)
+            return identity(source)
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert len({future.result() for future in [pool.submit(name) for _ in range(4)]}) == 1
+
+
+def test_callables_that_are_gone_are_forgotten() -> None:
+    """A service that runs for years makes millions of them."""
+    before = len(_known)
+    for _ in range(100):
+        identity(Vault())
+    gc.collect()
+    assert len(_known) <= before
+
+
+def test_tenants_with_a_callable_each_do_not_share_a_limit(serve: Any, responder_for: Any) -> None:
+    """One that was told to wait does not hold the next one, which stands at its address."""
+    server = serve(always())
+    shared = [responder_for(server, api_key=lambda number=number: f"tenant-{number}")._endpoint.shared for number in range(50)]
+    assert len({id(part) for parts in shared for part in parts}) == 100
+
+
+def test_a_copy_in_this_process_keeps_its_key() -> None:
+    """Only a pickle leaves it behind."""
+    for credential in (
+        KeyCredential("a-key", (), "openai"),
+        KeyCredential(lambda: "a-key", (), "openai"),
+        GoogleCredential("a-key"),
+    ):
+        for copied in (copy.copy(credential), copy.deepcopy(credential), copy.deepcopy([credential])[0]):
+            assert copied.secret() == "a-key"  # type: ignore[attr-defined]
+            assert copied.identity() == credential.identity()  # type: ignore[attr-defined]
+
+
+def test_a_secret_shows_in_no_frame(serve: Any, responder_for: Any) -> None:
+    """Whatever a crash reporter prints of a credential and its secret."""
+    for credential in (
+        KeyCredential("a-key-to-hide", (), "openai"),
+        KeyCredential(lambda: "a-key-to-hide", (), "x"),
+        GoogleCredential("a-key-to-hide"),
+    ):
+        assert "hide" not in repr((credential.secret(), vars(credential)))
+        assert f"Bearer {credential.secret()}" == "Bearer a-key-to-hide"
+    server = serve(always())
+    responder_for(server, api_key="a-key-to-hide").answer("Hi")
+    assert bearer(server) == ["Bearer a-key-to-hide"]
+
+
+# --- Callables that fail ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["answer", "stream", "map", "imap", "stream_map"])
+def test_a_callable_that_has_no_more_keys_is_no_end_of_an_answer(serve: Any, responder_for: Any, way: str) -> None:
+    """StopIteration would end the stream or the map that asked for the key, without a word."""
+    responder = responder_for(serve(always()), api_key=iter([]).__next__)
+
+    def ask() -> None:
+        if way == "answer":
+            responder.answer("Hi")
+        elif way == "stream":
+            list(responder.stream("Hi"))
+        elif way == "stream_map":
+            raise next(event.error for event in responder.stream_map(["Hi"]) if event.done)
+        else:
+            raise next(iter(getattr(responder, way)(["Hi", "Hi"]))).error
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        ask()
+
+
+@pytest.mark.parametrize(
+    "failure", [PermissionError("no vault"), TimeoutError("vault"), KeyError("k"), OSError(5, "x"), ConnectionResetError("x")]
+)
+@pytest.mark.parametrize("way", ["answer", "stream"])
+def test_an_error_of_the_callable_is_never_taken_for_one_of_the_network(
+    serve: Any, responder_for: Any, failure: Exception, way: str
+) -> None:
+    """It comes out as it is, once, and nothing is sent."""
+    calls = []
+
+    def key() -> str:
+        calls.append(1)
+        raise failure
+
+    server = serve(always())
+    responder = responder_for(server, api_key=key, max_retries=3)
+    with pytest.raises(type(failure)) as caught:
+        responder.answer("Hi") if way == "answer" else list(responder.stream("Hi"))
+    assert caught.value is failure
+    assert (len(calls), server.requests) == (1, [])
+
+
+@pytest.mark.parametrize("returned", [None, "", "  ", 5, b"token"])
+def test_a_callable_that_returns_no_token_of_googles_is_a_configuration_error(
+    vertex: Any, simulator: Simulator, returned: Any
+) -> None:
+    """`None` is not sent as a token of four letters."""
+    with pytest.raises(ConfigurationError, match="callable"):
+        vertex(credentials=lambda: returned).answer("Hi")
+    assert simulator.received == []
+
+
+# --- Forks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("fork", ["python", "c"])
+def test_a_child_that_was_forked_in_the_middle_of_a_refresh_refreshes_itself(fork: str) -> None:
+    """The thread that refreshes, and the lock that it holds, are the parent's; a fork in C calls no hook of Python's."""
+    began, let_go = threading.Event(), threading.Event()
+
+    class Slow(Fake):
+        def refresh(self, request: Any) -> None:
+            if os.getpid() == parent:
+                began.set()
+                let_go.wait(PATIENCE)
+            super().refresh(request)
+
+    parent = os.getpid()
+    credentials = Slow()
+    credential = GoogleCredential(credentials)
+    waiter = threading.Thread(target=credential.secret)
+    waiter.start()
+    assert began.wait(PATIENCE)
+    with credential._shared().lock:
+        child = os.fork() if fork == "python" else ctypes.PyDLL(None).fork()
+        if child == 0:
+            try:
+                os._exit(0 if credential.secret(Deadline.after(10.0)).startswith("token-") else 1)
+            except BaseException:  # noqa: BLE001 - the child must not go on as the test
+                os._exit(2)
+    let_go.set()
+    waiter.join(PATIENCE)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("way", ["answer", "stream"])
+@pytest.mark.parametrize(
+    "answered",
+    [
+        reply(b"", "403 a-key-to-hide-42 is refused"),
+        reply(b"", "200 a-key-to-hide-42", x_request_id="a-key-to-hide-42"),
+        b"HTTP/9.9 a-key-to-hide-42\r\n\r\n",
+        b"a-key-to-hide-42 is no HTTP\r\n\r\n",
+        reply(b"<html>a-key-to-hide-42</html>", x_request_id="a-key-to-hide-42"),
+    ],
+)
+def test_a_key_in_a_status_line_or_a_page_is_hidden(serve: Any, responder_for: Any, way: str, answered: bytes) -> None:
+    """Whatever the error is, neither it nor what is behind it shows the key."""
+    responder = responder_for(serve(always(answered, last=True)), api_key="a-key-to-hide-42", max_retries=0)
+    with pytest.raises(APIError) as caught:
+        responder.answer("Hi") if way == "answer" else list(responder.stream("Hi"))
+    error: Any = caught.value
+    while error is not None:
+        assert "to-hide" not in repr((str(error), error.args, vars(error)))
+        error = error.__cause__ or error.__context__

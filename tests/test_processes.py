@@ -284,9 +284,9 @@ class Credentials:
 
 gpt = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20, limits=Limits(1000, 1e7, 1e9))
 google = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20)
-google._credential = GoogleCredential(Credentials())
+google._endpoint._credential = GoogleCredential(Credentials())
 use(gpt, google, "before")
-google._credential._source.valid = False
+google._endpoint._credential._source.valid = False
 held, inside, leave = [], threading.Event(), threading.Event()
 
 
@@ -328,7 +328,7 @@ def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(serve: Callable
     server = serve(askers.handler)
     child, held = run(LOCKS, tmp_path, f"{server.url}/v1", tmp_path / "run.db")
     assert child == "child 0", held
-    for name in ("Governor._lock", "_Shared.lock", "GoogleCredential._lock", "responder.pace.limits._governors_lock"):
+    for name in ("Governor._lock", "_Shared.lock", "_InProcess.lock", "responder.pace.limits._governors_lock"):
         assert name in held.split()
     assert not any({"child", "parent"} <= names or {"child", "before"} <= names for names in askers.owners.values())
 

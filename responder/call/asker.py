@@ -214,4 +214,4 @@ class Asker:
 
 
 def _another_may_answer(error: ResponderError) -> bool:
-    return isinstance(error, APIError) and (error.retryable or error.fatal)
+    return isinstance(error, APIError) and (error.retryable or error.fatal or error.suspect)

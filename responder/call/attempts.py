@@ -31,7 +31,7 @@ from responder.values.errors import (
     StreamInterruptedError,
 )
 from responder.values.trace import Trace
-from responder.wire.failures import read_error_body
+from responder.wire.error_bodies import read_error_body
 
 if TYPE_CHECKING:
     from responder.call.endpoint import Endpoint
@@ -80,7 +80,7 @@ class Call:
         trace: Gets what it did.
     """
 
-    __slots__ = ("_known", "bounds", "endpoint", "question", "terms", "trace")
+    __slots__ = ("_known", "bounds", "endpoint", "question", "secret", "terms", "trace")
 
     def __init__(self, endpoint: Endpoint, question: Question, bounds: Bounds, terms: Terms, trace: Trace) -> None:
         self.endpoint = endpoint
@@ -88,6 +88,7 @@ class Call:
         self.bounds = bounds
         self.terms = terms
         self.trace = trace
+        self.secret = ""  # what the stream that is under way was opened with
         self._known = 0  # attempts whose tokens the provider reported
 
     def answer(self) -> Answer:
@@ -177,9 +178,9 @@ class Call:
         """Send the question and read the whole answer."""
         attempt.start()
         try:
-            reply = self.endpoint.post(self.question, bounds)
+            reply, secret = self.endpoint.post(self.question, bounds)
             attempt.observe(reply.headers)
-            answer = replies.read(self.endpoint.dialect, reply)
+            answer = replies.read(self.endpoint.dialect, reply, secret)
         except BaseException as error:
             attempt.end(error)
             raise
@@ -193,17 +194,18 @@ class Call:
             APIError: It was refused.
         """
         attempt.start()
-        incoming, secret = self.endpoint.open(self.question, self.bounds)
+        incoming, self.secret = self.endpoint.open(self.question, self.bounds)
         attempt.observe(incoming.headers)
         if 200 <= incoming.status < 300:
             attempt.accept()
             return incoming
         try:
-            reply = replies.without_secret(incoming.read(), secret)
+            reply = incoming.read()
         finally:
             incoming.close()
         dialect = self.endpoint.dialect
-        error = replies.refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+        body = read_error_body(reply.body)
+        error = replies.refused(dialect, reply.status, reply.headers, body, reply.reason, self.secret)
         repaired = self.question.repaired(dialect, error)
         if repaired is None:
             raise error

@@ -8,14 +8,14 @@ from typing import TypeVar
 from responder._version import __version__
 from responder.call.dialect import Dialect
 from responder.call.question import Question
-from responder.call.replies import without_secret
 from responder.call.retry import Retrier, RetryPolicy
 from responder.pace.breaker import Breaker, breaker_for
 from responder.pace.limits import Governor, Limits, governor_for
 from responder.pace.prices import Price, Pricing, listed_price
 from responder.values.bounds import Bounds
-from responder.values.errors import AuthenticationError
+from responder.values.errors import AuthenticationError, ResponderError
 from responder.wire.credentials import Credential
+from responder.wire.masking import hide
 from responder.wire.transport import Incoming, Reply, Transport
 
 R = TypeVar("R", Reply, Incoming)
@@ -77,17 +77,14 @@ class Endpoint:
             self._shared = governor_for(identity, self._limits), breaker_for(identity)
         return self._shared
 
-    def post(self, question: Question, bounds: Bounds) -> Reply:
-        """Send a question and return the whole reply, whatever its status.
+    def post(self, question: Question, bounds: Bounds) -> tuple[Reply, str]:
+        """Send a question and return the whole reply, whatever its status, and the secret to keep out of errors.
 
         Raises:
             APIConnectionError: No reply, or not all of it.
             APITimeoutError, DeadlineExceededError, CancelledError: It was stopped.
         """
-        reply, secret = self._authorized(self.transport.post, question, bounds)
-        if reply.status >= 400 or b'"error"' in reply.body[:1000]:
-            return without_secret(reply, secret)
-        return reply
+        return self._authorized(self.transport.post, question, bounds)
 
     def open(self, question: Question, bounds: Bounds) -> tuple[Incoming, str]:
         """Send a question and return the reply as soon as its headers are there, and the secret to keep out of errors.
@@ -100,12 +97,16 @@ class Endpoint:
         """Send with the secret of the moment; when it has just been refused, once more with a new one."""
         timeout, deadline, cancel = bounds.timeout, bounds.deadline, bounds.cancel
         secret = self._credential.secret(deadline, cancel)
-        reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
-        if reply.status == 401 and self._renewed(secret, bounds):
-            if isinstance(reply, Incoming):
-                reply.close()
-            secret = self._credential.secret(deadline, cancel)
+        try:
             reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
+            if reply.status == 401 and self._renewed(secret, bounds):
+                if isinstance(reply, Incoming):
+                    reply.close()
+                secret = self._credential.secret(deadline, cancel)
+                reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
+        except ResponderError as error:
+            hide(error, secret)  # a broken status line may quote it
+            raise
         return reply, secret
 
     def _headers(self, secret: str, question: Question) -> dict[str, str]:

@@ -4,44 +4,59 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from responder.call.dialect import Dialect
 from responder.values.answer import NO_USAGE, Answer, Usage
 from responder.values.errors import APIError, BlockedError, EmptyAnswerError, InvalidResponseError
+from responder.wire.error_bodies import as_error, error_status, read_error_body, request_id
 from responder.wire.events import BodyDecoder
-from responder.wire.failures import error_from_reply, read_error_body, request_id, status_inside
+from responder.wire.failures import error_from_reply
+from responder.wire.masking import hide
 
 if TYPE_CHECKING:
     from responder.wire.transport import Reply
 
 
-def read(dialect: Dialect, reply: Reply) -> Answer:
+def read(dialect: Dialect, reply: Reply, secret: str = "") -> Answer:
     """Return the answer that a reply holds.
+
+    Args:
+        dialect: How to read it.
+        reply: The whole reply.
+        secret: The key that was sent, which no error may show.
 
     Raises:
         APIError: The error that it means, or that it holds no answer.
     """
+    try:
+        return _read(dialect, reply, secret)
+    except APIError as error:
+        hide(error, secret)
+        raise
+
+
+def _read(dialect: Dialect, reply: Reply, secret: str) -> Answer:
     if not 200 <= reply.status < 300:
-        raise refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason)
+        raise refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason, secret)
     parsed: Any
     try:
         parsed = json.loads(reply.body)
     except (ValueError, RecursionError) as error:
-        parsed = _of_events(dialect, reply) if _may_be_events(reply.body, error) else None
+        parsed = _of_events(dialect, reply, secret) if _may_be_events(reply.body, error) else None
         if parsed is None:
             raise _invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
     if isinstance(parsed, list):
         if len(parsed) == 1:
             parsed = parsed[0]  # Google wraps errors so
         elif len(reply.body) <= _LONGEST_LINES:
-            parsed = _of_events(dialect, reply) or parsed  # Google's stream without `alt=sse`
+            parsed = _of_events(dialect, reply, secret) or parsed  # Google's stream without `alt=sse`
+    status = error_status(parsed)
+    if status is not None:
+        raise refused(dialect, status, reply.headers, as_error(parsed), secret=secret)
     if not isinstance(parsed, dict):
         raise _invalid(dialect, reply, "not a JSON object", parsed)
-    if parsed.get("error"):
-        raise refused(dialect, status_inside(parsed["error"]), reply.headers, parsed)
     try:
         answer = dialect.parse(parsed)
     except InvalidResponseError as error:
@@ -60,7 +75,7 @@ def _may_be_events(body: bytes, error: Exception) -> bool:
     return len(body) <= _LONGEST_LINES and isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"
 
 
-def _of_events(dialect: Dialect, reply: Reply) -> dict[str, Any] | None:
+def _of_events(dialect: Dialect, reply: Reply, secret: str) -> dict[str, Any] | None:
     """Return the reply that an event stream makes which nobody asked for; None where the body is no stream, or not whole.
 
     Some gateways stream whatever is asked, and such an answer is paid for.
@@ -73,14 +88,16 @@ def _of_events(dialect: Dialect, reply: Reply) -> dict[str, Any] | None:
         if data[:6] == b"[DONE]":
             reader.complete = True
             break
+        chunk: Any
         try:
             chunk = json.loads(data)
         except (ValueError, RecursionError):
-            continue
+            chunk = str(data, "utf-8", "replace")
+        status = error_status(chunk, name)
+        if status is not None:
+            raise refused(dialect, status, reply.headers, as_error(chunk), secret=secret)
         if not isinstance(chunk, dict):
             continue
-        if chunk.get("error") or name == "error":
-            raise refused(dialect, status_inside(chunk.get("error") or chunk), reply.headers, chunk)
         reader.read(chunk)
         if reader.done:
             break
@@ -115,10 +132,18 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
     return answer
 
 
-def refused(dialect: Dialect, status: int, headers: Mapping[str, str], body: Any, reason: str = "") -> APIError:
-    """Return the error that a refusal means: an error status, or an error object inside a success."""
-    where = shown_url(dialect.url())
-    error = error_from_reply(status, headers, body, provider=dialect.provider, model=dialect.model, where=where, reason=reason)
+def refused(dialect: Dialect, status: int, headers: Mapping[str, str], body: Any, reason: str = "", secret: str = "") -> APIError:
+    """Return the error that a refusal means: an error status, or what `error_status` found inside a success."""
+    error = error_from_reply(
+        status,
+        headers,
+        body,
+        provider=dialect.provider,
+        model=dialect.model,
+        where=shown_url(dialect.url()),
+        reason=reason,
+        secret=secret,
+    )
     if advice := dialect.advice(error):
         error.args = (f"{error}. {advice}",)
     return error
@@ -158,10 +183,3 @@ def shown_url(url: str) -> str:
         pair if pair.startswith("api-version=") else pair.partition("=")[0] + "=***" for pair in parts.query.split("&") if pair
     )
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
-
-
-def without_secret(reply: Reply, secret: str) -> Reply:
-    """Return an error reply without the key: some gateways quote the one that they refuse."""
-    if len(secret) > 3 and secret.encode() in reply.body:
-        return replace(reply, body=reply.body.replace(secret.encode(), b"***"))
-    return reply

@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from responder.call import replies
 from responder.call.attempts import Attempt, Call
@@ -25,8 +25,9 @@ from responder.values.errors import (
     StreamInterruptedError,
 )
 from responder.values.messages import ToolCall
+from responder.wire.error_bodies import as_error, error_status
 from responder.wire.events import BodyDecoder, Event
-from responder.wire.failures import status_inside
+from responder.wire.masking import hide
 
 if TYPE_CHECKING:
     from responder.wire.transport import Incoming
@@ -79,6 +80,7 @@ class Stream(Iterator[str]):
         self._failure: ResponderError | None = None  # raised once the pieces before it are taken
         self._signed: ResponderError | None = None
         self._answer: Answer | None = None
+        self._begun = False  # something of an answer came
         self._ended = False
         # Held while a thread reads, so that a cancel from another one knows whether somebody else will close the connection.
         self._reading = threading.Lock()
@@ -189,11 +191,14 @@ class Stream(Iterator[str]):
         call = self._call
         self._reader = call.endpoint.dialect.reader()
         self._decoder = BodyDecoder()
+        self._begun = False
         self._attempt = call.begin()
         try:
             self._incoming = call.open(self._attempt)
             self._read_first(self._incoming)
         except BaseException as error:
+            if isinstance(error, ResponderError):
+                hide(error, call.secret)
             self._end_attempt(error)
             raise
 
@@ -209,6 +214,7 @@ class Stream(Iterator[str]):
     def _sign(self, error: ResponderError) -> None:
         if error is not self._signed:
             self._signed = error
+            hide(error, self._call.secret)
             self._call.sign(error)
 
     def _read_first(self, incoming: Incoming) -> None:
@@ -252,21 +258,26 @@ class Stream(Iterator[str]):
             try:
                 chunk, _ = _read_json(str(data, "utf-8").lstrip())
             except (ValueError, RecursionError):
+                text = str(data, "utf-8", "replace")
+                status = error_status(text, name)
+                if status is not None:
+                    self._failure = self._refused(status, as_error(text), headers)
+                    return
                 if not data.strip():
                     continue
                 self._failure = InvalidResponseError("an event of the stream is not JSON", retryable=True, body=_shown(data))
                 return
-            if not isinstance(chunk, dict):
-                if isinstance(chunk, list) and len(chunk) == 1 and isinstance(chunk[0], dict) and chunk[0].get("error"):
-                    chunk = chunk[0]
-                else:
-                    continue
-            if chunk.get("error") or name == "error":
-                if isinstance(chunk.get("usage"), dict):
+            if not isinstance(chunk, (dict, list)):
+                chunk = str(data, "utf-8", "replace")  # a text, or one that only begins like JSON
+            status = error_status(chunk, name)
+            if status is not None:
+                if isinstance(chunk, dict) and isinstance(chunk.get("usage"), dict):
                     reader.read(chunk)  # OpenRouter bills what came before the error, and says so beside it
-                status = status_inside(chunk.get("error") or chunk)
-                self._failure = replies.refused(self._call.endpoint.dialect, status, headers, chunk)
+                self._failure = self._refused(status, as_error(chunk), headers)
                 return
+            if not isinstance(chunk, dict):
+                continue
+            self._begun = True
             piece = reader.read(chunk)
             if piece:
                 pieces.append(piece)
@@ -285,9 +296,7 @@ class Stream(Iterator[str]):
         """Finish: make the answer, or notice that it is not whole."""
         incoming.close()
         if not self._reader.complete:
-            stray = self._decoder.stray
-            ended = "it ended without the provider's end marker"
-            self._failure = self._not_a_stream(stray) if stray else self._interrupted(ended)
+            self._failure = self._cut_off(incoming)
             return
         dialect = self._call.endpoint.dialect
         try:
@@ -295,11 +304,31 @@ class Stream(Iterator[str]):
             object.__setattr__(answer, "attempts", self._trace.attempts)
             object.__setattr__(answer, "elapsed", monotonic() - self._trace.started)
             self._answer = replies.checked(dialect, answer, incoming.headers)
+        except InvalidResponseError as error:  # the end marker, and nothing before it that an answer has
+            error.status, error.retryable = incoming.status, True
+            self._failure = error
+            return
         except ResponderError as error:
             self._failure = error
             return
         self._ended = True
         self._release()
+
+    def _refused(self, status: int, found: Any, headers: Mapping[str, str]) -> APIError:
+        return replies.refused(self._call.endpoint.dialect, status, headers, found, secret=self._call.secret)
+
+    def _cut_off(self, incoming: Incoming) -> APIError:
+        """Return what a body means that ended without the provider's end marker."""
+        stray = self._decoder.stray
+        text = str(stray, "utf-8", "replace")
+        status = error_status(text)
+        if status is not None:
+            return self._refused(status, as_error(text), incoming.headers)
+        failure: APIError
+        failure = self._not_a_stream(stray) if stray else self._interrupted("it ended without the provider's end marker")
+        if not self._begun:
+            failure.status = incoming.status
+        return failure
 
     @staticmethod
     def _not_a_stream(body: bytes) -> InvalidResponseError:

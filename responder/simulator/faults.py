@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .reported import REPORTED
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -95,6 +97,39 @@ class Fault:
             error_code=code,
             times=times,
         )
+
+    @classmethod
+    def raw(
+        cls,
+        body: str | bytes | Mapping[str, Any] | list[Any],
+        *,
+        http_status: int = 200,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> Fault:
+        """Answer exactly this, whatever is asked, and whether as a stream or not.
+
+        Args:
+            body: The whole body: text, bytes (UTF-8), or anything JSON.
+            http_status: The HTTP status, 200 to 599.
+            content_type: "text/event-stream" for what a stream should end in.
+            headers: Extra response headers.
+            times: How many requests meet this fault.
+        """
+        return cls.status(http_status, body=body, headers={**(headers or {}), "content-type": content_type}, times=times)
+
+    @classmethod
+    def reported(cls, name: str, *, times: int = 1) -> Fault:
+        """Answer as a provider, a gateway or a firewall was reported to: a name in `responder.simulator.reported.REPORTED`.
+
+        Raises:
+            ValueError: There is no such name; the message has them all.
+        """
+        found = REPORTED.get(name)
+        if found is None:
+            raise ValueError(f"No reply {name!r} is known; these are: {', '.join(sorted(REPORTED))}.")
+        return cls.raw(found.body, http_status=found.status, content_type=found.content_type, times=times)
 
     @classmethod
     def insufficient_quota(cls, *, times: int = 1) -> Fault:

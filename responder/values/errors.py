@@ -107,7 +107,11 @@ class APIError(ResponderError):
         retryable: True when the same request may succeed later.
         retry_after: Seconds that the server asked to wait; None when it did not say.
         elapsed: Seconds from the start of the call to the error.
+        suspect: True for a refusal that does not say whose fault it is (a bare 403 or 404, a page of HTML, a redirect). One of
+            them is taken for its prompt's own; where every prompt of a run meets it, the key or `base_url` is wrong.
     """
+
+    suspect: bool = False
 
     def __init__(
         self,

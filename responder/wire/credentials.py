@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import threading
+import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from responder.values.errors import (
     ConfigurationError,
     DeadlineExceededError,
 )
+from responder.wire.masking import Secret, masked
 
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -34,7 +36,11 @@ class Credential(Protocol):
         """Return the key or token to send now; where it has to be fetched, not beyond the call's deadline or its cancel."""
 
     def identity(self) -> str:
-        """Return what tells this credential from another one, without showing it."""
+        """Return what tells this credential from every other one, without showing it.
+
+        The same key, callable or credentials object has the same identity in every responder; two different ones never have,
+        not even one after the other. What limits and circuits are kept under is made of it.
+        """
 
     def renew(self, refused: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> bool:
         """After a 401: try to get another secret than the refused one; True when there is one."""
@@ -55,27 +61,24 @@ class KeyCredential:
     ) -> None:
         if key is not None and not callable(key) and not isinstance(key, str):
             raise ConfigurationError(f"api_key is a str or a callable that returns one, not {type(key).__name__}")
-        self._key = key
+        self._key = Secret(key) if isinstance(key, str) else key
         self._variables = tuple(variables)
         self._provider = provider
         self._required = required
+        self._source = _identity_of(key) if callable(key) else ""
 
-    def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> str:  # noqa: ARG002 - nothing is fetched
+    def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> Secret:  # noqa: ARG002 - nothing is fetched
         """Return the key to send now.
 
         Raises:
             ConfigurationError: There is none; the message says what to type.
+            Exception: What the callable raises comes out as it is.
         """
-        key: Any = self._key
-        if callable(key):
-            key = key()
-            if not isinstance(key, str) or not key.strip():
-                raise ConfigurationError(
-                    f"the api_key callable for {self._provider} returned {type(key).__name__}, not a key", fatal=True
-                )
-        key = (key or "").strip()
+        if callable(self._key):
+            return _called(self._key, f"api_key callable for {self._provider}")
+        key = self._key.strip() if self._key else _NO_SECRET
         if not key:
-            key = next((os.environ[name] for name in self._variables if os.environ.get(name)), "")
+            key = Secret(next((os.environ[name] for name in self._variables if os.environ.get(name)), "")).strip()
         if not key and self._required:
             names = " or ".join(self._variables)
             hint = f"export {self._variables[0]}=... in the shell" if names else "give api_key="
@@ -83,20 +86,24 @@ class KeyCredential:
                 f"no API key for {self._provider}: {hint}, or pass api_key= (looked for {names or 'no variable'})",
                 fatal=True,
             )
-        return str(key).strip()
+        return key
 
     def identity(self) -> str:
         """Return a digest of the key, or the callable's own identity, since what it returns may change."""
-        if callable(self._key):
-            return f"callable {id(self._key)}"
-        return hashlib.sha256(self.secret().encode()).hexdigest()[:16]
+        return f"callable {self._source}" if self._source else _digest(self.secret())
 
     def renew(self, refused: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> bool:  # noqa: ARG002 - not fetched
         """Ask the callable once more, where there is one."""
         return callable(self._key) and self.secret() != refused
 
+    def __copy__(self) -> KeyCredential:
+        return self  # it never changes, and a copy of a responder in this process keeps its key
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeyCredential:
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_key": None}
+        return {**self.__dict__, "_key": None, "_source": ""}
 
     def __repr__(self) -> str:
         source = "callable" if callable(self._key) else "argument" if self._key else " or ".join(self._variables) or "none"
@@ -109,6 +116,14 @@ class _Refresh:
     def __init__(self) -> None:
         self.done = threading.Event()
         self.failure: BaseException | None = None
+
+
+class _InProcess:
+    """What the threads of one process share of a Google credential: who refreshes, and the lock around that."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.refresh: _Refresh | None = None
 
 
 class GoogleCredential:
@@ -128,18 +143,27 @@ class GoogleCredential:
             raise ConfigurationError(
                 f"credentials are google-auth credentials, a token or a callable, not {type(source).__name__}"
             )
-        self._source = source
+        self._source: Any = Secret(source) if isinstance(source, str) else source
         self._session = session
         self._start()
 
     def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._refresh: _Refresh | None = None
+        # By process, because the lock may be held, and the refresh be done, by a thread that a forked child does not have.
+        # Compared by the process id where it is taken: a fork in C (uWSGI's) calls no hook of Python's.
+        self._of_process: dict[int, _InProcess] = {os.getpid(): _InProcess()}
         self._found: Any = None
         self._found_project: str | None = None
+        self._identity = _identity_of(self._source) if self._source is not None and not isinstance(self._source, str) else ""
         _google_credentials.add(self)
 
-    def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> str:
+    def _shared(self) -> _InProcess:
+        process = os.getpid()
+        found = self._of_process.get(process)
+        if found is None:
+            found = self._of_process.setdefault(process, _InProcess())  # one step of the interpreter: all threads get the same
+        return found
+
+    def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> Secret:
         """Return a token that is valid for some minutes; refreshes it when it is not.
 
         Raises:
@@ -147,21 +171,22 @@ class GoogleCredential:
             AuthenticationError: Google refused to give a token.
             APIConnectionError: Google's token endpoint could not be reached.
             DeadlineExceededError, CancelledError: The call ended before there was a token.
+            Exception: What a callable raises comes out as it is.
         """
-        if isinstance(self._source, str):
+        if isinstance(self._source, Secret):
             return self._source.strip()
         if callable(self._source) and not hasattr(self._source, "refresh"):
-            return str(self._source()).strip()
+            return _called(self._source, "credentials callable")
         credentials = self._credentials()
         if not credentials.valid:
             self._refreshed(credentials, lambda: not credentials.valid, deadline, cancel)
-        return str(credentials.token or "")
+        return Secret(credentials.token or "")
 
     def identity(self) -> str:
         """Return a digest of a token, or the identity of what gives it."""
-        if isinstance(self._source, str):
-            return hashlib.sha256(self._source.encode()).hexdigest()[:16]
-        return "default" if self._source is None else f"source {id(self._source)}"
+        if isinstance(self._source, Secret):
+            return _digest(self._source.strip())
+        return f"source {self._identity}" if self._identity else "default"
 
     def renew(self, refused: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> bool:
         """Drop a token that Google has just refused; threads that were refused together cause one refresh."""
@@ -187,12 +212,12 @@ class GoogleCredential:
     def _credentials(self) -> Any:
         if self._source is not None:
             if getattr(self._source, "requires_scopes", False):
-                with self._lock:
+                with self._shared().lock:
                     if getattr(self._source, "requires_scopes", False):
                         self._source = self._source.with_scopes([GOOGLE_SCOPE])
             return self._source
         if self._found is None:
-            with self._lock:
+            with self._shared().lock:
                 if self._found is None:
                     self._found, self._found_project = self._default()
         return self._found
@@ -213,14 +238,21 @@ class GoogleCredential:
 
     def _refreshed(self, credentials: Any, is_needed: Callable[[], bool], deadline: Deadline, cancel: CancelToken | None) -> None:
         """Wait for the refresh that is under way, or start one, where it is needed."""
-        with self._lock:
+        shared = self._shared()
+        is_alone = False
+        with shared.lock:
             if not is_needed():
                 return
-            refresh = self._refresh
+            refresh = shared.refresh
             if refresh is None:
-                refresh = self._refresh = _Refresh()
-                arguments = (credentials, refresh)
-                threading.Thread(target=self._fetch, args=arguments, name="responder-token", daemon=True).start()
+                refresh = shared.refresh = _Refresh()
+                arguments = (credentials, shared, refresh)
+                try:
+                    threading.Thread(target=self._fetch, args=arguments, name="responder-token", daemon=True).start()
+                except RuntimeError:  # the system gives no more threads
+                    is_alone = True
+        if is_alone:
+            self._fetch(credentials, shared, refresh)
         while not refresh.done.wait(max(0.0, min(_SLICE, deadline.remaining()))):
             if cancel is not None and cancel.cancelled:
                 raise CancelledError(f"the call was stopped while it waited for a Google token: {cancel.reason}")
@@ -229,16 +261,16 @@ class GoogleCredential:
         if refresh.failure is not None:
             self._raise(refresh.failure)
 
-    def _fetch(self, credentials: Any, refresh: _Refresh) -> None:
-        import google.auth.transport.requests
-
-        request = google.auth.transport.requests.Request(session=self._session)
+    def _fetch(self, credentials: Any, shared: _InProcess, refresh: _Refresh) -> None:
         try:
+            import google.auth.transport.requests
+
+            request = google.auth.transport.requests.Request(session=self._session)
             credentials.refresh(functools.partial(request, timeout=_TOKEN_SECONDS))
         except BaseException as error:  # noqa: BLE001 - carried to those who wait
             refresh.failure = error
-        with self._lock:
-            self._refresh = None
+        with shared.lock:
+            shared.refresh = None
         refresh.done.set()
 
     @staticmethod
@@ -252,13 +284,19 @@ class GoogleCredential:
             raise APIConnectionError("Google's token endpoint could not be reached", provider="vertex", retryable=True) from error
         except google.auth.exceptions.GoogleAuthError as error:
             retryable = bool(getattr(error, "retryable", False))
-            reason = str(error.args[0] if error.args else error)[:300]
+            reason = masked(str(error.args[0] if error.args else error))[:300]
             raise AuthenticationError(
                 f"Google gave no token: {reason}. Look at the credentials: revoked, expired, or without the scope cloud-platform",
                 provider="vertex",
                 retryable=retryable,
                 fatal=not retryable,
             ) from error
+
+    def __copy__(self) -> GoogleCredential:
+        return self  # a copy in this process shares the token, and who refreshes it
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GoogleCredential:
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -271,6 +309,57 @@ class GoogleCredential:
         return f"GoogleCredential({'application default' if self._source is None else type(self._source).__name__})"
 
 
+def _called(source: Callable[[], Any], what: str) -> Secret:
+    """Return the secret that a callable of the user's gives; what it raises comes out as it is."""
+    try:
+        secret = source()
+    except StopIteration as error:
+        # It would end the iterator that asked for it (a stream, a map), as if there were nothing more to come (PEP 479).
+        raise RuntimeError(f"the {what} raised StopIteration") from error
+    if not isinstance(secret, str) or not secret.strip():
+        raise ConfigurationError(f"the {what} returned {type(secret).__name__}, not a key or token", fatal=True)
+    return Secret(secret.strip())
+
+
+def _digest(secret: Secret) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
+# Who is who among the callables and credentials that are alive: their address, which another one gets when they are gone, with a
+# weak reference that tells whether it is still the same, and their identity.
+_known: dict[int, tuple[weakref.ref[Any], str]] = {}
+
+
+def _identity_of(source: Any) -> str:
+    """Return a name that this object has for all of its life, and no other object ever.
+
+    Random rather than counted, so that two processes that share a file of limits give no two callables the same name.
+    """
+    owner, method = getattr(source, "__self__", None), getattr(source, "__name__", "")
+    if owner is not None and method and not isinstance(owner, type(os)):
+        return f"{_identity_of(owner)} {method}"  # a bound method is made anew each time that it is named
+    place = id(source)
+    found = _known.get(place)
+    if found is not None and found[0]() is source:
+        return found[1]
+
+    def forget(reference: weakref.ref[Any]) -> None:
+        if place in _known and _known[place][0] is reference:
+            del _known[place]
+
+    new = uuid.uuid4().hex
+    try:
+        entry = (weakref.ref(source, forget), new)
+    except TypeError:
+        return new  # its class allows no weak references: it is told apart from all others, and from itself elsewhere
+    kept = _known.setdefault(place, entry)  # one step of the interpreter: two threads get the same
+    if kept[0]() is not source:
+        kept = _known[place] = entry
+    return kept[1]
+
+
+_NO_SECRET = Secret("")
+
 # Seconds between two looks at the call's token, while it waits for Google's; and for one request to the token endpoint.
 _SLICE = 0.1
 _TOKEN_SECONDS = 30.0
@@ -280,9 +369,7 @@ _google_credentials: weakref.WeakSet[GoogleCredential] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for credential in list(_google_credentials):
-        # The lock may be held, and the refresh be done, by a thread that the child does not have.
-        credential._lock = threading.Lock()
-        credential._refresh = None
+        credential._of_process = {}  # the numbers of processes come round again
 
 
 if hasattr(os, "register_at_fork"):

@@ -115,6 +115,9 @@ class EventDecoder:
             self._data.append(value)
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
+        elif name == b"error":  # some servers write their error as a field of its own
+            self._name = "error"
+            self._data.append(value)
         elif name not in _FIELDS:
             self._strays.append(line)
 

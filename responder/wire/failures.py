@@ -1,11 +1,12 @@
 """Which error is this reply? From an HTTP status and a body of any provider to one error of ours, with advice.
 
-Read leniently: error bodies come as JSON of a dozen shapes, under any content type, or as HTML of some gateway.
+What the words mean stands in `verdicts.py`, how they are found in `error_bodies.py`. An error ends a run (`fatal`) only where it
+says something of the key, the account, the project, the region, the model or the address; a 403 or 404 that says nothing may be
+one prompt's own (a firewall that dislikes its words, a file that is gone), and is marked as `suspect` instead.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -23,93 +24,80 @@ from responder.values.errors import (
     QuotaExceededError,
     RateLimitError,
 )
+from responder.wire import verdicts
+from responder.wire.error_bodies import (
+    Told,
+    error_status,
+    is_page,
+    layers,
+    read_error_body,
+    request_id,
+    request_id_of_error,
+    told,
+)
+from responder.wire.masking import masked
+from responder.wire.verdicts import says
 from responder.wire.waits import wait_hint
 
-# 408 and 409 are repeated by the providers' own SDKs; 498 is Groq's full flex tier, 424 a model that failed behind a gateway;
-# 520-524 come from Cloudflare, 529 is Anthropic's "overloaded".
-_RETRYABLE = frozenset({408, 409, 424, 425, 429, 498, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+__all__ = ["error_from_reply", "error_status", "masked", "read_error_body", "request_id"]
 
-# Codes and types that mean "no money"; messages are judged by narrower words, since Google's ordinary rate limit also tells
-# people to look at their billing details.
-_QUOTA_CODE = re.compile(
-    r"insufficient_quota|credit_balance|insufficient_balance|spend_limit|usage_limit_exceeded|billing|payment_required",
-    re.IGNORECASE,
-)
-_QUOTA_MESSAGE = re.compile(
-    r"credit balance is too low|insufficient (?:balance|credits|funds)|no credits|out of credits|budget.{0,20}exceeded",
-    re.IGNORECASE,
-)
+# 408 and 409 are repeated by the providers' own SDKs; 498 is Groq's full flex tier, 424 a model that failed behind a gateway; 421
+# is answered on another connection, 425 and 449 ask for a repeat.
+_RETRYABLE = frozenset({408, 409, 421, 424, 425, 429, 449, 498})
+# Servers, proxies and gateways fail under any other number from 500 on (520 to 530 come from Cloudflare, 529 is Anthropic's
+# "overloaded", 598 and 599 are timeouts of proxies). These three stay as they are: not implemented, HTTP version, log in first.
+_FINAL = frozenset({501, 505, 511})
+
 # "Request too large for MODEL ... Limit 30000, Requested 30601": this request alone is above the limit of a minute.
 _TOO_LARGE = re.compile(r"request too large|Limit:? (?P<limit>\d+),.*Requested:? (?P<requested>\d+)", re.IGNORECASE | re.DOTALL)
-_CONTEXT = re.compile(
-    r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long|context window"
-    r"|string_above_max_length",
-    re.IGNORECASE,
-)
-# A 403 or 404 that is one prompt's problem, not the run's: OpenRouter's moderation, a file of Google's that is gone, and
-# Together's way of saying that the prompt is too long.
-_ONE_PROMPT = re.compile(rf"moderation|flagged|access the file|{_CONTEXT.pattern}", re.IGNORECASE)
-_WRONG_KEY = re.compile(
-    r"API_KEY_INVALID|api key not valid|invalid[_ ]api[_ ]key|incorrect api key|invalid x-api-key", re.IGNORECASE
-)
-_REQUEST_IDS = (
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-amzn-requestid",
-    "mistral-correlation-id",
-    "x-groq-id",
-    "x-goog-request-id",
-    "cf-ray",
-)
-_SECRET = re.compile(r"((?:key|token|sig|signature|secret|password)=)[^&\s\"']+", re.IGNORECASE)
-_KEY_LIKE = re.compile(r"\b(?:sk|gsk|xai|hf|AIza|ya29)[-_.][A-Za-z0-9*_.\-]{6,}|\bAIza[\w\-]{10,}")
 
-
-def request_id(headers: Mapping[str, str], body: Any = None) -> str | None:
-    """Return the provider's id of a request: from its headers (names in lower case), else from the body; None without one."""
-    for name in _REQUEST_IDS:
-        if headers.get(name):
-            return headers[name]
-    found = body.get("request_id") if isinstance(body, Mapping) else None
-    return found if isinstance(found, str) else None
-
-
-def read_error_body(body: bytes) -> Any:
-    """Return an error body as parsed JSON, or as text of at most 2,000 characters; a list of one is unwrapped."""
-    text = body.decode("utf-8-sig", "replace").strip()
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return text[:2000]
-    return parsed[0] if isinstance(parsed, list) and len(parsed) == 1 else parsed
+_KEY_ADVICE = "Check the key: it is wrong, has expired, or belongs to another endpoint"
+_MONEY_ADVICE = "Waiting will not help: add credit or raise the spending limit"
+_DAY_ADVICE = "The quota of the day is used up: waiting a minute will not help. Raise it (billing), or go on tomorrow"
+_ACCOUNT_ADVICE = "The key is known, but may not do this: look at its permissions, project and region"
+_MODEL_ADVICE = "Check the model's name and base_url"
+_ADDRESS_ADVICE = "There is nothing at this URL: check base_url"
+_LONG_ADVICE = "The prompt is too long for this model: shorten it, or take a model with a larger context"
+_REDIRECT_ADVICE = "Redirects are not followed, because they would carry the key along: correct base_url"
+_PROXY_ADVICE = "A proxy on the way wants a login: put user and password into its URL"
+_PAGE_ADVICE = "A page answered in place of the API: a firewall may dislike the prompt's words, or base_url is not the API's"
 
 
 def error_from_reply(
-    status: int, headers: Mapping[str, str], body: Any, *, provider: str, model: str, where: str, reason: str = ""
+    status: int,
+    headers: Mapping[str, str],
+    body: Any,
+    *,
+    provider: str,
+    model: str,
+    where: str,
+    reason: str = "",
+    secret: str = "",
 ) -> APIError:
     """Return the error that a reply means.
 
     Args:
-        status: HTTP status, or the code inside an error object that came with a 200.
+        status: HTTP status, or what `error_status` says of an object that came with a 200.
         headers: Names in lower case.
         body: As `read_error_body` gives it.
         provider: The provider's name.
         model: The model that was asked.
         where: The URL that was asked, without its query.
         reason: The status in words.
+        secret: The key that was sent, which the error must not show.
     """
-    message = masked(_message(body) or reason or "no message").rstrip(".")
-    code = _code(body)
-    words = f"{code or ''} {_type(body)} {_reasons(body)} {message}"
+    body = masked(body, secret)
+    said = told(body, headers)
+    message = masked(said.message or reason or "no message", secret)[:600].rstrip(".")
+    code = masked(said.code, secret) if said.code else None
     details: dict[str, Any] = {
         "provider": provider,
         "model": model,
         "status": status,
-        "request_id": request_id(headers, body),
+        "request_id": masked(request_id_of_error(headers, body), secret),
         "code": code,
     }
-    if _is_content_filter(status, body, words):
+    if _is_blocked(status, body, said, provider, where):
         filtered = _filtered(body)
         return BlockedError(
             f"{provider} blocked the prompt{f' ({filtered})' if filtered else ''}: {message}. "
@@ -118,200 +106,156 @@ def error_from_reply(
             body=body,
             **details,
         )
-    kind, advice = _kind(status, body, words, f"{code or ''} {_type(body)}", message)
-    retryable, fatal = status in _RETRYABLE, False
-    if kind is AuthenticationError or kind is QuotaExceededError:
-        retryable, fatal = False, True
-    elif kind is PermissionDeniedError or kind is NotFoundError:
-        retryable, fatal = False, _ONE_PROMPT.search(words) is None
-    elif _TOO_LARGE.search(message) and _above_limit(message):
-        kind, retryable, advice = BadRequestError, False, "This request alone is above the limit: make it shorter"
-    if code == "tool_use_failed":
-        retryable = True  # Groq: the model wrote a broken tool call; the next try may be fine
-    verdict = headers.get("x-should-retry")
-    if verdict in ("true", "false") and not fatal:
-        retryable = verdict == "true"
-    wait = wait_hint(headers, body, time.time()) if retryable or kind in (RateLimitError, QuotaExceededError) else None
+    verdict = _verdict(status, body, said, model, _meaning_of_number(said, provider, where))
+    kind, retryable = verdict.kind, verdict.retryable
+    if code in verdicts.MODELS_SLIP:
+        retryable = True
+    asked = headers.get("x-should-retry")
+    if asked in ("true", "false") and not verdict.fatal:
+        retryable = asked == "true"
+    wait = wait_hint(headers, body, time.time()) if retryable or issubclass(kind, RateLimitError) else None
     label = f"{status} {code}" if code and code != str(status) else str(status)
     text = f"{provider} answered {label} for {model!r} at {where}: {message}"
-    return kind(
-        f"{text}. {advice}" if advice else text,
+    error = kind(
+        f"{text}. {verdict.advice}" if verdict.advice else text,
         body=body,
         retryable=retryable,
         retry_after=wait,
-        fatal=fatal,
+        fatal=verdict.fatal,
         **details,
     )
+    error.suspect = verdict.suspect and not retryable
+    return error
 
 
-_STATUS_OF_WORD = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "RESOURCE_EXHAUSTED": 429,
-    "overloaded_error": 529,
-}
+class _Verdict:
+    """What an error reply comes to."""
+
+    __slots__ = ("advice", "fatal", "kind", "retryable", "suspect")
+
+    def __init__(
+        self, kind: type[APIStatusError], advice: str = "", *, retryable: bool = False, fatal: bool = False, suspect: bool = False
+    ) -> None:
+        self.kind = kind
+        self.advice = advice
+        self.retryable = retryable
+        self.fatal = fatal
+        self.suspect = suspect
 
 
-def status_inside(error: Any) -> int:
-    """Return the HTTP status that an error object inside a 200 stands for; 500 where it does not say."""
-    if not isinstance(error, Mapping):
-        return 500
-    for name in ("code", "status_code", "status"):
-        code = error.get(name)
-        if isinstance(code, str) and code.isdecimal() and len(code) == 3:
-            code = int(code)
-        if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600:
-            return code
-    words = (error.get("code"), error.get("type"), error.get("status"))
-    return next((_STATUS_OF_WORD[word] for word in words if isinstance(word, str) and word in _STATUS_OF_WORD), 500)
+def _verdict(status: int, body: Any, said: Told, model: str, number: str) -> _Verdict:
+    """Decide, from the clearest evidence to the vaguest: money, key, rate, size, then what the status alone says."""
+    page = is_page(body)
+    words = "" if page else said.words
+    spent = _spent(status, body, said, number) if not page else None
+    if status == 402 or spent is not None:
+        own = says(verdicts.TOO_DEAR, words)  # the credit does not cover this prompt; shorter ones may still pass
+        return _Verdict(QuotaExceededError, spent or _MONEY_ADVICE, fatal=not own)
+    if status == 401 or number == "key" or (400 <= status < 500 and status != 404 and says(verdicts.WRONG_KEY, words)):
+        return _Verdict(AuthenticationError, _KEY_ADVICE, fatal=True)
+    if status == 407:
+        return _Verdict(BadRequestError, _PROXY_ADVICE, fatal=True)
+    if status == 429 or number == "rate" or (status in (400, 403, 420) and says(verdicts.RATE, words)):
+        return _rate(said.message)
+    if status >= 500 or status < 300:
+        return _Verdict(InternalServerError, retryable=status not in _FINAL)
+    if status in (424, 498):
+        return _Verdict(InternalServerError, retryable=True)
+    if status < 400:
+        return _Verdict(BadRequestError, _REDIRECT_ADVICE, suspect=True)
+    return _refusal(status, words, model, number, page)
 
 
-def _kind(status: int, body: Any, words: str, codes: str, message: str) -> tuple[type[APIStatusError], str]:
-    if status == 401 or (status in (400, 403) and _WRONG_KEY.search(words)):
-        return AuthenticationError, "Check the key: it is wrong, has expired, or belongs to another endpoint"
-    broke = _QUOTA_CODE.search(codes) or _QUOTA_MESSAGE.search(message)
-    if status == 402 or (status in (400, 403, 429) and broke):
-        return QuotaExceededError, "Waiting will not help: add credit or raise the spending limit"
-    if status == 429:
-        if _is_daily_quota(body, words):
-            return (
-                QuotaExceededError,
-                "The quota of the day is used up: waiting a minute will not help. Raise it (billing), or go on tomorrow",
-            )
-        return RateLimitError, ""
-    if status == 403:
-        return (
-            PermissionDeniedError,
-            "The key is known, but may not do this: look at its permissions, project and region",
-        )
-    if status == 404:
-        return NotFoundError, "Check the model's name and base_url"
-    if status >= 500 or status in (424, 498):
-        return InternalServerError, ""
-    if 300 <= status < 400:
-        return BadRequestError, "Redirects are not followed, because they would carry the key along: correct base_url"
-    if _CONTEXT.search(words):
-        return (
-            BadRequestError,
-            "The prompt is too long for this model: shorten it, or take a model with a larger context",
-        )
-    return BadRequestError, ""
+def _rate(message: str) -> _Verdict:
+    if says(verdicts.TOO_LONG, message):
+        return _Verdict(BadRequestError, _LONG_ADVICE)
+    if _TOO_LARGE.search(message) and _above_limit(message):
+        return _Verdict(BadRequestError, "This request alone is above the limit: make it shorter")
+    return _Verdict(RateLimitError, retryable=True)
 
 
-def _is_content_filter(status: int, body: Any, words: str) -> bool:
-    error = body.get("error") if isinstance(body, Mapping) else None
-    inner = error.get("innererror") if isinstance(error, Mapping) else None
-    if isinstance(inner, Mapping) and inner.get("code") == "ResponsibleAIPolicyViolation":
+def _refusal(status: int, words: str, model: str, number: str, page: bool) -> _Verdict:
+    """Judge a 4xx that is neither a key's, nor money's, nor a rate's: whose fault is it?"""
+    usual = {403: PermissionDeniedError, 404: NotFoundError}.get(status, BadRequestError)
+    if says(verdicts.TOO_LONG, words) or number == "long":
+        return _Verdict(usual, _LONG_ADVICE)
+    if number == "account" or says(verdicts.ACCOUNT, words):
+        return _Verdict(usual, _ACCOUNT_ADVICE, fatal=True)
+    if says(verdicts.ONE_PROMPT, words):
+        return _Verdict(usual, retryable=status in _RETRYABLE)
+    if number == "model" or says(verdicts.MODEL, words) or (status == 404 and _names(model, words)):
+        return _Verdict(usual, _ACCOUNT_ADVICE if status == 403 else _MODEL_ADVICE, fatal=True)
+    if says(verdicts.ADDRESS, words):
+        return _Verdict(usual, _ADDRESS_ADVICE, fatal=True)
+    advice = {403: _ACCOUNT_ADVICE, 404: _MODEL_ADVICE}.get(status, "")
+    # Nothing says whose fault it is. Where all prompts meet it, it is the address or the key; where others passed, the prompt.
+    suspect = status in (403, 404, 405, 410, 451) or page
+    return _Verdict(usual, _PAGE_ADVICE if page else advice, retryable=status in _RETRYABLE, suspect=suspect)
+
+
+def _spent(status: int, body: Any, said: Told, number: str) -> str | None:
+    """Return advice where the reply says that money or the quota of a day is used up, so that waiting does not help."""
+    if number == "spent":
+        return _MONEY_ADVICE
+    if says(verdicts.SPENT_CODES, said.codes):
+        return _MONEY_ADVICE
+    if says(verdicts.SPENT_MONEY, said.message):
+        return _MONEY_ADVICE
+    window = verdicts.long_window(said.words)
+    if window is not False and says(verdicts.SPENT_WORDS, said.message):
+        return _MONEY_ADVICE
+    limited = status == 429 or (status in (400, 401, 403) and says(verdicts.RATE, said.words))
+    if limited and (window is True or _is_daily_quota(body)):
+        return _DAY_ADVICE
+    return None
+
+
+def _is_blocked(status: int, body: Any, said: Told, provider: str, where: str) -> bool:
+    if status in (401, 402, 407) or is_page(body):
+        return False
+    if says(verdicts.CLOSED, said.words):
+        return False  # an account that was closed for what it sent
+    base = body.get("base_resp") if isinstance(body, Mapping) else None
+    if isinstance(base, Mapping) and str(base.get("status_code")) in verdicts.MINIMAX_BLOCKED:
         return True
-    told = re.search(r"\bcontent_filter\b|content_policy_violation|result of our safety system", words)
-    return status == 400 and told is not None
+    if _meaning_of_number(said, provider, where) == "blocked":
+        return True
+    if status in (400, 403, 422, 451) and says(verdicts.PERHAPS_BLOCKED, said.words):
+        return not says(verdicts.ACCOUNT, said.words)
+    return says(verdicts.BLOCKED, said.words)
+
+
+def _meaning_of_number(said: Told, provider: str, where: str) -> str:
+    """Return what a provider's own number means, where it has numbers: those of Z.ai and BigModel; "" for all others."""
+    if provider != "zai" and not re.search(r"//[^/]*\b(?:z\.ai|bigmodel\.cn)\b", where):
+        return ""
+    return verdicts.ZAI.get(said.code or "", "")
+
+
+def _names(model: str, words: str) -> bool:
+    """Return whether a text names the model that was asked."""
+    name = model.rpartition("/")[2]
+    return len(name) > 2 and re.search(rf"(?<![\w.\-]){re.escape(name)}(?![\w\-])", words, re.IGNORECASE) is not None
 
 
 def _filtered(body: Any) -> str:
     """Return which of Azure's filters blocked the prompt; its documents spell the key in two ways."""
-    error = body.get("error") if isinstance(body, Mapping) else None
-    inner = error.get("innererror") if isinstance(error, Mapping) else None
-    given = inner if isinstance(inner, Mapping) else {}
-    results = given.get("content_filter_result") or given.get("content_filter_results")
-    found = results.items() if isinstance(results, Mapping) else ()
-    return ", ".join(str(name) for name, result in found if isinstance(result, Mapping) and result.get("filtered"))
+    for layer in layers(body):
+        results = layer.get("content_filter_result") or layer.get("content_filter_results")
+        found = results.items() if isinstance(results, Mapping) else ()
+        filtered = ", ".join(str(name) for name, result in found if isinstance(result, Mapping) and result.get("filtered"))
+        if filtered:
+            return filtered
+    return ""
 
 
-def _is_daily_quota(body: Any, words: str) -> bool:
-    error = body.get("error") if isinstance(body, Mapping) else None
-    details = error.get("details") if isinstance(error, Mapping) else None
-    for detail in details if isinstance(details, list) else ():
-        violations = detail.get("violations") if isinstance(detail, Mapping) else None
-        for violation in violations if isinstance(violations, list) else ():
-            if isinstance(violation, Mapping) and "PerDay" in str(violation.get("quotaId", "")):
-                return True
-    return re.search(r"limit: 0(?!\.?\d)|tokens per day|requests per day|per 86400s|\bRPD\b|\bTPD\b", words) is not None
+def _is_daily_quota(body: Any) -> bool:
+    """Return whether one of the quotas that Google names counts over a day."""
+    return any(isinstance(layer.get("quotaId"), str) and "PerDay" in layer["quotaId"] for layer in layers(body))
 
 
 def _above_limit(message: str) -> bool:
     found = _TOO_LARGE.search(message)
     if found is None or not found["limit"]:
         return found is not None
-    return int(found["requested"]) > int(found["limit"])
-
-
-def _message(body: Any) -> str:
-    """Return what an error body of any shape says to a person."""
-    if isinstance(body, str):
-        return re.sub(r"(?:<[^>]*>|\s)+", " ", body).strip()[:500]  # HTML of a gateway becomes readable
-    if not isinstance(body, Mapping):
-        return ""
-    error = body.get("error")
-    candidates = [
-        error.get("message") if isinstance(error, Mapping) else None,
-        error,
-        body.get("message"),
-        body.get("Message"),
-        body.get("detail"),
-        error.get("error") if isinstance(error, Mapping) else None,
-        body.get("errors"),
-    ]
-    for candidate in candidates:
-        text = _as_text(candidate)
-        if text:
-            return text[:500]
-    try:
-        return json.dumps(body, ensure_ascii=False)[:500] if body else ""
-    except RecursionError:
-        return ""
-
-
-def _as_text(found: Any, depth: int = 5) -> str:
-    if isinstance(found, str):
-        return found.strip()
-    if isinstance(found, Mapping) and depth:
-        return _as_text(found.get("message") or found.get("msg"), depth - 1)
-    if isinstance(found, list) and depth:
-        return "; ".join(filter(None, (_as_text(item, depth - 1) for item in found)))
-    return ""
-
-
-def _code(body: Any) -> str | None:
-    if not isinstance(body, Mapping):
-        return None
-    error = body.get("error")
-    inner: Mapping[str, Any] = error if isinstance(error, Mapping) else {}
-    code = inner.get("code")
-    found = [
-        code if isinstance(code, str) else None,
-        inner.get("status"),
-        inner.get("type"),
-        body.get("code"),
-        code,
-        body.get("type"),
-    ]
-    return next(
-        (masked(str(word)[:100]) for word in found if isinstance(word, (str, int)) and not isinstance(word, bool) and word != ""),
-        None,
-    )
-
-
-def _type(body: Any) -> str:
-    error = body.get("error") if isinstance(body, Mapping) else None
-    return str(error.get("type") or "") if isinstance(error, Mapping) else ""
-
-
-def _reasons(body: Any) -> str:
-    """Return the reasons in the details of a Google error: its message is not always as clear."""
-    error = body.get("error") if isinstance(body, Mapping) else None
-    details = error.get("details") if isinstance(error, Mapping) else None
-    found = [detail.get("reason") for detail in (details if isinstance(details, list) else ()) if isinstance(detail, Mapping)]
-    return " ".join(reason for reason in found if isinstance(reason, str))
-
-
-def masked(text: str) -> str:
-    """Return a text without what looks like a key: some providers quote the one that they refuse."""
-    return _KEY_LIKE.sub("***", _SECRET.sub(r"\1***", text))
+    return int(found["requested"][:30]) > int(found["limit"][:30])

@@ -346,8 +346,8 @@ def test_a_finish_reason_that_nobody_knows_yet_is_other(player: Player, provider
     [
         (400, BadRequestError, False, False),
         (401, AuthenticationError, False, True),
-        (403, PermissionDeniedError, False, True),
-        (404, NotFoundError, False, True),
+        (403, PermissionDeniedError, False, False),
+        (404, NotFoundError, False, False),
         (429, RateLimitError, True, False),
         (500, InternalServerError, True, False),
         (503, InternalServerError, True, False),
@@ -362,6 +362,7 @@ def test_each_status_gives_its_error(
     assert type(error) is kind
     assert isinstance(error, APIStatusError)
     assert (error.status, error.retryable, error.fatal) == (status, retryable, fatal)
+    assert error.suspect is (status in (403, 404))  # these words do not say whose fault it is
     assert (error.provider, error.model, error.attempts) == (provider, "m-1", 1)
     assert "Broken here" in str(error) or "Broken here" not in json.dumps(error.body)  # some always say the same
 
