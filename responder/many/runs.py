@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
-from responder.values.errors import CancelledError
+from responder.values.errors import APIError, CancelledError
 from responder.values.messages import Prompt
 from responder.values.results import Answered, Failed
 from responder.values.summary import Summary
@@ -117,6 +118,7 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
     store = open_file(job.checkpoint, job.rules.deadline, job.rules.cancel) if job.checkpoint is not None else None
     asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe)
     history = _history(job)
+    suspicion = _Suspicion()
     given_up: set[int] = set()  # items whose worker outlived the run's grace: they are in the history already
 
     def ended(index: int, trace: Trace, error: Exception | None, truncated: bool) -> None:
@@ -131,8 +133,10 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
             answer = asker.answer(prompt, Deadline.after(job.deadline).earliest(job.rules.deadline), trace)
         except Exception as error:  # noqa: BLE001 - a prompt's error belongs to its result
             # No variable keeps the error: its traceback holds this frame, and the two would keep each other alive.
+            suspicion.judge(error)
             ended(index, trace, error, False)
             return _result(index, prompt, error, trace)
+        suspicion.has_answers = True
         ended(index, trace, None, answer.truncated)
         return _result(index, prompt, answer, trace)
 
@@ -145,6 +149,27 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
     run.history = history
     run._prices = lambda: [source.endpoint.price for source in job.sources]
     return run
+
+
+# So many prompts with the same bare refusal, and no answer at all, are no chance: the address is wrong, or the key's rights are.
+_ENOUGH_SUSPECTS = 3
+
+
+class _Suspicion:
+    """Is a bare 403 or 404 that prompt's own, or the run's? It is the prompt's as soon as there was an answer."""
+
+    def __init__(self) -> None:
+        self.has_answers = False
+        self._seen: Counter[int | None] = Counter()
+
+    def judge(self, error: Exception) -> None:
+        """Let an error end the run when nothing but its like has come so far."""
+        if not isinstance(error, APIError) or not error.suspect or self.has_answers:
+            return
+        self._seen[error.status] += 1
+        if self._seen[error.status] >= _ENOUGH_SUSPECTS and not self.has_answers:
+            error.fatal = True
+            error.args = (f"{error}. The first {_ENOUGH_SUSPECTS} prompts got nothing else, so the run ends: check base_url",)
 
 
 def _with_store(sources: Sequence[Source], store: Checkpoint | None) -> Sequence[Source]:
