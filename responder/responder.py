@@ -181,8 +181,9 @@ class Responder(Dialect):
             APIError: No answer; its subclass says why, and `retryable` whether asking again can help.
             CancelledError: The token was cancelled.
         """
-        asker = Asker(self._sources(fallbacks, timeout, options, Responder.answer), cancel)
-        return asker.answer(prompt, self._ends(deadline), Trace())
+        trace, ends = Trace(), self._ends(deadline)
+        asker = Asker(self._sources(fallbacks, timeout, options, Responder.answer, ends, cancel), cancel)
+        return asker.answer(prompt, ends, trace)
 
     def stream(
         self,
@@ -208,8 +209,9 @@ class Responder(Dialect):
         Raises:
             ConfigurationError: The prompt or an option is invalid.
         """
-        asker = Asker(self._sources(fallbacks, timeout, options, Responder.stream), cancel)
-        return asker.stream(prompt, self._ends(deadline), Trace())
+        trace, ends = Trace(), self._ends(deadline)
+        asker = Asker(self._sources(fallbacks, timeout, options, Responder.stream, ends, cancel), cancel)
+        return asker.stream(prompt, ends, trace)
 
     def _ends(self, deadline: float | None) -> Deadline:
         return Deadline.after(self.deadline if deadline is None else deadline)
@@ -220,8 +222,10 @@ class Responder(Dialect):
         timeout: float | Timeout | None,
         options: Mapping[str, Any],
         beside: Callable[..., object],
+        deadline: Deadline,
+        cancel: CancelToken | None,
     ) -> list[Source]:
-        """Return who is asked first, and who steps in for whom, each with its own options and time."""
+        """Return who is asked first, and who steps in for whom, each with its own options, time and file."""
         others = self.fallbacks if fallbacks is None else _responders(fallbacks)
         return [
             Source(
@@ -229,15 +233,15 @@ class Responder(Dialect):
                 asked.options.merged(options, beside),
                 asked.timeout if timeout is None else _checked_timeout(timeout),
                 asked.system,
-                asked._cached_answers(),
+                asked._cached_answers(deadline, cancel),
             )
             for asked in (self, *others)
         ]
 
-    def _cached_answers(self) -> Checkpoint | None:
+    def _cached_answers(self, deadline: Deadline, cancel: CancelToken | None) -> Checkpoint | None:
         """Return the opened `cache`; None without one."""
         if self._answers is None and self.cache is not None:
-            self._answers = open_file(self.cache)
+            self._answers = open_file(self.cache, deadline, cancel)
         return self._answers
 
     # Many calls
@@ -291,7 +295,7 @@ class Responder(Dialect):
             **options: As `answer` takes them.
         """
         rules = Rules(max_workers, on_error, max_errors, Deadline.after(run_deadline, "run_deadline"), cancel, fatal_ends=True)
-        sources = self._sources(fallbacks, timeout, options, Responder._job)
+        sources = self._sources(fallbacks, timeout, options, Responder._job, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
         Deadline.after(seconds)  # reject a bad deadline here, once, and not in every item
         terms = terms_of(sources, max_workers, retry_share, budget, hedge)
@@ -310,7 +314,7 @@ class Responder(Dialect):
                 attribute `batch` that holds what is finished.
         """
         run = start(job, ordered=False)
-        return collect(run, lambda results: Batch(results, run.history))
+        return collect(run, run.batch)
 
     @parameters_of_method(_job)
     def imap(self, job: Job) -> AnswerRun:
@@ -360,7 +364,7 @@ class Responder(Dialect):
         if isinstance(prompts, (str, bytes)):
             raise ConfigurationError("stream_map takes several prompts, not one str: put it in a list, or use stream()")
         rules = Rules(max_workers, deadline=Deadline.after(run_deadline, "run_deadline"), cancel=cancel)
-        sources = self._sources(fallbacks, timeout, options, Responder.stream_map)
+        sources = self._sources(fallbacks, timeout, options, Responder.stream_map, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
         Deadline.after(seconds)
         terms = terms_of(sources, max_workers, retry_share, budget)

@@ -26,7 +26,7 @@ from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import APIError, CancelledError
 from responder.values.messages import Prompt
-from responder.values.results import Answered, Failed
+from responder.values.results import Answered, Batch, Failed
 from responder.values.summary import Summary
 from responder.values.trace import Trace
 
@@ -94,8 +94,14 @@ class AnswerRun(Run[Prompt, "Answered | Failed"]):
             prices()
         super()._receive()
 
+    def batch(self, results: Iterable[Answered | Failed]) -> Batch:
+        """Return results of this run as a batch, which knows what the run did."""
+        self.history.shortage = self.shortage
+        return Batch(results, self.history)
+
     def summary(self) -> Summary:
         """Return the run in numbers, so far; `print(run.summary())` reads well."""
+        self.history.shortage = self.shortage
         return self.history.summary()
 
     def report(self, path: str | os.PathLike[str]) -> None:
@@ -207,6 +213,7 @@ class StreamRun(MergedStreams):
 
     def summary(self) -> Summary:
         """Return the streams that have ended in numbers; `print(run.summary())` reads well."""
+        self.history.shortage = self.shortage
         return self.history.summary()
 
     def report(self, path: str | os.PathLike[str]) -> None:

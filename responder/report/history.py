@@ -18,7 +18,7 @@ from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, R
 from responder.report.timeline import COLUMNS, Timeline
 from responder.values.answer import Usage
 from responder.values.clock import monotonic
-from responder.values.summary import ENDED_BY_US, Summary
+from responder.values.summary import ENDED_BY_US, Summary, was_not_sent
 from responder.values.trace import Attempt, Trace
 
 MOST_SPANS = 20_000
@@ -67,7 +67,8 @@ class History:
         self._errors: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
         self._repeats: Counter[str] = Counter()
-        self._items = self._failed = self._truncated = self._reused = self._attempts = 0
+        self.shortage = ""  # why there were fewer workers, in the system's words
+        self._items = self._failed = self._not_sent = self._truncated = self._reused = self._attempts = 0
         self._input = self._output = self._cached = self._reasoning = self._written = 0
         self._usage_known = False
         self._waited = self._limited = self._server = self._cost = self._wall = 0.0
@@ -112,7 +113,9 @@ class History:
             self._cost += trace.cost
             self._priced = self._priced and trace.priced
             if error:
-                self._failed += 1
+                is_failure = not was_not_sent(error, trace.attempts)
+                self._failed += is_failure
+                self._not_sent += not is_failure
                 self._errors[error] += 1
             elif trace.attempts:
                 self._answer_times.add(ended - trace.started)
@@ -180,8 +183,10 @@ class History:
     def _summary(self) -> Summary:
         return Summary(
             items=self._items,
-            ok=self._items - self._failed,
+            ok=self._items - self._failed - self._not_sent,
             failed=self._failed,
+            not_sent=self._not_sent,
+            shortage=self.shortage,
             truncated=self._truncated,
             errors=dict(self._errors),
             attempts=self._attempts,

@@ -58,6 +58,11 @@ def _advice(run: Summary) -> str:
     return f'<section class="advice" id="advice"><h2>What to change next</h2><ul>{advice}</ul></section>' if advice else ""
 
 
+def _failed_more(run: Summary) -> str:
+    words = [f"{percent(run.failed / run.items)} of them"] if run.failed else []
+    return ", ".join([*words, *([f"{run.not_sent:,} not sent"] if run.not_sent else [])])
+
+
 def _tiles(run: Summary) -> str:
     kept = f"{run.reused:,} without a request" if run.reused else ""
     cut = f"{run.truncated:,} cut at max_tokens" if run.truncated else ""
@@ -65,7 +70,7 @@ def _tiles(run: Summary) -> str:
     tiles = [
         ("items", "prompts", f"{run.items:,}", kept),
         ("ok", "answered", f"{run.ok:,}", cut),
-        ("failed", "failed", f"{run.failed:,}", f"{percent(run.failed / run.items)} of them" if run.failed else ""),
+        ("failed", "failed", f"{run.failed:,}", _failed_more(run)),
         ("attempts", "requests", f"{run.attempts:,}", f"{again:,} repeated" if again else ""),
         ("rate", "requests / s", f"{run.rate:,.1f}", f"{run.max_workers:,} workers" if run.max_workers else ""),
         ("p50", "half within", seconds(run.p50), f"99 % within {seconds(run.p99)}"),

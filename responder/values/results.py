@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, Typ
 from responder.values.answer import NO_USAGE, Answer, Usage
 from responder.values.errors import BatchError, ConfigurationError
 from responder.values.messages import Prompt
-from responder.values.summary import Summary, percentile
+from responder.values.summary import Summary, percentile, was_not_sent
 
 I = TypeVar("I")  # noqa: E741 - item
 V = TypeVar("V")  # value
@@ -243,10 +243,12 @@ class Batch(_Results["Answered | Failed"]):
             return self._history.summary()
         times = sorted(result.elapsed for result in self._results if result.ok and result.attempts)
         failed = self.failures()
+        not_sent = sum(was_not_sent(type(result.error).__name__, result.attempts) for result in failed)
         return Summary(
             items=len(self),
             ok=len(self) - len(failed),
-            failed=len(failed),
+            failed=len(failed) - not_sent,
+            not_sent=not_sent,
             truncated=sum(result.value.truncated for result in self._results if result.value is not None),
             errors=dict(Counter(type(result.error).__name__ for result in failed)),
             attempts=sum(result.attempts for result in self._results),

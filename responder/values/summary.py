@@ -15,6 +15,19 @@ REFUSALS = frozenset({"429", "503", "529"})
 ENDED_BY_US = frozenset({"hedged", "cancelled"})
 """Causes that are nobody's failure: the other one of two requests was faster, or the run was ended."""
 
+_RUN_OVER = frozenset({"CancelledError", "BudgetExceededError", "CircuitOpenError", "DeadlineExceededError"})
+
+
+def was_not_sent(error: str, attempts: int) -> bool:
+    """Return whether a prompt was never asked because the run was over.
+
+    Args:
+        error: The name of its error's class; "" for an answer.
+        attempts: Requests that were sent for it.
+    """
+    return attempts == 0 and error in _RUN_OVER
+
+
 _BROKEN = frozenset({"connection", "interrupted", "invalid"})
 
 # Advice rests on enough of a run: shares of a handful of requests mean nothing.
@@ -37,7 +50,7 @@ class Summary:
     Attributes:
         items: How many prompts there were.
         ok: How many got an answer.
-        failed: How many got an error.
+        failed: How many got an error of their own; those that were not sent are not among them.
         truncated: How many answers were cut at `max_tokens`.
         errors: How often each error class came.
         attempts: Requests that were sent, repeats included.
@@ -56,6 +69,8 @@ class Summary:
         wall: Seconds from the start of the run to its last result; 0 where that is not known.
         max_workers: The run's; 0 where that is not known.
         cost: US dollars; None when something was used whose price is not known.
+        not_sent: How many were never asked, because the run was over: cancelled, out of time or money, or its provider down.
+        shortage: Why there were fewer workers than `max_workers`, in the system's words; "" when there were not.
     """
 
     items: int
@@ -79,6 +94,8 @@ class Summary:
     wall: float = 0.0
     max_workers: int = 0
     cost: float | None = None
+    not_sent: int = 0
+    shortage: str = ""
 
     @property
     def rate(self) -> float:
@@ -96,6 +113,7 @@ class Summary:
             "items": self.items,
             "ok": self.ok,
             "failed": self.failed,
+            "not_sent": self.not_sent,
             "truncated": self.truncated,
             "reused": self.reused,
             "errors": dict(self.errors),
@@ -121,6 +139,7 @@ class Summary:
                 "known": self.usage.known,
             },
             "cost": self.cost,
+            "shortage": self.shortage,
             "advice": list(self.advice),
         }
 
@@ -130,8 +149,14 @@ class Summary:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.items:,} prompts: {self.ok:,} answered, {self.failed:,} failed" + _in_brackets(self.errors, ordered=True)
+            f"{self.items:,} prompts: {self.ok:,} answered, {self.failed:,} failed"
+            + (f", {self.not_sent:,} not sent" if self.not_sent else "")
+            + _in_brackets(self.errors, ordered=True)
         ]
+        if self.shortage:
+            lines.append(
+                f"fewer workers than max_workers={self.max_workers}, because the system had no more threads: {self.shortage}"
+            )
         if self.reused:
             lines.append(f"{self.reused:,} answers took no request: from a checkpoint, a cache or an equal prompt")
         requests = f"{self.attempts:,} requests"
