@@ -17,7 +17,7 @@ from servers import Handler, Server
 
 from responder import OpenAIResponder
 from responder.pace.breaker import forget_breakers
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _OTHERS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import pickle
 import queue
@@ -15,13 +17,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import time_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import PATIENCE
 
-from responder import APIError, ConfigurationError, DeadlineExceededError, Limits, OpenAIResponder
+from responder import (
+    APIError,
+    CancelledError,
+    CancelToken,
+    ConfigurationError,
+    DeadlineExceededError,
+    Limits,
+    OpenAIResponder,
+)
+from responder.pace import governor as governor_module
 from responder.pace import store as limit_store
-from responder.pace.limits import Governor, Permit
+from responder.pace.governor import Governor, Permit
 from responder.pace.store import FileLimitStore, LimitStore
 from responder.simulator import Fault, Simulator
 from responder.values.answer import Usage
@@ -98,7 +110,7 @@ def test_one_refusal_pauses_all_processes(remote: Simulator, path: Path) -> None
     assert remote.wait_for(1)
     assert remote.wait_until_idle()
     deadline = time.monotonic() + PATIENCE
-    while not any(at > time.time() for at in paused(path)) and time.monotonic() < deadline:
+    while not any(paused(path)) and time.monotonic() < deadline:
         pass  # until the refusal has been read
     other.go()
     assert (refused.answered(), other.answered()) == (1, 1)
@@ -108,7 +120,7 @@ def test_one_refusal_pauses_all_processes(remote: Simulator, path: Path) -> None
 
 
 def paused(path: Path) -> list[float]:
-    """Return the moments until which the file's limits are paused."""
+    """Return the moments until which the file's limits are paused, 0 for those that never were."""
     data = path.read_bytes()
     return [limit_store._MOMENTS.unpack_from(data, row)[3] for row in range(limit_store._HEADER, len(data), limit_store._ROW)]
 
@@ -332,7 +344,7 @@ def test_a_forked_child_counts_for_itself(path: Path) -> None:
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with store._row(b""):
+        with store._held():
             held.set()
             release.wait(PATIENCE)
 
@@ -373,3 +385,297 @@ def test_turns_are_never_closer_than_their_interval(
             store.give_back(b"key", *kept.pop())
             ends = 0.0  # what was given back may be had again
             kept.clear()
+
+
+# Somebody else holds the file
+
+HOLDER = """
+import os, signal, sys
+from responder.pace.store import FileLimitStore
+store = FileLimitStore(sys.argv[1])
+with store._held():
+    print(os.getpid(), flush=True)
+    if sys.argv[2] == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    else:
+        sys.stdin.readline()
+print("free", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextlib.contextmanager
+def held(path: Path, how: str = "wait") -> Iterator[subprocess.Popen[str]]:
+    """Let another process hold the file's lock."""
+    arguments = [sys.executable, "-c", HOLDER, str(path), how]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) == process.pid
+        if how == "stop":
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def let_go(holder: subprocess.Popen[str]) -> None:
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdin.write("\n")
+    holder.stdin.flush()
+    assert holder.stdout.readline() == "free\n"
+
+
+posix_only = pytest.mark.skipif(not hasattr(os, "waitid"), reason="needs signals and processes as POSIX has them")
+
+
+@posix_only
+def test_a_stopped_process_that_holds_the_file_holds_nobody_beyond_the_deadline(path: Path) -> None:
+    """The error names it; a cancel ends the wait as well; and once it goes on, so do the others."""
+    governor = Governor(Limits(requests_per_minute=60_000, store=path))
+    with held(path, "stop") as holder:
+        begin = time.monotonic()
+        with pytest.raises(DeadlineExceededError, match=rf"process {holder.pid}, which is stopped.*kill -CONT {holder.pid}"):
+            governor.acquire(1.0, Deadline.after(0.3), None)
+        token = CancelToken()
+        threading.Timer(0.2, token.cancel, ["enough"]).start()
+        with pytest.raises(CancelledError, match="enough"):
+            governor.acquire(1.0, NEVER, token)
+        assert governor.try_acquire(1.0) is None
+        assert time.monotonic() - begin < PATIENCE
+        holder.send_signal(signal.SIGCONT)
+        governor.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+
+
+@posix_only
+def test_who_stands_behind_the_first_ends_at_its_own_deadline(path: Path) -> None:
+    """No lock is held while the first in the line waits for the file."""
+    governor = Governor(Limits(requests_per_minute=60_000, store=path))
+    first = CancelToken()
+    ended = threading.Event()
+
+    def wait() -> None:
+        with contextlib.suppress(CancelledError):
+            governor.acquire(1.0, NEVER, first)
+        ended.set()
+
+    with held(path, "stop"):
+        threading.Thread(target=wait, daemon=True).start()
+        for _ in range(3):
+            with pytest.raises(DeadlineExceededError):
+                governor.acquire(1.0, Deadline.after(0.1), None)
+        assert not ended.is_set()
+        first.cancel()
+        assert ended.wait(PATIENCE)
+
+
+@posix_only
+def test_a_call_without_a_deadline_is_told_who_holds_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a bound, and not never."""
+    monkeypatch.setattr(governor_module, "_LONGEST_HELD", 0.2)
+    governor = Governor(Limits(requests_per_minute=60_000, store=path))
+    with held(path, "stop") as holder, pytest.raises(ConfigurationError, match=f"process {holder.pid}") as caught:
+        governor.acquire(1.0, NEVER, None)
+    assert caught.value.fatal
+
+
+@posix_only
+def test_a_call_that_is_over_does_not_wait_for_the_file(path: Path) -> None:
+    """Its place is given back as soon as the file is free, though nobody asks for another turn here."""
+    one = Governor(Limits(max_concurrency=1, store=path), b"key")
+    other = Governor(Limits(max_concurrency=1, store=path), b"key")
+    permit = one.acquire(1.0, NEVER, None)
+    with held(path) as holder:
+        begin = time.monotonic()
+        permit.settle(APIError("slow down", status=429, retryable=True, retry_after=0.1))
+        assert time.monotonic() - begin < 1.0
+        let_go(holder)
+        other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+
+
+@posix_only
+def test_a_new_store_of_a_held_file_does_not_wait(path: Path) -> None:
+    """A responder can be made while somebody else holds its limits."""
+    FileLimitStore(path)
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    with held(copy, "stop"):
+        FileLimitStore(copy)
+
+
+# Disks, links and clocks
+
+
+def run(code: str, *arguments: object) -> None:
+    """Run a program that must end well: what kills a process must not kill the tests."""
+    program = [sys.executable, "-c", "import sys\nfrom responder.pace.store import FileLimitStore\n" + code, *map(str, arguments)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("size", [0, 30, 100, 4096])
+def test_a_file_that_is_cut_while_it_is_used_ends_no_process(path: Path, size: int) -> None:
+    """What it held is gone, and everything works as with a new one, for new processes, too."""
+    code = (
+        "import os, time\n"
+        "store = FileLimitStore(sys.argv[1])\n"
+        "for key in (b'%d' % number for number in range(20)): store.pause(key, time.time() + 10)\n"
+        "os.truncate(sys.argv[1], int(sys.argv[2]))\n"
+        "for key in (b'%d' % number for number in range(20)):\n"
+        "    assert store.reserve(key, 1.0, 1.0) <= time.time() + 20\n"
+        "    assert store.enter(key, 1)\n"
+        "    store.leave(key)\n"
+    )
+    run(code, path, size)
+    run("FileLimitStore(sys.argv[1]).reserve(b'k', 1.0, 1.0)", path)
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_half_of_a_file(path: Path) -> None:
+    """The space is reserved when the file is made, so that it cannot be missing later."""
+    code = (
+        "import resource\n"
+        "from responder import ConfigurationError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    FileLimitStore(sys.argv[1])\n"
+        "except ConfigurationError as error:\n"
+        "    assert 'cannot be used' in str(error), error\n"
+        "else:\n"
+        "    sys.exit('no error')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)\n"
+        "assert FileLimitStore(sys.argv[1]).enter(b'k', 1)\n"
+    )
+    run(code, path)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size
+
+
+def test_a_disk_error_is_an_error_of_ours_and_costs_no_answer(path: Path) -> None:
+    """Here the file can be read, and no more: who asks for a turn is told, who is finished is not."""
+    code = (
+        "import os\n"
+        "from responder import ConfigurationError, Limits\n"
+        "from responder.pace.governor import Governor\n"
+        "from responder.values.deadline import NEVER\n"
+        "governor = Governor(Limits(max_concurrency=2, store=sys.argv[1]))\n"
+        "permit = governor.acquire(1.0, NEVER, None)\n"
+        "os.dup2(os.open(sys.argv[1], os.O_RDONLY), governor.limits.store._descriptor)\n"
+        "permit.settle()\n"
+        "try:\n"
+        "    governor.acquire(1.0, NEVER, None)\n"
+        "except ConfigurationError as error:\n"
+        "    assert sys.argv[1] in str(error), error\n"
+        "else:\n"
+        "    sys.exit('no error')\n"
+    )
+    run(code, path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"something precious"])
+def test_no_file_is_made_or_changed_through_a_link(path: Path, content: bytes | None) -> None:
+    """Whoever can write to the folder could have anything written over otherwise."""
+    target = path.with_name("target")
+    if content is not None:
+        target.write_bytes(content)
+    path.symlink_to(target)
+    with pytest.raises(ConfigurationError):
+        FileLimitStore(path)
+    assert (target.read_bytes() if target.exists() else None) == content
+
+
+@posix_only
+def test_a_pipe_is_refused_and_not_waited_for(path: Path) -> None:
+    """It is no file."""
+    os.mkfifo(path)
+    with pytest.raises(ConfigurationError, match="name another one"):
+        FileLimitStore(path)
+
+
+def test_the_file_is_private_whatever_the_umask(path: Path) -> None:
+    """It tells how busy somebody is."""
+    before = os.umask(0)
+    try:
+        FileLimitStore(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_wall_clock_that_is_set_changes_no_wait(path: Path, hours: int) -> None:
+    """Neither a pause nor the next turn gets longer or shorter."""
+    told, other = (Governor(Limits(requests_per_minute=120, store=path), b"key") for _ in range(2))
+    told.acquire(1.0, NEVER, None).settle(APIError("slow down", status=429, retryable=True, retry_after=1.0))
+    begin = time.monotonic()
+    with time_machine.travel(time.time() + 3600 * hours, tick=True):
+        other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+        assert 0.9 <= time.monotonic() - begin < 5
+        other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+    assert 1.4 <= time.monotonic() - begin < 8
+
+
+def test_what_an_earlier_start_of_the_machine_left_holds_nobody(path: Path) -> None:
+    """Clocks and processes begin anew with it."""
+    store = FileLimitStore(path)
+    store.pause(b"k", time.time() + 1000)
+    assert store.enter(b"k", 1)
+    copy = path.with_name("copy")
+    data = bytearray(path.read_bytes())
+    data[limit_store._BOOT : limit_store._BOOT + 16] = b"another boot id."
+    copy.write_bytes(data)
+    store = FileLimitStore(copy)
+    assert store.paused_until(b"k") == 0
+    assert store.enter(b"k", 1)
+
+
+def test_an_earlier_versions_file_is_named_as_one(path: Path) -> None:
+    """Its moments are on another clock."""
+    path.write_bytes(b"responder limits 1\n".ljust(limit_store._SIZE, b"\0"))
+    with pytest.raises(ConfigurationError, match="earlier version"):
+        FileLimitStore(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs a list of the open files")
+def test_stores_that_nobody_uses_keep_no_file_open(tmp_path: Path) -> None:
+    """A service with limits for each customer."""
+    for number in range(300):
+        FileLimitStore(tmp_path / str(number))
+    gc.collect()
+    FileLimitStore(tmp_path / "last")
+    names = []
+    for found in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that this list is read by
+            names.append(str(found.readlink()))
+    assert sum(name.startswith(str(tmp_path)) for name in names) <= 2
+
+
+class Full:
+    """A slow store, whose turns come a moment later, and that has no place."""
+
+    def reserve(self, key: bytes, request: float, tokens: float) -> float:
+        return time.time() + 0.0003
+
+    def give_back(self, key: bytes, request: float, tokens: float) -> None:
+        pass
+
+    def pause(self, key: bytes, until: float) -> None:
+        pass
+
+    def paused_until(self, key: bytes) -> float:
+        time.sleep(0.002)
+        return 0.0
+
+    def enter(self, key: bytes, most: int) -> bool:
+        return False
+
+    def leave(self, key: bytes) -> None:
+        raise AssertionError("nobody had a place")
+
+
+def test_a_turn_without_a_place_is_none() -> None:
+    """However close to now it is, and whoever stands behind."""
+    governor = Governor(Limits(max_concurrency=2, store=Full()))
+    for _ in range(5):
+        assert governor.try_acquire(1.0) is None
+        with pytest.raises(DeadlineExceededError):
+            governor.acquire(1.0, Deadline.after(0.05), None)

@@ -9,13 +9,18 @@ import multiprocessing
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ClassVar
 
+import freezegun
 import pytest
+import time_machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import PATIENCE, Server, one_by_one, reply
@@ -29,11 +34,16 @@ from responder import (
     GeminiResponder,
     Limits,
     OpenAIResponder,
+    Price,
     RateLimitError,
     Usage,
 )
-from responder.pace import limits as limits_module
-from responder.pace.limits import Governor, Permit, governor_for
+from responder.pace import window
+from responder.pace.breaker import Breaker, breaker_for
+from responder.pace.budget import Spending
+from responder.pace.governor import Governor, Permit
+from responder.pace.recent import MOST_IDLE
+from responder.pace.registry import governor_for
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator
 from responder.values.deadline import NEVER, Deadline
@@ -194,7 +204,7 @@ def test_a_limit_that_is_no_number_above_0_is_refused(limits: dict[str, Any]) ->
 
 def seconds_reserved(governor: Governor) -> float:
     """Return how far ahead of now tokens are reserved, in seconds."""
-    return governor._next_token - time.monotonic()
+    return governor._spread.next_token - time.monotonic()
 
 
 def test_a_call_reserves_its_estimate_before_it_starts() -> None:
@@ -347,16 +357,16 @@ def test_a_pause_without_a_hint_doubles_with_each_burst() -> None:
     """A 429 that names no wait pauses for about a second; after a second burst for two."""
     governor = Governor(Limits())
     ask(governor).settle(refusal())
-    assert 0.9 <= governor._paused_until - time.monotonic() <= 1.6
+    assert 0.9 <= governor._window.paused_until - time.monotonic() <= 1.6
 
     second = Permit(governor, 1.0, time.monotonic())
     second.settle(refusal())
-    assert 1.8 <= governor._paused_until - time.monotonic() <= 2.7
+    assert 1.8 <= governor._window.paused_until - time.monotonic() <= 2.7
 
 
 def test_a_wait_of_a_day_holds_the_others_no_longer_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A huge Retry-After ends its own call; whoever comes later tries for himself after the longest wait that is kept."""
-    monkeypatch.setattr(limits_module, "_LONGEST_KEPT", 0.3)
+    monkeypatch.setattr(window, "_LONGEST_KEPT", 0.3)
     governor = Governor(Limits())
     ask(governor).settle(refusal(86_400.0))
 
@@ -773,7 +783,7 @@ class Interrupting(Limits):
     dropped: ClassVar[list[Permit]] = []
 
     def __getattribute__(self, name: str) -> Any:
-        if name == "requests_per_minute" and Interrupting.dropped:
+        if name == "max_concurrency" and Interrupting.dropped:
             Interrupting.dropped.pop().settle()
         return super().__getattribute__(name)
 
@@ -905,6 +915,258 @@ def test_a_forked_child_is_not_held_by_its_parents_calls() -> None:
     waiting.join()
 
 
+C_FORK = """
+import ctypes, os, sys, threading, time
+from responder import Limits, Price
+from responder.pace.breaker import breaker_for
+from responder.pace.budget import Spending
+from responder.pace.registry import governor_for
+from responder.pace.store import FileLimitStore
+from responder.values.deadline import NEVER, Deadline
+from responder.values.errors import InternalServerError
+
+limits = Limits(max_concurrency=1, store=sys.argv[1])
+governor = governor_for(("a",), limits)
+holder = governor.acquire(1.0, NEVER, None)
+breaker = breaker_for(("a",))
+down = InternalServerError("down", status=500, retryable=True)
+for _ in range(20):
+    breaker.note(down)
+spending = Spending(1.0)
+money = spending.reserve(Price(1.0, 1.0), 4, 900_000, NEVER, None)
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with governor._lock, breaker._changed, spending._lock, limits.store._lock._threads:
+        held.set()
+        done.wait(60)
+
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = ctypes.PyDLL(None).fork()  # as uWSGI does it: Python is not told
+if child == 0:
+    try:
+        governor_for(("b",), Limits())
+        assert governor.try_acquire(1.0) is None, "the parent's place was given a second time"
+        breaker.enter(0.0, NEVER, None)
+        spending.reserve(Price(1.0, 1.0), 4, 900_000, Deadline.after(5), None).settle(0.1)
+        breaker.note(down)
+        breaker.note(None)
+        holder.settle()
+        money.settle(0.5)
+        assert not FileLimitStore(sys.argv[1]).enter("\\0".join(("a",)).encode(), 1), "the child gave back what is the parent's"
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), flush=True)
+        os._exit(1)
+ends = time.monotonic() + 30
+while time.monotonic() < ends:
+    found, status = os.waitpid(child, os.WNOHANG)
+    if found:
+        os._exit(os.waitstatus_to_exitcode(status))
+    time.sleep(0.01)
+print("the child hangs", flush=True)
+os.kill(child, 9)
+os._exit(2)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_c_code_forked_starts_anew(tmp_path: Path) -> None:
+    """Nobody tells Python of such a fork, and every lock is held by a thread that the child does not have."""
+    done = subprocess.run(
+        [sys.executable, "-c", C_FORK, str(tmp_path / "limits")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Who shares a governor, and for how long
+
+
+def test_of_many_callables_each_has_a_governor_of_its_own(simulator: Simulator) -> None:
+    """Made one after another, where the memory of the last one is given to the next: one tenant's pause holds no other."""
+    governors = []
+    for number in range(300):
+        model = responder(simulator, api_key=lambda number=number: f"key {number}")
+        governor, breaker = model._endpoint.shared
+        governors.append((governor, breaker))
+        del model
+    assert len({id(governor) for governor, _ in governors}) == 300
+    assert len({id(breaker) for _, breaker in governors}) == 300
+
+
+def test_a_service_with_a_key_for_each_customer_does_not_grow() -> None:
+    """Of a hundred thousand keys those that were used last are remembered, and those that somebody uses."""
+    used = governor_for(("used",), Limits(max_concurrency=3))
+    for number in range(100_000):
+        governor_for((f"customer {number}",), Limits())
+        breaker_for((f"customer {number}",))
+    gc.collect()
+    assert sum(isinstance(found, (Governor, Breaker)) for found in gc.get_objects()) < 5 * MOST_IDLE
+    assert governor_for(("used",), Limits()) is used
+
+
+def test_a_view_that_makes_a_responder_for_each_request_keeps_the_pause(simulator: Simulator) -> None:
+    """What the responder of one request was told, the one of the next request keeps to."""
+    simulator.script(Fault.status(429, retry_after=1.0))
+    with pytest.raises(RateLimitError):
+        responder(simulator, max_retries=0).answer("refused")
+    gc.collect()
+    with pytest.raises(DeadlineExceededError):
+        responder(simulator, max_retries=0).answer("at once", deadline=0.3)
+    assert len(simulator.received) == 1
+
+
+# Clocks that stand still, or were set
+
+
+@contextlib.contextmanager
+def frozen(how: str) -> Iterator[None]:
+    """Stop the clocks that a test's library stops."""
+    if how == "freezegun":
+        with freezegun.freeze_time("2031-01-01"):
+            yield
+    else:
+        with time_machine.travel("2031-01-01", tick=False):
+            yield
+
+
+@pytest.mark.parametrize("how", ["freezegun", "time-machine"])
+def test_no_wait_lasts_for_ever_while_a_test_freezes_time(how: str, tmp_path: Path) -> None:
+    """Turns come, deadlines end, and nobody spins: for one process and for several, for the provider and for the money."""
+    with frozen(how):
+        for limits in (Limits(requests_per_minute=600), Limits(requests_per_minute=600, store=tmp_path / "limits")):
+            governor = Governor(limits)
+            for _ in range(4):
+                ask(governor, PATIENCE).settle()
+        full = Governor(Limits(max_concurrency=1))
+        holder = ask(full)
+        spent = time.thread_time()
+        with pytest.raises(DeadlineExceededError):
+            ask(full, 0.5)
+        assert time.thread_time() - spent < 0.1
+        holder.settle(refusal(0.2))
+        ask(full, PATIENCE).settle()
+        breaker = Breaker(1, 0.05)
+        breaker.note(refusal(status=500))
+        for _ in range(2):
+            breaker.enter(PATIENCE, Deadline.after(PATIENCE), None)
+        breaker = Breaker(1, PATIENCE)
+        breaker.note(refusal(status=500))
+        with pytest.raises(DeadlineExceededError):
+            breaker.enter(2 * PATIENCE, Deadline.after(0.1), None)
+        spending = Spending(1.0)
+        spending.reserve(Price(1.0, 1.0), 4, 900_000, NEVER, None)
+        with pytest.raises(DeadlineExceededError):
+            spending.reserve(Price(1.0, 1.0), 4, 900_000, Deadline.after(0.1), None)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e12, 1e300])
+def test_a_deadline_in_a_million_years_is_one(seconds: float) -> None:
+    """The system's own waits take no such number."""
+    far = Deadline.after(seconds)
+    governor = Governor(Limits(max_concurrency=1))
+    holder = ask(governor)
+    threading.Timer(0.05, holder.settle).start()
+    governor.acquire(1.0, far, None).settle()
+    spending = Spending(1.0)
+    held = spending.reserve(Price(1.0, 1.0), 4, 900_000, far, None)
+    threading.Timer(0.05, held.settle, [0.0]).start()
+    spending.reserve(Price(1.0, 1.0), 4, 900_000, far, None)
+    breaker = Breaker(1, 0.05)
+    breaker.note(refusal(status=500))
+    breaker.enter(PATIENCE, far, None)
+
+
+# Absurd replies
+
+
+@pytest.mark.parametrize("count", [10**17, 10**4000, -5, -(10**17), math.nan, math.inf])
+@pytest.mark.parametrize("store", [False, True])
+def test_absurd_token_counts_hold_nobody(count: Any, store: bool, tmp_path: Path) -> None:
+    """One broken reply: the estimate stands, for it and for the calls that follow."""
+    governor = Governor(Limits(tokens_per_minute=6_000_000, store=tmp_path / "limits" if store else None))
+    before = ask(governor).tokens
+    for usage in (Usage(count, 5, known=True), Usage(5, count, known=True)):
+        ask(governor).settle(None, usage)
+        ask(governor, 1.0).settle(refusal(status=500), usage)
+    for _ in range(5):
+        permit = ask(governor, 1.0)
+        assert permit.tokens == pytest.approx(before)
+        permit.settle()
+
+
+def test_a_count_that_may_be_true_holds_the_others_for_a_minute_at_most() -> None:
+    """After that the provider's bucket is full again, whatever the reply said; and the next estimates stay sane."""
+    governor = Governor(Limits(tokens_per_minute=60_000))
+    before = ask(governor).tokens
+    ask(governor).settle(None, Usage(50_000_000, 40_000_000, known=True))
+    assert seconds_reserved(governor) < 65
+    governor = Governor(Limits(tokens_per_minute=60_000_000_000))
+    ask(governor).settle(None, Usage(1, 40_000_000, known=True))
+    assert ask(governor, PATIENCE).tokens < 3 * before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-ratelimit-limit-requests": "9" * 5000, "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"},
+        {"x-ratelimit-limit-requests": "1", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9" * 400},
+        {"x-ratelimit-limit-requests": "2", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "99999999s"},
+        {"x-ratelimit-limit-requests": "-2", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"},
+        {"x-ratelimit-limit-requests": "2", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "-9"},
+        {"x-ratelimit-limit-requests": "2", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "nan"},
+        {
+            "x-ratelimit-limit-requests": "2",
+            "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-requests": "9999-01-01T00:00:00Z",
+            "date": "\x00" * 30,
+        },
+    ],
+)
+def test_absurd_headers_hold_nobody(headers: Mapping[str, str]) -> None:
+    """Numbers of five thousand digits, resets in a thousand years: they are not believed."""
+    governor = Governor(Limits())
+    ask(governor).observe(headers)
+    for _ in range(20):
+        ask(governor, 0.5)
+
+
+@pytest.mark.parametrize("hint", [math.nan, math.inf, -1.0, 1e300])
+def test_an_absurd_wait_is_bounded(hint: float) -> None:
+    """It holds the others two minutes at most, and not at all when it is no number."""
+    governor = Governor(Limits())
+    ask(governor).settle(refusal(hint))
+    assert governor._window.paused_until - time.monotonic() < 121
+
+
+def test_a_slow_pace_ends_when_the_bucket_is_full_though_no_reply_says_so() -> None:
+    """A provider that sends its headers now and then holds nobody with those of an hour ago."""
+    governor = Governor(Limits())
+    ask(governor).observe(bucket(0, "0.4s", limit=1))
+    ask(governor)
+    ask(governor)  # 0.4 s later: the bucket is full
+    for _ in range(20):
+        ask(governor, 0.3)
+
+
+def test_a_clock_that_is_hours_wrong_does_not_change_the_pace() -> None:
+    """A reset that comes as a date is counted from the server's own clock."""
+    governor = Governor(Limits())
+    ask(governor).observe(
+        {
+            "date": "Tue, 05 Jan 2038 10:00:00 GMT",
+            "anthropic-ratelimit-requests-limit": "100",
+            "anthropic-ratelimit-requests-remaining": "0",
+            "anthropic-ratelimit-requests-reset": "2038-01-05T10:00:05Z",
+        }
+    )
+    begin = time.monotonic()
+    for _ in range(3):
+        ask(governor)
+    assert 0.09 <= time.monotonic() - begin < 4  # a twentieth of a second between them, and not twelve years
+
+
 # While the provider is content
 
 
@@ -914,7 +1176,8 @@ def test_a_content_provider_costs_no_thread_and_no_wait(simulator: Simulator) ->
     before = set(threading.enumerate())
     batch = model.map(["Hi"] * 50, max_workers=8)
     assert [result.waited for result in batch] == [0.0] * 50
-    assert set(threading.enumerate()) <= before
+    started = {thread.name for thread in set(threading.enumerate()) - before}
+    assert started <= {"responder-idle"}  # which closes the connections that nobody uses
 
 
 def test_the_time_in_the_line_stands_in_the_result(simulator: Simulator) -> None:

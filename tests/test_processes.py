@@ -328,7 +328,7 @@ def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(serve: Callable
     server = serve(askers.handler)
     child, held = run(LOCKS, tmp_path, f"{server.url}/v1", tmp_path / "run.db")
     assert child == "child 0", held
-    for name in ("Governor._lock", "_Shared.lock", "_InProcess.lock", "responder.pace.limits._governors_lock"):
+    for name in ("Governor._lock", "_Shared.lock", "_InProcess.lock", "Recent._lock"):
         assert name in held.split()
     assert not any({"child", "parent"} <= names or {"child", "before"} <= names for names in askers.owners.values())
 

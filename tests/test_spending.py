@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,8 @@ from responder import (
     Progress,
     Usage,
 )
-from responder.pace.budget import Spending
+from responder.pace.budget import Reservation, Spending
+from responder.pace.prices import listed_price, price_later
 from responder.values.deadline import NEVER
 
 CENT_A_TOKEN = Price(input=10_000, output=10_000)
@@ -110,8 +112,6 @@ def test_without_the_list_of_prices_the_error_says_how_to_get_it() -> None:
 def test_the_list_of_prices_knows_the_usual_models() -> None:
     """Under our names for the providers, also for a dated model."""
     pytest.importorskip("genai_prices")
-    from responder.pace.prices import listed_price
-
     million = Usage(100_000, 100_000, known=True)
     for provider, model in (
         ("openai", "gpt-4o-mini"),
@@ -125,6 +125,120 @@ def test_the_list_of_prices_knows_the_usual_models() -> None:
         assert 0 < price.cost(million) < 100
     assert listed_price("openai", "no-such-model") is None
     assert listed_price("no-such-provider", "gpt-4o-mini") is None
+
+
+def test_prices_are_imported_when_a_cost_is_wanted_and_not_before() -> None:
+    """Importing the list takes a tenth of a second, in which hundreds of calls could be sent."""
+    pytest.importorskip("genai_prices")
+    code = (
+        "import sys\n"
+        "from responder import Usage\n"
+        "from responder.pace.prices import price_later\n"
+        "price = price_later('openai', 'gpt-4o-mini')\n"
+        "assert 'genai_prices' not in sys.modules\n"
+        "assert price.cost(Usage(1_000_000, 0, known=True)) == 0.15\n"
+        "assert 'genai_prices' in sys.modules\n"
+        "assert price_later('openai', 'no-such-model').cost(Usage(1, 1, known=True)) is None\n"
+        "assert price_later('no-such-provider', 'gpt-4o-mini').look_up() is False\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_the_list_a_later_price_is_unknown() -> None:
+    """Never 0."""
+    code = (
+        "import sys; sys.modules['genai_prices'] = None\n"
+        "from responder import Usage\n"
+        "from responder.pace.prices import listed_price, price_later\n"
+        "assert price_later('openai', 'gpt-4o-mini').cost(Usage(1, 1, known=True)) is None\n"
+        "assert listed_price('openai', 'gpt-4o-mini') is None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "listed"),
+    [
+        ("openai", "gpt-4o-mini", "openai"),
+        ("anthropic", "claude-sonnet-4-5", "anthropic"),  # dearer above 200,000 tokens, as the next one
+        ("gemini", "gemini-2.5-pro", "google"),
+        ("groq", "llama-3.3-70b-versatile", "groq"),  # no price for cached input
+        ("deepseek", "deepseek-chat", "deepseek"),
+    ],
+)
+def test_a_listed_price_is_the_lists_own(provider: str, model: str, listed: str) -> None:
+    """Also where it is worked out once, and not by the list for each call."""
+    genai_prices = pytest.importorskip("genai_prices")
+    price = price_later(provider, model)
+    for tokens in [
+        (0, 0, 0),
+        (1, 1, 0),
+        (1234, 77, 1000),
+        (32_000, 200_000, 7),
+        (199_999, 10, 0),
+        (200_001, 5000, 3),
+        (999_999, 65_536, 999_999),
+    ]:
+        usage = Usage(tokens[0], tokens[1], tokens[2], known=True)
+        counts = genai_prices.Usage(input_tokens=tokens[0], output_tokens=tokens[1], cache_read_tokens=tokens[2])
+        expected = float(genai_prices.calc_price(counts, model_ref=model, provider_id=listed).total_price)
+        assert price.cost(usage) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+FORK = """
+import ctypes, os, sys, threading
+from responder import Usage
+from responder.pace.prices import price_later
+
+inside, release = threading.Event(), threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "genai_prices":
+            inside.set()
+            release.wait(60)
+
+sys.meta_path.insert(0, Slow())
+price = price_later("openai", "gpt-4o-mini")
+usage = Usage(1_000_000, 0, known=True)
+worker = threading.Thread(target=price.cost, args=(usage,), daemon=True)
+worker.start()
+inside.wait(60)
+if sys.argv[1] == "os":
+    threading.Timer(0.2, release.set).start()
+    child = os.fork()
+else:
+    child = ctypes.PyDLL(None).fork()
+if child == 0:
+    try:
+        assert price.cost(usage) == (0.15 if sys.argv[1] == "os" else None)
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), flush=True)
+        os._exit(1)
+release.set()
+worker.join(60)
+assert price.cost(usage) == 0.15
+for _ in range(3000):
+    found, status = os.waitpid(child, os.WNOHANG)
+    if found:
+        sys.exit(os.waitstatus_to_exitcode(status))
+    threading.Event().wait(0.01)
+os.kill(child, 9)
+sys.exit("the child hangs")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("how", ["os", "c"])
+def test_a_fork_while_prices_are_imported_leaves_no_child_hanging(how: str) -> None:
+    """It waits for the import; a child of C code, which nobody announces, does without prices."""
+    pytest.importorskip("genai_prices")
+    program = [sys.executable, "-W", "ignore", "-c", FORK, how]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_results_and_batch_tell_what_was_spent(
@@ -245,6 +359,73 @@ def test_what_is_set_aside_and_spent_stays_within_the_budget(budget: float, requ
             held.settle(held.dollars * part)
             spent += held.dollars * part
     assert spent <= budget * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("count", [10**17, 10**4000, -5, math.nan, math.inf])
+def test_an_absurd_reply_uses_up_no_budget(count: Any) -> None:
+    """Neither what it says that it cost, nor what it says how long prompts and answers are."""
+    price = Price(1.0, 1.0)
+    spending = Spending(1.0)
+    for usage in (Usage(count, 1, known=True), Usage(1, count, known=True)):
+        held = spending.reserve(price, 40, None, NEVER, None)
+        spending.learn(40, usage)
+        held.settle(price.cost(usage))
+    for _ in range(10):
+        spending.reserve(price, 40, None, NEVER, None).settle(0.0)
+
+
+def test_one_reply_that_may_be_true_does_not_spoil_the_estimates() -> None:
+    """A hundred million tokens for forty bytes: the next requests are still asked."""
+    spending = Spending(1.0)
+    spending.learn(40, Usage(90_000_000, 90_000_000, known=True))
+    spending.reserve(Price(1.0, 1.0), 40, None, NEVER, None).settle(0.0)
+
+
+def test_the_estimates_follow_what_was_counted() -> None:
+    """Requests of few bytes and many tokens (a file that the provider has) cost what they cost, within a few of them."""
+    spending = Spending(1_000.0)
+    for _ in range(4):
+        spending.learn(100, Usage(100_000, 50_000, known=True))
+    held = spending.reserve(Price(1.0, 1.0), 100, None, NEVER, None)
+    assert held.dollars > 0.05
+
+
+class Collecting(Price):
+    """Settles reservations whenever it is asked for a cost, as the garbage collector may between any two steps of a thread."""
+
+    dropped: ClassVar[list[Reservation]] = []
+
+    def cost(self, usage: Usage) -> float:
+        if Collecting.dropped:
+            Collecting.dropped.pop().settle(0.25)
+        return super().cost(usage)
+
+
+def test_a_reservation_may_be_settled_by_the_garbage_collector() -> None:
+    """It ends a dropped stream in any thread, also in one that counts the money: that must neither lock up nor be lost."""
+    spending = Spending(1.0)
+    price = Collecting(1.0, 1.0)
+    Collecting.dropped = [spending.reserve(price, 4, 249_999, NEVER, None) for _ in range(3)]
+    done = threading.Event()
+
+    def work() -> None:
+        for _ in range(3):
+            spending.reserve(price, 4, 249_999, NEVER, None).settle(0.0)
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(PATIENCE)
+    assert spending.try_reserve(price, 4, 249_999) is not None  # three quarters are spent
+    assert spending.try_reserve(price, 4, 249_999) is None
+
+
+def test_a_reservation_counts_once() -> None:
+    """Settling a second time changes nothing."""
+    spending = Spending(1.0)
+    held = spending.reserve(Price(1.0, 1.0), 4, 499_999, NEVER, None)
+    for _ in range(5):
+        held.settle(0.5)
+    assert spending.try_reserve(Price(1.0, 1.0), 4, 499_999) is not None
 
 
 def test_the_error_pickles() -> None:

@@ -14,7 +14,7 @@ from wire.expected import EXCHANGES, STREAMS, WHOLE, Answered, Exchange, Failed
 from wire.player import Player
 
 from responder import APIError, Responder, for_model
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 from responder.providers import PROVIDERS
 
 KEY = "not-a-real-key"

@@ -11,7 +11,8 @@ from responder.call.hedging import LOST, Hedger
 from responder.call.question import Question
 from responder.call.retry import RetryBudget
 from responder.pace.budget import Reservation, Spending
-from responder.pace.limits import Permit
+from responder.pace.estimates import BYTES_PER_TOKEN, SHORTEST_WAIT
+from responder.pace.governor import Permit
 from responder.pace.prices import Pricing
 from responder.values import trace as traces
 from responder.values.answer import NO_USAGE, Answer, Usage
@@ -38,12 +39,6 @@ if TYPE_CHECKING:
     from responder.wire.transport import Incoming
 
 T = TypeVar("T")
-
-BYTES_PER_TOKEN = 4.0
-"""A rough estimate, for what is reserved before a call: English text has about four bytes in a token."""
-
-# Seconds; what is shorter was no wait but the time that taking a turn takes.
-_SHORTEST_WAIT = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +146,7 @@ class Call:
             raise
         finally:
             waited = monotonic() - queued
-            if waited > _SHORTEST_WAIT:
+            if waited > SHORTEST_WAIT:
                 self.trace.limited += waited
                 self.trace.waited += waited
         return Attempt(self, permit, money, queued)
@@ -224,10 +219,10 @@ class Call:
         self._known += 1
         trace.usage = trace.usage + usage if trace.usage.known else usage
         price = self._price
-        if price is None:
+        cost = price.cost(usage) if price is not None else None
+        if cost is None:
             trace.priced = False
             return None
-        cost = price.cost(usage)
         trace.cost += cost
         return cost
 

@@ -10,8 +10,10 @@ from responder.call.dialect import Dialect
 from responder.call.question import Question
 from responder.call.retry import Retrier, RetryPolicy
 from responder.pace.breaker import Breaker, breaker_for
-from responder.pace.limits import Governor, Limits, governor_for
+from responder.pace.governor import Governor
+from responder.pace.limits import Limits
 from responder.pace.prices import Price, Pricing, listed_price
+from responder.pace.registry import governor_for
 from responder.values.bounds import Bounds
 from responder.values.errors import AuthenticationError, ResponderError
 from responder.wire.credentials import Credential

@@ -1,17 +1,17 @@
 """Is the provider up at all? After a row of failures without one answer between, calls are held back but for a few probes.
 
-A refusal (429) is an answer of a provider that is up: `limits.py` looks after those. Here only connections that fail, attempts
+A refusal (429) is an answer of a provider that is up: `window.py` looks after those. Here only connections that fail, attempts
 that time out, and 5xx count. The lock is held for a few additions, never while waiting.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import time
 
+from responder.pace.recent import Recent
 from responder.values.cancellation import CancelToken
+from responder.values.clock import monotonic
 from responder.values.deadline import Deadline
 from responder.values.errors import (
     APIConnectionError,
@@ -21,6 +21,7 @@ from responder.values.errors import (
     DeadlineExceededError,
     InternalServerError,
 )
+from responder.values.process import adopt, getpid
 
 _log = logging.getLogger("responder")
 
@@ -31,6 +32,9 @@ _FAILURES = 20
 # Seconds from one probe to the next: the first pause, doubled with each probe that fails, up to the longest.
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
+
+# Waiting happens in slices of so many seconds: Python does not see a Ctrl-C that comes just before a wait until that has ended.
+_SLICE = 1.0
 
 PATIENCE = 60.0
 """Seconds that a run waits for a provider that is down; then it ends with what is finished."""
@@ -45,14 +49,19 @@ class Breaker:
     """
 
     def __init__(self, failures: int = _FAILURES, first_pause: float = _FIRST_PAUSE) -> None:
-        self._changed = threading.Condition()
         self._enough = failures
         self._first_pause = first_pause
-        self._failed = 0  # in a row
-        self._opened = 0.0  # monotonic moment; 0: closed
         self._next_probe = 0.0
         self._pause = first_pause
         self._last = ""  # error, in words
+        self.process = getpid()
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Start with a provider that is up, and nobody waiting: also in a forked child."""
+        self._changed = threading.Condition()  # reentrant: a garbage collector that ends a run may wake those who wait
+        self._failed = 0  # in a row
+        self._opened = 0.0  # monotonic moment; 0: closed
 
     @property
     def is_open(self) -> bool:
@@ -74,6 +83,8 @@ class Breaker:
         """
         if not self._opened:
             return
+        if self.process != getpid():
+            adopt(self)
         registered = cancel.register(self._wake) if cancel is not None else -1
         try:
             with self._changed:
@@ -85,7 +96,7 @@ class Breaker:
                         raise DeadlineExceededError(
                             f"the deadline passed while the provider was down; its last error: {self._last}"
                         )
-                    self._changed.wait(min(pause, left))
+                    self._changed.wait(min(pause, left, _SLICE))
         finally:
             if cancel is not None:
                 cancel.unregister(registered)
@@ -96,7 +107,7 @@ class Breaker:
 
     def _until_probe(self, patience: float) -> float:
         """Return the seconds until this call may go; 0: now."""
-        now = time.monotonic()
+        now = monotonic()
         if not self._opened:
             return 0.0
         if now >= self._next_probe:
@@ -116,13 +127,16 @@ class Breaker:
 
     def note(self, error: BaseException | None) -> None:
         """Learn from what came of an attempt: None for an answer."""
-        if _is_failure(error):
+        is_failure = _is_failure(error)
+        if (is_failure or self._failed) and self.process != getpid():
+            adopt(self)
+        if is_failure:
             with self._changed:
                 self._failed += 1
                 self._last = str(error)
                 if self._failed < self._enough or self._opened:
                     return
-                self._opened = time.monotonic()
+                self._opened = monotonic()
                 self._pause = self._first_pause
                 self._next_probe = self._opened + self._pause
             _log.warning("the provider seems to be down (%d failures in a row): %s", self._enough, error)
@@ -134,33 +148,18 @@ class Breaker:
             if was_open:
                 _log.warning("the provider is up again")
 
-    def forget(self) -> None:
-        """Start anew, with nobody waiting: in a forked child."""
-        self._changed = threading.Condition()
-        self._failed = 0
-        self._opened = 0.0
 
-
-_breakers: dict[tuple[str, ...], Breaker] = {}
+_breakers: Recent[Breaker] = Recent()
 
 
 def breaker_for(identity: tuple[str, ...]) -> Breaker:
     """Return the process's breaker of a provider, base URL, key and model."""
-    return _breakers.setdefault(identity, Breaker())  # one step of the interpreter: two threads get the same
+    return _breakers.find(identity, Breaker)[0]
 
 
 def forget_breakers() -> None:
     """Forget who was down: for tests, where the failures of one must not hold up the next."""
     _breakers.clear()
-
-
-def _after_fork() -> None:
-    for breaker in _breakers.values():
-        breaker.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _is_failure(error: BaseException | None) -> bool:

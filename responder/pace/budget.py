@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 
+from responder.pace.estimates import BYTES_PER_TOKEN, FIRST_OUTPUT_TOKENS, is_plausible, within_reach
 from responder.pace.prices import Pricing
+from responder.pace.wake import Sleeper
 from responder.values.answer import Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline
 from responder.values.errors import BudgetExceededError, CancelledError, ConfigurationError, DeadlineExceededError
+from responder.values.process import adopt, getpid
 
-# Before the first answer nobody knows how long answers are, nor how many bytes of this language make a token.
-_FIRST_OUTPUT_ESTIMATE = 256
-_FIRST_TOKENS_PER_BYTE = 0.25
+# A bill of so many times the estimate is a reply with absurd token counts.
+_MOST_TIMES = 1_000_000.0
 
 
 class Reservation:
-    """Money that is set aside for one request. To be settled once."""
+    """Money that is set aside for one request. To be settled once, by any thread; a garbage collector may do it."""
 
     __slots__ = ("_spending", "dollars")
 
@@ -26,12 +29,14 @@ class Reservation:
         self.dollars = dollars
 
     def settle(self, dollars: float | None) -> None:
-        """Book what the request cost.
+        """Book what the request cost. Never waits; harmless when repeated.
 
         Args:
             dollars: The real cost; None where nobody knows whether the provider billed it: the estimate counts as spent.
         """
-        self._spending.settle(self, self.dollars if dollars is None else dollars)
+        if dollars is None or not 0.0 <= dollars <= self.dollars * _MOST_TIMES:
+            dollars = self.dollars
+        self._spending.settle(self, dollars)
 
 
 class Spending:
@@ -48,13 +53,21 @@ class Spending:
         if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
             raise ConfigurationError(f"budget is an amount of US dollars above 0, not {budget!r}", fatal=True)
         self._budget = budget
-        self._changed = threading.Condition()
         self._spent = 0.0
-        self._reserved = 0.0
-        self._open = 0  # reservations that are not settled
         self._bytes = 0
-        self._input_tokens = 0
-        self._most_output = 0
+        self._input_tokens = 0.0
+        self._most_output = 0.0
+        self.process = getpid()
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Start with nothing set aside, and nobody waiting: also in a forked child, where those are the parent's."""
+        self._lock = threading.Lock()
+        self._open: set[Reservation] = set()
+        self._reserved = 0.0  # in those
+        self._waiting: set[Sleeper] = set()
+        # What was settled and not looked at: a garbage collector may settle in a thread that holds the lock (see `Governor`).
+        self._settled: deque[tuple[Reservation, float]] = deque()
 
     def reserve(
         self, price: Pricing, size: int, max_tokens: int | None, deadline: Deadline, cancel: CancelToken | None
@@ -73,68 +86,121 @@ class Spending:
             DeadlineExceededError: It did not become clear in time.
             CancelledError: The token was cancelled.
         """
+        sleeper: Sleeper | None = None
         registered = -1
         try:
-            with self._changed:
-                while True:
-                    dollars = self._estimate(price, size, max_tokens)
-                    if self._spent + self._reserved + dollars <= self._budget:
-                        return self._set_aside(dollars)
-                    if not self._open:  # else calls in flight may cost less than what is set aside, and must not be ended
-                        raise BudgetExceededError(
-                            f"the budget of ${self._budget:.2f} is used up: ${self._spent:.4f} is spent, and the next request "
-                            f"would cost about ${dollars:.4f}. Raise budget=, and give checkpoint= to pay nothing twice"
-                        )
-                    if cancel is not None and registered < 0:
-                        registered = cancel.register(self._wake)
-                    if cancel is not None and cancel.cancelled:
-                        raise CancelledError(f"not sent: {cancel.reason}")
-                    left = deadline.remaining()
-                    if left <= 0:
-                        raise DeadlineExceededError("the deadline passed while the budget was reserved by calls in flight")
-                    self._changed.wait(None if left == math.inf else left)
+            while True:
+                reservation = self._reserved_now(price, size, max_tokens, sleeper)
+                if reservation is not None:
+                    return reservation
+                if sleeper is None:
+                    sleeper = Sleeper()
+                    if cancel is not None:
+                        registered = cancel.register(sleeper.wake)
+                    continue  # whoever settled before it could be woken is seen now
+                if cancel is not None and cancel.cancelled:
+                    raise CancelledError(f"not sent: {cancel.reason}")
+                left = deadline.remaining()
+                if left <= 0:
+                    raise DeadlineExceededError("the deadline passed while the budget was reserved by calls in flight")
+                sleeper.sleep(left)
         finally:
+            if sleeper is not None:
+                self._waiting.discard(sleeper)
             if cancel is not None and registered >= 0:
                 cancel.unregister(registered)
 
-    def try_reserve(self, price: Pricing, size: int, max_tokens: int | None) -> Reservation | None:
-        """Set money aside for a request that may as well not be made; None where there is none to spare."""
-        with self._changed:
-            dollars = self._estimate(price, size, max_tokens)
-            if self._spent + self._reserved + dollars > self._budget:
+    def _reserved_now(self, price: Pricing, size: int, max_tokens: int | None, sleeper: Sleeper | None) -> Reservation | None:
+        """Set money aside; None, and whoever settles wakes the sleeper, while requests in flight stand in the way."""
+        if self.process != getpid():
+            adopt(self)
+        try:
+            with self._lock:
+                self._book()
+                dollars = self._estimate(price, size, max_tokens)
+                if self._spent + self._reserved + dollars <= self._budget:
+                    return self._set_aside(dollars)
+                if not self._open:  # else calls in flight may cost less than what is set aside, and must not be ended
+                    raise BudgetExceededError(
+                        f"the budget of ${self._budget:.2f} is used up: ${self._spent:.4f} is spent, and the next request "
+                        f"would cost about ${dollars:.4f}. Raise budget=, and give checkpoint= to pay nothing twice"
+                    )
+                if sleeper is not None:
+                    sleeper.forget()
+                    self._waiting.add(sleeper)
                 return None
-            return self._set_aside(dollars)
+        finally:
+            self._work_off()
+
+    def try_reserve(self, price: Pricing, size: int, max_tokens: int | None) -> Reservation | None:
+        """Set money aside for a request that is not needed (a hedge); None where there is none to spare."""
+        if self.process != getpid():
+            adopt(self)
+        try:
+            with self._lock:
+                self._book()
+                dollars = self._estimate(price, size, max_tokens)
+                return None if self._spent + self._reserved + dollars > self._budget else self._set_aside(dollars)
+        finally:
+            self._work_off()
 
     def _set_aside(self, dollars: float) -> Reservation:
+        reservation = Reservation(self, dollars)
         self._reserved += dollars
-        self._open += 1
-        return Reservation(self, dollars)
+        self._open.add(reservation)
+        return reservation
 
     def learn(self, size: int, usage: Usage) -> None:
         """Take an answer's tokens as a measure for the next estimates.
 
         Args:
             size: Bytes of the request.
-            usage: What the provider counted.
+            usage: What the provider counted; absurd numbers teach nothing.
         """
-        with self._changed:
+        if not is_plausible(usage):
+            return
+        if self.process != getpid():
+            adopt(self)
+        with self._lock:
+            self._input_tokens += within_reach(usage.input_tokens, size * self._tokens_per_byte())
             self._bytes += size
-            self._input_tokens += usage.input_tokens
-            self._most_output = max(self._most_output, usage.output_tokens)
+            output = within_reach(usage.output_tokens, max(self._most_output, FIRST_OUTPUT_TOKENS))
+            self._most_output = max(self._most_output, output)
+        self._work_off()
 
     def settle(self, reservation: Reservation, dollars: float) -> None:
         """Book the cost of a request in place of what was set aside for it."""
-        with self._changed:
-            self._open -= 1
-            self._reserved = self._reserved - reservation.dollars if self._open else 0.0
-            self._spent += dollars
-            self._changed.notify_all()
+        if self.process != getpid():
+            adopt(self)
+        self._settled.append((reservation, dollars))
+        self._work_off()
+
+    def _work_off(self) -> None:
+        """Book what was settled, and wake those who wait for it. To be called after each release of the lock."""
+        while self._settled and self._lock.acquire(blocking=False):
+            try:
+                self._book()
+            finally:
+                self._lock.release()
+
+    def _book(self) -> None:
+        is_changed = False
+        while self._settled:
+            reservation, dollars = self._settled.popleft()
+            if reservation in self._open:
+                self._open.discard(reservation)
+                self._reserved = self._reserved - reservation.dollars if self._open else 0.0
+                self._spent += dollars
+                is_changed = True
+        if is_changed:
+            for sleeper in list(self._waiting):
+                sleeper.wake()
+
+    def _tokens_per_byte(self) -> float:
+        """Return the mean so far; before the first answer nobody knows how many bytes of this language make a token."""
+        return self._input_tokens / self._bytes if self._input_tokens else 1.0 / BYTES_PER_TOKEN
 
     def _estimate(self, price: Pricing, size: int, max_tokens: int | None) -> float:
-        per_byte = self._input_tokens / self._bytes if self._bytes else _FIRST_TOKENS_PER_BYTE
-        output = max_tokens if max_tokens is not None else (self._most_output or _FIRST_OUTPUT_ESTIMATE)
-        return price.cost(Usage(math.ceil(size * per_byte), output, known=True))
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+        output = max_tokens if max_tokens is not None else math.ceil(self._most_output or FIRST_OUTPUT_TOKENS)
+        dollars = price.cost(Usage(math.ceil(size * self._tokens_per_byte()), output, known=True))
+        return dollars if dollars is not None else 0.0

@@ -8,10 +8,12 @@ import math
 import os
 import threading
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from responder.values.answer import Usage
+from responder.values.clock import monotonic
 from responder.values.errors import ConfigurationError
+from responder.values.process import adopt, getpid
 
 # Our names for those providers that the list calls by another one.
 _LISTED_AS = {"gemini": "google", "vertex": "google", "xai": "x-ai"}
@@ -24,8 +26,8 @@ _CACHE_WRITE = 1.25
 class Pricing(Protocol):
     """Anything that knows what tokens cost."""
 
-    def cost(self, usage: Usage) -> float:
-        """Return US dollars for the tokens of one request."""
+    def cost(self, usage: Usage) -> float | None:
+        """Return US dollars for the tokens of one request; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,77 +56,165 @@ class Price:
                 raise ConfigurationError(f"Price {name} is US dollars for a million tokens, 0 or more, not {value!r}", fatal=True)
 
     def cost(self, usage: Usage) -> float:
-        """Return US dollars for the tokens of one request."""
+        """Return US dollars for the tokens of one request; infinitely many for counts that no float can hold."""
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         cached_price = self.input if self.cached_input is None else self.cached_input
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
         write_price = self.input * _CACHE_WRITE if self.cache_write is None else self.cache_write
         uncached = usage.input_tokens - cached - written
-        spent = uncached * self.input + cached * cached_price + written * write_price + usage.output_tokens * self.output
-        return spent / _MILLION
+        try:
+            spent = uncached * self.input + cached * cached_price + written * write_price + usage.output_tokens * self.output
+            return spent / _MILLION
+        except OverflowError:
+            return math.inf
 
 
 class ListedPrice:
-    """A model's price as genai-prices has it, with its tiers and its changes over time."""
+    """A model's price as genai-prices has it, with its tiers and its changes over time.
+
+    Nothing is imported before the first `cost` or `look_up`: importing that package takes a tenth of a second, in which some
+    hundred calls could be on their way. Once it is looked up, a cost takes a microsecond.
+    """
 
     def __init__(self, provider: str, model: str) -> None:
-        self._provider = provider
+        self._provider = _LISTED_AS.get(provider, provider)
         self._model = model
+        self._is_known: bool | None = None  # None: nobody has looked
+        self._rates: Price | None = None  # what the list comes down to, where the tokens' number does not change their price
+        self._rates_end = 0.0
 
-    def cost(self, usage: Usage) -> float:
-        """Return US dollars for the tokens of one request.
+    def look_up(self) -> bool:
+        """Look the model up in the list, if nobody has; return whether it is there. Safe for threads."""
+        if self._is_known is None:
+            with _gate as is_usable:
+                if self._is_known is None:
+                    self._is_known = is_usable and self._listed(_SAMPLES[0]) is not None
+        return self._is_known
 
-        Raises:
-            LookupError: The list does not have the model.
+    def cost(self, usage: Usage) -> float | None:
+        """Return US dollars for the tokens of one request; None where the list does not have the model, or is not installed."""
+        if not self.look_up():
+            return None
+        if monotonic() >= self._rates_end:
+            self._rates = self._as_rates()
+            self._rates_end = monotonic() + _RATES_HOLD
+        if self._rates is not None and usage.input_tokens <= _PLAIN:
+            return self._rates.cost(usage)
+        return self._listed(usage)
+
+    def _as_rates(self) -> Price | None:
+        """Return plain prices that give what the list gives for prompts that are not very long; None where none do.
+
+        The list takes 60 us for a cost, which is a quarter of what a whole call takes.
         """
-        import genai_prices
-
-        counts: Any = genai_prices.Usage(
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=min(usage.cached_input_tokens, usage.input_tokens),
-            cache_write_tokens=min(usage.cache_write_tokens, max(0, usage.input_tokens - usage.cached_input_tokens)),
+        found = [self._listed(usage) for usage in _PURE]
+        if None in found:
+            return None
+        price = Price(*(cast(float, dollars) * _MILLION / _PLAIN for dollars in found))
+        is_same = all(
+            (listed := self._listed(usage)) is not None and math.isclose(listed, price.cost(usage), rel_tol=1e-9, abs_tol=1e-12)
+            for usage in _SAMPLES
         )
-        return float(genai_prices.calc_price(counts, model_ref=self._model, provider_id=self._provider).total_price)
+        return price if is_same else None
+
+    def _listed(self, usage: Usage) -> float | None:
+        try:
+            import genai_prices
+
+            counts: Any = genai_prices.Usage(
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cache_read_tokens=min(usage.cached_input_tokens, usage.input_tokens),
+                cache_write_tokens=min(usage.cache_write_tokens, max(0, usage.input_tokens - usage.cached_input_tokens)),
+            )
+            return float(genai_prices.calc_price(counts, model_ref=self._model, provider_id=self._provider).total_price)
+        except (ImportError, LookupError, ValueError, ArithmeticError):
+            return None
 
 
-# Held while a worker imports the list. A child that is forked in the midst of an import waits for ever for the thread that
-# imports, since only its parent has it: a fork waits for the end of the import.
-_import_lock = threading.RLock()
-_FORK_PATIENCE = 5.0
-_forking = threading.local()
+# Seconds for which plain prices that were taken from the list hold: some providers are cheaper by night.
+_RATES_HOLD = 60.0
+
+# Longer prompts are dearer with some models; the first step of the known ones is at 128,000 tokens.
+_PLAIN = 32_000
+
+# In the order of the fields of a Price: tokens that go in, that come out, that are read from a cache and that are written to one.
+_PURE = (
+    Usage(_PLAIN, 0),
+    Usage(0, _PLAIN),
+    Usage(_PLAIN, 0, cached_input_tokens=_PLAIN),
+    Usage(_PLAIN, 0, cache_write_tokens=_PLAIN),
+)
+
+_SAMPLES = (
+    Usage(1, 1),
+    Usage(1_000, 100, 500),
+    Usage(_PLAIN // 2, 4_000),
+    Usage(_PLAIN, _MILLION, _PLAIN // 3),
+    Usage(_PLAIN, 100, cached_input_tokens=_PLAIN // 2, cache_write_tokens=_PLAIN // 4),
+)
 
 
-def _before_fork() -> None:
-    _forking.waited = _import_lock.acquire(timeout=_FORK_PATIENCE)
+class _Gate:
+    """Held by the thread that imports the list, and across a fork: a child could never end an import of another thread's."""
+
+    def __init__(self) -> None:
+        self._is_usable = True
+        self._is_importing = False
+        self._is_held = False  # by a thread that forks
+        self.process = getpid()
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a forked child: where C code has forked in the middle of the import, do without the list."""
+        self._is_usable = self._is_usable and not self._is_importing
+        self._is_importing = self._is_held = False
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> bool:
+        """Wait until no other thread imports; return whether the list can be imported."""
+        if self.process != getpid():
+            adopt(self)
+        self._lock.acquire()
+        self._is_importing = True
+        return self._is_usable
+
+    def __exit__(self, *_: object) -> None:
+        self._is_importing = False
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        """Wait until no thread imports; not for ever, though: a child that is forked all the same does without the list."""
+        if self.process != getpid():
+            adopt(self)
+        self._is_held = self._lock.acquire(timeout=_LONGEST_IMPORT)
+
+    def after_fork(self) -> None:
+        """In the parent: let others import."""
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
 
 
-def _after_fork_in_parent() -> None:
-    if _forking.waited:
-        _import_lock.release()
+# Seconds; it takes a tenth of one.
+_LONGEST_IMPORT = 2.0
 
-
-def _after_fork_in_child() -> None:
-    global _import_lock
-    _import_lock = threading.RLock()
-
+_gate = _Gate()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_gate.before_fork, after_in_parent=_gate.after_fork, after_in_child=_gate.start_anew)
 
 
 @functools.lru_cache(maxsize=256)
+def price_later(provider: str, model: str) -> ListedPrice:
+    """Return a model's price out of genai-prices, which nobody has looked up yet."""
+    return ListedPrice(provider, model)
+
+
 def listed_price(provider: str, model: str) -> ListedPrice | None:
-    """Return a model's price out of genai-prices; None without that package, and for a model that it does not know."""
-    if importlib.util.find_spec("genai_prices") is None:
-        return None
-    price = ListedPrice(_LISTED_AS.get(provider, provider), model)
-    try:
-        with _import_lock:  # the list imports more of itself with the first price that is looked up
-            price.cost(Usage(1, 1, known=True))
-    except (LookupError, ValueError):
-        return None
-    return price
+    """Return a model's price out of genai-prices, looked up now; None without that package, and for a model it does not know."""
+    price = price_later(provider, model)
+    return price if price.look_up() else None
 
 
 def unknown_price(provider: str, model: str) -> ConfigurationError:

@@ -7,23 +7,30 @@ wall-clock moments (`time.time()`), and each of its methods is one step that no 
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import os
+import stat
 import struct
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+import weakref
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from responder.pace.record_lock import RecordLock
+from responder.values.clock import Epoch, boottime, monotonic
 from responder.values.errors import ConfigurationError
+from responder.values.process import adopt, getpid
 
 
 @runtime_checkable
 class LimitStore(Protocol):
     """Where several processes keep their limits together. Each method is one atomic step; all are safe for threads.
 
-    A `key` names provider, base URL, key and model, as a digest. Moments are seconds of `time.time()`.
+    A `key` names provider, base URL, key and model. Moments are seconds of `time.time()`. A method that would have to wait for
+    somebody else raises `BlockingIOError` and says for whom; it is called again until the call's deadline.
     """
 
     def reserve(self, key: bytes, request: float, tokens: float) -> float:
@@ -51,31 +58,40 @@ class LimitStore(Protocol):
         """Give a place back."""
 
 
-_MAGIC = b"responder limits 1\n"
+_MAGIC = b"responder limits 2\n"
+_EARLIER = b"responder limits 1\n"
 
-# A file of that many limits, each for that many processes at once: 135 kB, of which the system stores what is used.
+# A file of that many limits, each for that many processes at once: 135 kB.
 _KEYS = 64
 _PROCESSES = 128
 
-# Seconds. A moment further ahead was left by a clock that was wrong since, and holds nobody.
+# Seconds. A moment further ahead is damage, or was left by a machine that has been started anew since, and holds nobody.
 _HORIZON = 3600.0
 
 _HEADER = 64
+_BOOT = 32  # where the header says since when the machine runs
 _MOMENTS = struct.Struct("<16sddd")  # key, next request, next token, paused until
 _PLACES = struct.Struct("<IIQ")  # process id, calls in flight, when the process began
 _ROW = _MOMENTS.size + _PROCESSES * _PLACES.size
 _SIZE = _HEADER + _KEYS * _ROW
+_BEGIN = _MOMENTS.size + 8 * _PLACES.size  # what is read of a row at once: more than a few processes are rare
 _NOBODY = b"\0" * 16
+
+# Seconds for which a new store waits for a file that somebody else is making.
+_LONGEST_OPENING = 10.0
 
 
 class FileLimitStore:
-    """Limits that the processes of one machine share, in a small file that all of them map into memory. POSIX only.
+    """Limits that the processes of one machine share, in a small file. POSIX only.
 
-    It may be deleted when none of them runs, and holds neither keys nor names. A process has one store of a file, however often
-    it is made: record locks belong to the process, and closing a second descriptor would give up those of the first.
+    It may be deleted when none of them runs, and holds neither keys nor names. Its moments count from the start of the machine,
+    so that nobody waits for a clock that was set. A process has one store of a file, however often it is made: record locks
+    belong to the process, and closing a second descriptor would give up those of the first.
+
+    Its methods never wait longer than a moment: while another process holds the file, they raise `BlockingIOError` and name it.
 
     Args:
-        path: The file; made, for this user alone, where there is none.
+        path: The file; made, for this user alone, where there is none. A link is followed to a file of limits, never to make one.
 
     Raises:
         ConfigurationError: It is another kind of file, cannot be written, or this system has no such locks.
@@ -86,176 +102,257 @@ class FileLimitStore:
     def __new__(cls, path: str | os.PathLike[str]) -> FileLimitStore:
         """Return the process's one store of that file."""
         place = os.path.realpath(path)
-        with _stores_lock:
-            found = _stores.get(place)
+        with _opened.lock():
+            found = _opened.find(place)
             if found is None:
                 found = super().__new__(cls)
-                found._open(place)
-                _stores[place] = found
+                found._open(place, is_link=Path(path).is_symlink())
+                _opened.add(place, found, found._descriptor)
             return found
 
-    def _open(self, path: str) -> None:
+    def _open(self, path: str, is_link: bool) -> None:
         try:
             import fcntl
-            import mmap
         except ImportError:
             raise ConfigurationError(
                 "limits of several processes need POSIX locks, which this system lacks", fatal=True
             ) from None
         self.path = path
         self._fcntl = fcntl
-        self._memory: Any = None
         self._rows: dict[bytes, tuple[bytes, int]] = {}  # a key's name in the file, and where its row was last
-        self.forget_locks()
-        descriptor = -1
+        self._epoch = Epoch()
+        self._descriptor = -1
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.lockf(descriptor, fcntl.LOCK_EX)
-            try:
-                size = os.fstat(descriptor).st_size
-                if size == 0:
-                    os.fchmod(descriptor, 0o600)
-                    os.ftruncate(descriptor, _SIZE)
-                    os.pwrite(descriptor, _MAGIC, 0)
-                elif size != _SIZE or os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
-                    raise ConfigurationError(f"{path} is not a file of shared limits: name another one", fatal=True)
-                self._memory = mmap.mmap(descriptor, _SIZE)
-            finally:
-                fcntl.lockf(descriptor, fcntl.LOCK_UN)
-        except OSError as error:
-            raise ConfigurationError(f"the shared limits {path} cannot be used: {error}", fatal=True) from error
-        finally:
-            if self._memory is None and descriptor >= 0:
-                os.close(descriptor)
-        self._descriptor = descriptor
+            self._descriptor = _descriptor(path, make=not is_link)
+            self.process = getpid()
+            self.start_anew()
+            if not self._is_ready():
+                self._prepare(may_make=not is_link)
+        except BaseException as error:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            if isinstance(error, OSError):
+                raise ConfigurationError(f"the shared limits {path} cannot be used: {error}", fatal=True) from error
+            raise
 
-    @contextmanager
-    def _row(self, key: bytes) -> Iterator[int]:
-        """Hold the file, and give the place of a key's row in it."""
-        # Record locks belong to the process, so that a forked child has none of its parent's; its threads need a lock besides.
-        with self._lock:
-            self._depth += 1
-            try:
-                if self._depth == 1:
-                    self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_EX)
-                yield self._found(key)
-            finally:
-                self._depth -= 1
-                if not self._depth:
-                    self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
+    def _is_ready(self) -> bool:
+        return os.fstat(self._descriptor).st_size == _SIZE and os.pread(self._descriptor, _HEADER, 0) == _header()
 
-    def _found(self, key: bytes) -> int:
+    def _prepare(self, may_make: bool) -> None:
+        """Make the file what it has to be: when it is new, was cut, or was left by a machine that has been started anew since."""
+        ends = monotonic() + _LONGEST_OPENING
+        while True:
+            try:
+                with self._lock:
+                    if not self._is_ready():
+                        self._refuse_others(may_make)
+                        self._clear()
+                return
+            except BlockingIOError:
+                if monotonic() >= ends:
+                    raise
+
+    def _refuse_others(self, may_make: bool) -> None:
+        """Raise for a file that is none of limits, which must not be written to."""
+        head = os.pread(self._descriptor, _HEADER, 0)
+        size = os.fstat(self._descriptor).st_size
+        if head.startswith(_EARLIER):
+            raise ConfigurationError(f"{self.path} was made by an earlier version of this package: delete it", fatal=True)
+        if size > _SIZE or not (head.startswith(_MAGIC) or (may_make and not head.strip(b"\0"))):
+            raise ConfigurationError(f"{self.path} is not a file of shared limits: name another one", fatal=True)
+
+    def _clear(self) -> None:
+        """Write a file in which nobody waits. Its space is reserved now: a disk that is full later takes no limit away."""
+        os.fchmod(self._descriptor, 0o600)
+        os.ftruncate(self._descriptor, 0)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._descriptor, 0, _SIZE)
+            elif os.pwrite(self._descriptor, b"\0" * _SIZE, 0) < _SIZE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.pwrite(self._descriptor, _header(), 0)
+        except OSError:
+            os.ftruncate(self._descriptor, 0)
+            raise
+
+    def _held(self) -> RecordLock:
+        """Return what holds the file for one step."""
+        if self.process != getpid():
+            adopt(self)
+        return self._lock
+
+    def _read(self, place: int, size: int) -> bytes:
+        """Read from the file, not from memory that maps it: reading what somebody has cut off there kills the process."""
+        found = os.pread(self._descriptor, size, place)
+        if len(found) < size:
+            self._clear()
+            return b"\0" * size
+        return found
+
+    def _write(self, place: int, data: bytes) -> None:
+        os.pwrite(self._descriptor, data, place)
+
+    def _row(self, key: bytes) -> tuple[int, bytes]:
+        """Return where a key's row is, and how it begins."""
         name, place = self._rows.get(key) or (hashlib.sha256(key).digest()[:16], _HEADER)
-        if self._memory[place : place + 16] != name:
+        found = self._read(place, _BEGIN)
+        if found[:16] != name:
             place = self._searched(name)
+            if len(self._rows) >= 2 * _KEYS:
+                self._rows.clear()
             self._rows[key] = name, place
-        return place
+            found = self._read(place, _BEGIN)
+        return place, found
 
     def _searched(self, name: bytes) -> int:
         places = range(_HEADER, _SIZE, _ROW)
         for place in places:
-            known = self._memory[place : place + 16]
+            known = self._read(place, 16)
             if known == name:
                 return place
             if known == _NOBODY:
                 break
         else:
             # The one that has been idle for longest makes room.
-            place = min(places, key=lambda at: max(self._moments(at)))
-            self._memory[place : place + _ROW] = b"\0" * _ROW
-        self._memory[place : place + 16] = name
+            place = min(places, key=lambda at: max(_moments(self._read(at, _MOMENTS.size))))
+            self._write(place, b"\0" * _ROW)
+        self._write(place, name)
         return place
 
-    def _moments(self, row: int) -> tuple[float, float, float]:
-        """Return when the next request and the next token may go, and until when nobody may."""
-        end = time.time() + _HORIZON
-        _, request, token, paused = _MOMENTS.unpack_from(self._memory, row)
-        return request if request < end else 0.0, token if token < end else 0.0, paused if paused < end else 0.0
-
     def _put(self, row: int, request: float, token: float, paused: float) -> None:
-        _MOMENTS.pack_into(self._memory, row, self._memory[row : row + 16], request, token, paused)
+        self._write(row + 16, _MOMENTS.pack(_NOBODY, request, token, paused)[16:])
 
     def reserve(self, key: bytes, request: float, tokens: float) -> float:
         """Take the next turn; return the moment of it."""
-        with self._row(key) as row:
-            next_request, next_token, paused = self._moments(row)
-            turn = max(time.time(), next_request if request else 0.0, next_token if tokens else 0.0, paused)
+        with self._held():
+            row, found = self._row(key)
+            next_request, next_token, paused = _moments(found)
+            turn = max(boottime(), next_request if request else 0.0, next_token if tokens else 0.0, paused)
             self._put(row, max(turn, next_request) + request, max(turn, next_token) + tokens, paused)
-        return turn
+        return turn + self._epoch()
 
     def give_back(self, key: bytes, request: float, tokens: float) -> None:
         """Give back (part of) a turn that was not used."""
-        with self._row(key) as row:
-            next_request, next_token, paused = self._moments(row)
+        with self._held():
+            row, found = self._row(key)
+            next_request, next_token, paused = _moments(found)
             self._put(row, next_request - request, next_token - tokens, paused)
 
     def pause(self, key: bytes, until: float) -> None:
         """Let nobody start before a moment."""
-        with self._row(key) as row:
-            next_request, next_token, paused = self._moments(row)
-            self._put(row, next_request, next_token, max(paused, until))
+        with self._held():
+            row, found = self._row(key)
+            next_request, next_token, paused = _moments(found)
+            self._put(row, next_request, next_token, max(paused, until - self._epoch()))
 
     def paused_until(self, key: bytes) -> float:
         """Return the moment before which nobody may start."""
-        with self._row(key) as row:
-            return self._moments(row)[2]
+        with self._held():
+            paused = _moments(self._row(key)[1])[2]
+        return paused + self._epoch() if paused else 0.0
 
     def enter(self, key: bytes, most: int) -> bool:
         """Take one of `most` places for calls in flight."""
-        with self._row(key) as row:
-            taken, own, free = self._count(row)
-            if taken >= most or (own < 0 and free < 0):
-                self._bury(row)
-                taken, own, free = self._count(row)
-            place = own if own >= 0 else free
+        with self._held():
+            places = self._places(*self._row(key))
+            place, taken, own = self._place(places)
+            if taken >= most or place < 0:
+                self._bury(places)
+                place, taken, own = self._place(places)
             if taken >= most or place < 0:
                 return False
             process, born = self._self
-            count = _PLACES.unpack_from(self._memory, place)[1] if own >= 0 else 0
-            _PLACES.pack_into(self._memory, place, process, count + 1, born)
+            self._write(place, _PLACES.pack(process, own + 1, born))
             return True
 
-    def _count(self, row: int) -> tuple[int, int, int]:
-        """Return how many places are taken, and where this process's are and others could be noted; -1: nowhere."""
-        taken, own, free = 0, -1, -1
-        for place in range(row + _MOMENTS.size, row + _ROW, _PLACES.size):
-            process, count, born = _PLACES.unpack_from(self._memory, place)
-            taken += count
-            if (process, born) == self._self:
-                own = place
-            elif free < 0 and not count:
-                free = place
+    def _places(self, row: int, found: bytes) -> list[tuple[int, int, int, int]]:
+        """Return where each process is noted, its id, its calls in flight and when it began; one more at the end is free."""
+        places = []
+        if any(_PLACES.unpack_from(found, _BEGIN - _PLACES.size)):  # there are more of them
+            found = self._read(row, _ROW)
+        for position in range(_MOMENTS.size, len(found), _PLACES.size):
+            process, count, born = _PLACES.unpack_from(found, position)
+            places.append((row + position, process, count, born))
             if not process:  # they are filled from the front, and stay with who had them last
                 break
-        return taken, own, free
+        return places
 
-    def _bury(self, row: int) -> None:
+    def _place(self, places: list[tuple[int, int, int, int]]) -> tuple[int, int, int]:
+        """Return where this process is or could be noted (-1: nowhere), and how many calls are in flight: of all, and its own."""
+        taken, own, free, own_count = 0, -1, -1, 0
+        for place, process, count, born in places:
+            taken += count
+            if (process, born) == self._self:
+                own, own_count = place, count
+            elif free < 0 and not count:
+                free = place
+        return own if own >= 0 else free, taken, own_count
+
+    def _bury(self, places: list[tuple[int, int, int, int]]) -> None:
         """Take back the places of processes that died."""
-        for place in range(row + _MOMENTS.size, row + _ROW, _PLACES.size):
-            process, count, born = _PLACES.unpack_from(self._memory, place)
+        for position, (place, process, count, born) in enumerate(places):
             if count and (process, born) != self._self and not _is_alive(process, born):
-                _PLACES.pack_into(self._memory, place, process, 0, born)
+                self._write(place, _PLACES.pack(process, 0, born))
+                places[position] = place, process, 0, born
 
     def leave(self, key: bytes) -> None:
         """Give a place back."""
-        with self._row(key) as row:
-            own = self._count(row)[1]
-            if own >= 0:
-                process, count, born = _PLACES.unpack_from(self._memory, own)
-                _PLACES.pack_into(self._memory, own, process, max(0, count - 1), born)
+        with self._held():
+            place, _, own = self._place(self._places(*self._row(key)))
+            if own:
+                process, born = self._self
+                self._write(place, _PLACES.pack(process, own - 1, born))
 
-    def forget_locks(self) -> None:
-        """Start anew in a forked child, where no thread holds anything."""
-        self._lock = threading.RLock()  # reentrant: a garbage collector that ends a stream may give a place back at any time
-        self._depth = 0  # how often the thread that has the lock holds it
+    def start_anew(self) -> None:
+        """Start without locks and places: also in a forked child, where those are the parent's."""
+        self._lock = RecordLock(self._fcntl, self._descriptor, self.path)
         # Where the system does not tell when we began, some other number tells us from a dead process of the same number.
-        self._self = (os.getpid(), _born(os.getpid()) or time.time_ns())
+        self._self = (os.getpid(), _born(os.getpid()) or int(boottime() * 1e9))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FileLimitStore, (self.path,)
 
     def __repr__(self) -> str:
         return f"FileLimitStore({self.path!r})"
+
+
+def _descriptor(path: str, make: bool) -> int:
+    """Open a file for reading and writing; make it, for this user alone, where there is none. A link is never followed."""
+    # O_NONBLOCK: a pipe of that name must not hold us up; it is refused below.
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    while True:
+        try:
+            descriptor = os.open(path, flags)
+            break
+        except FileNotFoundError:
+            if not make:
+                raise
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            break
+        except FileExistsError:
+            continue  # another process was faster
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigurationError(f"{path} is not a file of shared limits: name another one", fatal=True)
+    return descriptor
+
+
+def _moments(row: bytes) -> tuple[float, float, float]:
+    """Return the moments in a row, in seconds since the machine began; 0 for those that cannot be true."""
+    end = boottime() + _HORIZON
+    _, request, token, paused = _MOMENTS.unpack_from(row)
+    return request if request < end else 0.0, token if token < end else 0.0, paused if paused < end else 0.0
+
+
+@functools.cache
+def _header() -> bytes:
+    """Return how a file begins, while the machine runs: clocks and processes begin anew with it."""
+    try:
+        boot = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
+    except (OSError, ValueError):
+        boot = b"\0" * 16  # another system: what is left from before is seen by its moments
+    return (_MAGIC.ljust(_BOOT, b"\0") + boot).ljust(_HEADER, b"\0")
 
 
 def _born(process: int) -> int | None:
@@ -280,76 +377,38 @@ def _is_alive(process: int, born: int) -> bool:
     return now is not None and (now == born or (not now and process != os.getpid()))
 
 
-_stores: dict[str, FileLimitStore] = {}
-_stores_lock = threading.Lock()
+class _Opened:
+    """The process's stores, one for each file, and their descriptors."""
 
+    def __init__(self) -> None:
+        self.process = getpid()
+        self._stores: dict[str, tuple[weakref.ref[FileLimitStore], int]] = {}
+        self.start_anew()
 
-class Share:
-    """One governor's part in a store: turns on this process's monotonic clock. Guarded by the governor's lock."""
+    def start_anew(self) -> None:
+        """In a forked child: the files stay open, the lock may be held by a thread of the parent's."""
+        self._lock = threading.Lock()
 
-    def __init__(self, store: LimitStore, key: bytes) -> None:
-        self._store = store
-        self._key = key
-        self._reserved: tuple[float, float, float] | None = None  # moment (monotonic), seconds of request, seconds of tokens
+    def lock(self) -> threading.Lock:
+        """Return what is held while a store is looked for and made."""
+        if self.process != getpid():
+            adopt(self)
+        return self._lock
 
-    def opens(self, request: float, tokens: float) -> tuple[float, bool]:
-        """Return the moment at which the first in the line may start, and whether that was only now found out.
+    def find(self, path: str) -> FileLimitStore | None:
+        """Return a file's store, if somebody uses it; close the files of those that nobody uses.
 
-        Its turn is kept until it is taken or given back.
+        They are not closed when the last one lets go: that would give up the locks of a store that was made in that moment.
         """
-        is_new = self._reserved is None
-        if self._reserved is None:
-            ahead = self._store.reserve(self._key, request, tokens) - time.time()
-            self._reserved = (time.monotonic() + ahead if ahead > 0 else 0.0, request, tokens)
-        return self._reserved[0], is_new
+        for other, (found, descriptor) in list(self._stores.items()):
+            if found() is None:
+                del self._stores[other]
+                os.close(descriptor)
+        return self._stores[path][0]() if path in self._stores else None
 
-    def paused_until(self) -> float:
-        """Return the moment (monotonic) before which no process may start."""
-        return _monotonic(self._store.paused_until(self._key))
-
-    def take(self, tokens: float) -> None:
-        """Use the turn that was kept, for a call whose tokens take so many seconds."""
-        if self._reserved is not None and tokens != self._reserved[2]:
-            self._store.give_back(self._key, 0.0, self._reserved[2] - tokens)
-        self._reserved = None
-
-    def give_back(self) -> None:
-        """Give back the turn that was kept for a line in which nobody stands any more."""
-        if self._reserved is not None:
-            self._store.give_back(self._key, *self._reserved[1:])
-            self._reserved = None
-
-    def settle(self, tokens: float) -> None:
-        """Book so many seconds of tokens more than were reserved."""
-        self._store.give_back(self._key, 0.0, -tokens)
-
-    def pause(self, until: float) -> None:
-        """Let no process start before a moment (monotonic)."""
-        self._store.pause(self._key, until - time.monotonic() + time.time())
-
-    def forget(self) -> None:
-        """Start anew in a forked child: the turn that was kept is the parent's."""
-        self._reserved = None
-
-    def enter(self, most: int) -> bool:
-        """Take one of `most` places."""
-        return self._store.enter(self._key, most)
-
-    def leave(self) -> None:
-        """Give a place back."""
-        self._store.leave(self._key)
+    def add(self, path: str, store: FileLimitStore, descriptor: int) -> None:
+        """Keep a store in mind."""
+        self._stores[path] = weakref.ref(store), descriptor
 
 
-def _monotonic(wall: float) -> float:
-    return wall - time.time() + time.monotonic()
-
-
-def _after_fork() -> None:
-    global _stores_lock
-    _stores_lock = threading.Lock()
-    for store in _stores.values():
-        store.forget_locks()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_opened = _Opened()

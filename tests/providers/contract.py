@@ -12,7 +12,7 @@ from typing import Any
 from wire.player import Player
 
 from responder import Answer, Responder, ResponderError
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 from responder.providers import PROVIDERS
 
 KEY = "not-a-real-key-0123456789"

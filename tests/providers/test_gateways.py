@@ -10,7 +10,7 @@ from providers.contract import NAMES, answered, chunks, documented, make, outcom
 from wire.player import Player
 
 from responder import AzureOpenAIResponder, BadRequestError, ConfigurationError, ResponderError
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 
 # Base URLs with a query
 
