@@ -13,7 +13,7 @@ METADATA := setup.cfg pyproject.toml
 QUIET := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel lint docs benchmarks clean
+.PHONY: help demo test test-wheel fuzz lint docs benchmarks clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -23,6 +23,13 @@ demo: $(VENV)/.installed-demo ## Run four classic jobs on the simulated provider
 
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest $(ARGUMENTS)
+
+# The fuzzers of HTTP and of events, with this many cases each in place of some hundred.
+CASES ?= 100000
+
+fuzz: $(VENV)/.installed-dev ## Compare our HTTP and event readers with others for hundreds of thousands of cases
+	RESPONDER_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -k fuzzed --timeout=0 tests/test_http1.py tests/test_http1_oracles.py \
+		tests/test_events.py $(ARGUMENTS)
 
 lint: $(VENV)/.installed-dev ## Check types, style and format
 	$(BIN)/mypy

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from fuzzing import fuzzed, pieces_of
 from httpx_sse._decoders import SSEDecoder
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import json_values
 from wire.expected import STREAMS, Exchange
 
+from responder.values.errors import InvalidResponseError
+from responder.values.sizes import Sizes
 from responder.wire.events import BodyDecoder, Decoder, Event, EventDecoder, JSONDecoder
 
 ENDS = ["\n", "\r", "\r\n"]
@@ -81,6 +84,30 @@ def by_another_decoder(body: str) -> list[Event]:
 def in_its_words(events: list[Event]) -> list[Event]:
     """Return our events as httpx-sse names them."""
     return [(name or "message", data) for name, data in events if data]
+
+
+def by_the_standard(body: bytes) -> list[Event]:
+    """Return the events that the standard's algorithm dispatches, in its own order and words (section 9.2.6)."""
+    text = body.decode("utf-8", "replace")  # a byte order mark is dropped once, at the very beginning
+    text = text.removeprefix("\ufeff")
+    *whole, _ = re.split("\r\n|\n|\r", text)  # what follows the last line end is no line
+    found: list[Event] = []
+    data, name = "", ""
+    for line in whole:
+        if line == "":
+            if data != "":
+                found.append((name, data.removesuffix("\n").encode()))
+            data, name = "", ""
+        elif line.startswith(":"):
+            continue
+        else:
+            field, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                data += value + "\n"
+    return found
 
 
 streams = pytest.mark.parametrize("exchange", [pytest.param(exchange, id=exchange.name) for exchange in STREAMS])
@@ -155,6 +182,91 @@ def test_bytes_that_are_no_stream_at_all_raise_nothing(body: bytes, places: list
     """Neither as events nor as JSON; and the cuts make no difference."""
     assert decoded(cut(body, places)) == decoded([body])
     assert decoded(cut(b"[" + body, places)) == decoded([b"[" + body])
+
+
+OURS_ALONE = """What we make of a body that the standard does not. Each line has an example in the test below.
+
+blanks before the first line    dropped, because content types lie and JSON may follow
+a body that begins with { or [  JSON objects, one after another
+`error: ...`                    an error event, where it is JSON at once: some servers write it where an event should be
+the end of the body             a last event without its blank line counts where its JSON is whole (Google ends so); bare JSON
+                                among the lines is an error event (Google writes it so)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "ours"),
+    [
+        (b" \n data: 1\n\n", [("", b"1")]),
+        (b'{"a": 1}', [("", b'{"a": 1}')]),
+        (b'error: {"a": 1}\n', [("error", b'{"a": 1}')]),
+        (b"error: overloaded\n\n", [("error", b"overloaded")]),
+        (b"data: 1", [("", b"1")]),
+        (b'{"a":\n1}\n', [("error", b'{"a":\n1}')]),
+    ],
+)
+def test_each_difference_from_the_standard_is_one(body: bytes, ours: list[Event]) -> None:
+    """They are listed above."""
+    assert by_the_standard(body) == []
+    assert decoded([body]) == ours or decoded([body], EventDecoder()) == ours
+
+
+odd_lines = lines | st.sampled_from(
+    [b"data", b"data:\xff", b"data: \xe2\x82", b"\xef\xbb\xbf", b"data:\0", b"event: \xff", b"data: \x85\x0b", b"dat", b":\xff"]
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(odd_lines, st.sampled_from(ENDS)), max_size=14),
+    st.sampled_from([b"", b"", b"\xef\xbb\xbf", b"\xef\xbb"]),
+    st.lists(st.integers(0, 400), max_size=8),
+)
+@fuzzed(300)
+def test_fuzzed_events_are_those_of_the_standard_however_they_are_cut(
+    pairs: list[tuple[str | bytes, str]], start: bytes, places: list[int]
+) -> None:
+    """Bytes that are no UTF-8, a mark at the start, and every kind of line end included; up to the end of the body."""
+    body = b"".join((line.encode() if isinstance(line, str) else line) + end.encode() for line, end in pairs)
+    first = start + body.lstrip()
+    text = first.removeprefix(b"\xef\xbb\xbf")
+    if text[:1] in (b"{", b"[") or text != text.lstrip() or re.search(rb"(?m)(^|\r)error:", text):
+        return  # listed above
+    expected = by_the_standard(first)
+    for pieces in ([first], pieces_of(first, places), one_by_one(first)):
+        decoder = BodyDecoder()
+        events = [event for piece in pieces for event in decoder.feed(piece)]
+        readable = [(name, data.decode("utf-8", "replace").encode()) for name, data in events if data]
+        assert readable == [event for event in expected if event[1]]
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"\xef\xbb\xbf", b"\xef", b" ", b"\r", b"\n", b"{", b"}", b"[", b'"', b"\\", b"data: ", b"1", b"error: {}", b"x"]
+        )
+        | st.binary(max_size=2),
+        max_size=16,
+    ).map(b"".join),
+    st.lists(st.integers(0, 60), max_size=6),
+    st.integers(1, 12),
+)
+@fuzzed(300)
+def test_fuzzed_bytes_give_the_same_events_at_every_cut_within_any_bounds(body: bytes, places: list[int], most: int) -> None:
+    """Or the same error; and neither an event nor what is left of one is larger than its bound."""
+
+    def outcome(pieces: Iterable[bytes], sizes: Sizes) -> list[Event] | str:
+        decoder = BodyDecoder(sizes)
+        try:
+            events = decoded(pieces, decoder)
+        except InvalidResponseError as error:
+            return str(error)
+        assert all(len(data) <= max(sizes.event, sizes.stray) for _, data in events)
+        return events
+
+    for sizes in (Sizes(), Sizes(event=most), Sizes(line=most), Sizes(stray=most)):
+        whole = outcome([body], sizes)
+        assert outcome(pieces_of(body, places), sizes) == whole
+        assert outcome(one_by_one(body), sizes) == whole
 
 
 # --- What a field and an event are ------------------------------------------------------------------------------------
@@ -320,6 +432,43 @@ def test_an_object_is_out_as_soon_as_its_last_brace_is_there() -> None:
     assert decoder.feed(b'[{"a": {"b": []}') == []
     assert decoder.feed(b"}") == [("", b'{"a": {"b": []}}')]
     assert decoder.feed(b'\n,\r\n{"c": 1}') == [("", b'{"c": 1}')]
+
+
+# --- Bounds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bound", "size", "body"),
+    [
+        ("event", 10, b"data: 0123456789\n\n"),
+        ("event", 10, b"data: 012345\ndata: 789\n\n"),
+        ("event", 10, b"data: 012345\ndata: 789\n"),
+        ("event", 10, b"data: 1\n\ndata: 0123456789\n\n"),
+        ("event", 10, b'{"a": 123}'),
+        ("event", 10, b'[{},{"a": 123},{}]'),
+        ("line", 16, b"data: 0123456789\n\n"),
+        ("line", 16, b": 01234567890123\n"),
+        ("line", 16, b": 01234567890123"),
+        ("stray", 10, b"01234\n56789\n"),
+    ],
+)
+def test_a_bound_of_a_stream_is_exact_however_its_bytes_are_cut(bound: str, size: int, body: bytes) -> None:
+    """As many bytes as it says are fine, and one more is not."""
+    for pieces in [[body], one_by_one(body), *([body[:at], body[at:]] for at in range(1, len(body)))]:
+        decoded(pieces, BodyDecoder(Sizes(**{bound: size})))
+        with pytest.raises(InvalidResponseError, match=rf"Sizes\({bound}=") as caught:
+            decoded(pieces, BodyDecoder(Sizes(**{bound: size - 1})))
+        assert not caught.value.retryable
+
+
+def test_comments_and_finished_events_never_add_up_to_a_bound() -> None:
+    """A stream may go on for as long as its body may."""
+    decoder = BodyDecoder(Sizes(event=20, line=20, stray=20))
+    for _ in range(100):
+        assert decoder.feed(b": heartbeat\n\n") == []
+        assert decoder.feed(b"data: 1\n\ndata: ") == [("", b"1")]
+        assert decoder.feed(b"2\n") == []
+        assert decoder.feed(b"\n") == [("", b"2")]
 
 
 # --- Large ------------------------------------------------------------------------------------------------------------

@@ -2,14 +2,19 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html, with what providers do beside it: an end of the body without
 the last blank line, an `event:` line after its `data:` line, and an error as bare JSON in the middle of a stream.
-Works on bytes: a character may be cut, and U+2028 is no line end. Time is linear in the number of bytes, however they are cut.
+Works on bytes: a character may be cut, and U+2028 is no line end. Time is linear in the number of bytes, however they are cut,
+and what is kept in memory is bounded by `Sizes`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Protocol
+
+from responder.values.sizes import Sizes, default_sizes
+from responder.wire.oversize import too_large
 
 Event = tuple[str, bytes]
 """The event's name ("" without one), and its data: JSON text as UTF-8, or a word such as [DONE]."""
@@ -23,7 +28,11 @@ class Decoder(Protocol):
     """Cuts a body into events."""
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take the next bytes and return the events that they complete."""
+        """Take the next bytes and return the events that they complete.
+
+        Raises:
+            InvalidResponseError: A line or an event is larger than its bound.
+        """
 
     def close(self) -> list[Event]:
         """Return what is whole, though unfinished, at the end of the body."""
@@ -32,23 +41,29 @@ class Decoder(Protocol):
 class BodyDecoder:
     """Decodes a body by what it starts with, because content types lie: JSON with a brace or a bracket, else events."""
 
-    def __init__(self) -> None:
-        self._start = b""
+    def __init__(self, sizes: Sizes | None = None) -> None:
+        """Prepare to decode; `sizes` bounds `event`, `line` and `stray` (None: those of the process)."""
+        self._sizes = sizes or default_sizes()
+        self._start: bytes | None = b""  # what may still become a byte order mark; None once that is known
         self._decoder: Decoder | None = None
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take the next bytes and return the events that they complete."""
-        if self._decoder is not None:
-            return self._decoder.feed(data)
-        self._start += data
-        if _BOM.startswith(self._start):
+        """Take the next bytes and return the events that they complete; raises as `Decoder.feed`."""
+        decoder = self._decoder
+        if decoder is not None:
+            return decoder.feed(data)
+        if self._start is not None:
+            data = self._start + data
+            if _BOM.startswith(data):
+                self._start = data
+                return []
+            self._start = None
+            data = data.removeprefix(_BOM)
+        data = data.lstrip()
+        if not data:
             return []
-        begin = self._start.removeprefix(_BOM).lstrip()
-        if not begin:
-            self._start = self._start[:3] if self._start.startswith(_BOM) else b""
-            return []
-        self._decoder = JSONDecoder() if begin[:1] in b"{[" else EventDecoder()
-        return self._decoder.feed(begin)
+        self._decoder = JSONDecoder(self._sizes) if data[:1] in b"{[" else EventDecoder(self._sizes)
+        return self._decoder.feed(data)
 
     def close(self) -> list[Event]:
         """Return what is whole, though unfinished, at the end of the body."""
@@ -63,16 +78,21 @@ class BodyDecoder:
 class EventDecoder:
     """Server-sent events."""
 
-    def __init__(self) -> None:
-        self._partial: list[bytes] = []  # the pieces of a line that has not ended
+    def __init__(self, sizes: Sizes | None = None) -> None:
+        """Prepare to decode; `sizes` bounds `event`, `line` and `stray` (None: those of the process)."""
+        self._sizes = sizes = sizes or default_sizes()
+        self._partial = bytearray()  # a line that has not ended
         self._after_return = False  # the last byte was a CR: a LF that follows belongs to it
         self._name = ""
         self._data: list[bytes] = []
         self._strays: list[bytes] = []  # lines of no field, which may be an error as bare JSON
+        self._stray_size = 0
         self._has_events = False
+        # Bytes that can come before a line or an event could be larger than its bound. Only then their sizes are looked at.
+        self._room = self._whole_room = min(sizes.event, sizes.line)
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take the next bytes and return the events that they complete."""
+        """Take the next bytes and return the events that they complete; raises as `Decoder.feed`."""
         if self._after_return and data:
             self._after_return = False
             if data[:1] == b"\n":
@@ -81,33 +101,41 @@ class EventDecoder:
             self._after_return = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n" not in data:
-            if data:
-                self._partial.append(data)
+            self._partial += data
+            self._room -= len(data)
+            if self._room < 0:
+                self._check((), ())
             return []
         lines = data.split(b"\n")
         if self._partial:
-            self._partial.append(lines[0])
-            lines[0] = b"".join(self._partial)
-            self._partial = []
+            lines[0] = bytes(self._partial + lines[0])
+            self._partial.clear()
         rest = lines.pop()
         if rest:
-            self._partial.append(rest)
+            self._partial += rest
         events: list[Event] = []
+        parts = self._data
         for line in lines:
             if line[:6] == b"data: ":
-                self._data.append(line[6:])
+                parts.append(line[6:])
             elif not line:
-                if self._data:
-                    events.append((self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
-                    self._data = []
+                if parts:
+                    events.append((self._name, parts[0] if len(parts) == 1 else b"\n".join(parts)))
+                    parts.clear()
                 self._name = ""
             else:
-                self._field(line)
+                self._field(line, events)
+        if len(data) > self._room:
+            self._check(lines, events)
+        elif rest or parts:
+            self._room -= len(data)
+        else:
+            self._room = self._whole_room
         if events:
             self._has_events = True
         return events
 
-    def _field(self, line: bytes) -> None:
+    def _field(self, line: bytes, events: list[Event]) -> None:
         name, _, value = line.partition(b":")
         if value[:1] == b" ":
             value = value[1:]
@@ -116,10 +144,26 @@ class EventDecoder:
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
         elif name == b"error":  # some servers write their error as a field of its own
-            self._name = "error"
-            self._data.append(value)
+            if _is_json(value):
+                events.append(("error", value))  # at once: no blank line may follow it
+            else:
+                self._name = "error"
+                self._data.append(value)
         elif name not in _FIELDS:
             self._strays.append(line)
+            self._stray_size += len(line)
+            if self._stray_size > self._sizes.stray:
+                raise too_large("what stands between the events of the stream", "stray", self._sizes.stray)
+
+    def _check(self, lines: Iterable[bytes], events: Iterable[Event]) -> None:
+        """Look at the sizes of what is complete, and of what is kept."""
+        sizes = self._sizes
+        if len(self._partial) > sizes.line or any(len(line) > sizes.line for line in lines):
+            raise too_large("a line of the stream", "line", sizes.line)
+        kept = sum(map(len, self._data)) + max(0, len(self._data) - 1)
+        if kept > sizes.event or any(len(data) > sizes.event for _, data in events):
+            raise too_large("an event of the stream", "event", sizes.event)
+        self._room = self._whole_room - len(self._partial) - kept
 
     @property
     def stray(self) -> bytes:
@@ -145,14 +189,16 @@ class EventDecoder:
 class JSONDecoder:
     """JSON objects one after another: an array that arrives in pieces, a line each, or a single one."""
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []  # of the object that has begun
+    def __init__(self, sizes: Sizes | None = None) -> None:
+        """Prepare to decode; `sizes` bounds `event` (None: that of the process)."""
+        self._most = (sizes or default_sizes()).event
+        self._object = bytearray()  # that has begun
         self._depth = 0
         self._in_string = False
         self._escaped = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take the next bytes and return the objects that they complete."""
+        """Take the next bytes and return the objects that they complete; raises as `Decoder.feed`."""
         events: list[Event] = []
         begin = 0  # of the current object's part of `data`
         skip_until = 0
@@ -163,7 +209,7 @@ class JSONDecoder:
             at = found.start()
             if at < skip_until:
                 continue
-            sign = data[at : at + 1]
+            sign = found[0]
             if self._in_string:
                 if sign == b"\\":
                     skip_until = at + 2
@@ -179,12 +225,21 @@ class JSONDecoder:
             elif sign in b"}]" and self._depth:
                 self._depth -= 1
                 if not self._depth:
-                    self._pieces.append(data[begin : at + 1])
-                    events.append(("", b"".join(self._pieces)))
-                    self._pieces = []
+                    piece = data[begin : at + 1]
+                    if self._object or len(piece) > self._most:
+                        self._keep(piece)
+                        piece = bytes(self._object)
+                        self._object.clear()
+                    events.append(("", piece))
+                    begin = at + 1
         if self._depth:
-            self._pieces.append(data[begin:] if not self._pieces or begin else data)
+            self._keep(data[begin:])
         return events
+
+    def _keep(self, piece: bytes) -> None:
+        self._object += piece
+        if len(self._object) > self._most:
+            raise too_large("an object of the stream", "event", self._most)
 
     def close(self) -> list[Event]:
         """Return nothing: an object that was cut is none."""

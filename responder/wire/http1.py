@@ -2,21 +2,34 @@
 
 Knows no socket. `http.client` would do, but its headers go through a parser made for e-mail, and it hands out one chunk for
 each read: together they were a third of a call's CPU, and with hundreds of threads the interpreter lock makes that count twice.
-The errors are those of `http.client`.
+`tests/test_http1_oracles.py` compares it with `http.client` and h11, and lists each difference with its reason. The errors are
+those of `http.client`, and `InvalidResponseError` past a bound of `Sizes`.
 """
 
 from __future__ import annotations
 
 import http.client
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
-# A head that is longer is none: real ones have a few kilobytes.
-_LONGEST_HEAD = 256 * 1024
+from responder.values.sizes import Sizes, default_sizes
+from responder.wire.oversize import too_large
+
+# The characters of a header's name (RFC 9110, 5.6.2) in lower case.
+_NAME_CHARACTERS = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
+
+# Lines of a head. Real ones have some dozen; joining a hundred thousand values of one name would take seconds.
+_MOST_LINES = 1000
+
+# Characters of a reason, which is shown to people.
+_LONGEST_REASON = 200
+
+# Digits of a length or of a chunk's size, leading zeros included: more cannot be meant.
+_MOST_DIGITS = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The first part of a reply.
 
     Attributes:
@@ -32,66 +45,120 @@ class Head:
     is_old: bool
 
 
-def read_head(receive: Callable[[], bytes]) -> tuple[Head, bytes]:
+def read_head(receive: Callable[[], bytes], sizes: Sizes | None = None) -> tuple[Head, bytes]:
     """Read a reply's head; interim replies (100 Continue, 103 Early Hints) are passed over.
 
     Args:
         receive: Returns the next bytes, b"" at the end of the connection.
+        sizes: Bounds `head` and `interim`; None for those of the process.
 
     Returns:
         The head, and the bytes behind it that came with it.
 
     Raises:
         http.client.RemoteDisconnected: The connection ended before the first byte.
-        http.client.HTTPException: It ended within the head, or what came is no HTTP.
+        http.client.HTTPException: It ended within the head, or what came is not HTTP.
+        InvalidResponseError: The head, or the interim replies, are larger than their bound.
     """
+    sizes = sizes or default_sizes()
+    interim = 0
     data = b""
     while True:
-        end, length = _end_of_head(data)
-        if end < 0:
-            more = receive()
-            if not more:
-                if not data:
-                    raise http.client.RemoteDisconnected("the server closed the connection without a reply")
-                raise http.client.IncompleteRead(data)
-            data += more
-            if len(data) > _LONGEST_HEAD:
-                raise http.client.HTTPException(f"the head of the reply is longer than {_LONGEST_HEAD} bytes")
-            if not b"HTTP/".startswith(data[:5]) and not data.startswith(b"HTTP/"):
-                raise http.client.BadStatusLine(repr(data[:40]))
-            continue
+        data = data or receive()
+        end = _end_of_head(data)  # most heads come whole, in the first piece
+        if not end or end > sizes.head:
+            data, end = _read_to_empty_line(receive, data, sizes.head)
         head = _parsed_head(data[:end])
-        data = data[end + length :]
-        if head.status >= 200 or head.status == 101:
+        data = data[end:]
+        if head.status >= 200:
             return head, data
+        if head.status == 101:
+            raise http.client.HTTPException("the server switched to another protocol, which was not asked for")
+        interim += end
+        if interim > sizes.interim:
+            raise too_large("what the server sent before its reply", "interim", sizes.interim)
 
 
-def _end_of_head(data: bytes) -> tuple[int, int]:
-    """Return where the empty line stands and how long it is; -1 where it has not come. Some servers end lines with LF alone."""
-    end = data.find(b"\r\n\r\n")
-    if end >= 0:
-        return end, 4
-    return data.find(b"\n\n"), 2
+def _end_of_head(data: bytes | bytearray, begin: int = 0) -> int:
+    """Return where the first empty line ends; 0 where it has not come. Some servers end lines with LF alone."""
+    end = data.find(b"\n\r\n", begin)
+    bare = data.find(b"\n\n", begin, end + 1 if end >= 0 else len(data))
+    if bare >= 0:
+        return bare + 2
+    return end + 3 if end >= 0 else 0
+
+
+def _read_to_empty_line(receive: Callable[[], bytes], data: bytes, most: int) -> tuple[bytes, int]:
+    """Receive until the head is whole; return the bytes, and where it ends."""
+    if not data:
+        raise http.client.RemoteDisconnected("the server closed the connection without a reply")
+    buffer = bytearray(data)
+    end = _end_of_head(buffer)
+    while True:
+        if not b"HTTP/".startswith(buffer[:5]):
+            raise http.client.BadStatusLine(repr(bytes(buffer[:40])))
+        if end > most or (not end and len(buffer) > most):
+            raise too_large("the head of the reply", "head", most)
+        if end:
+            return bytes(buffer), end
+        more = receive()
+        if not more:
+            raise http.client.IncompleteRead(bytes(buffer[:1000]))
+        begin = max(0, len(buffer) - 2)  # the empty line may have been cut
+        buffer += more
+        end = _end_of_head(buffer, begin)
 
 
 def _parsed_head(data: bytes) -> Head:
-    lines = data.decode("latin-1").replace("\r\n", "\n").split("\n")
-    version, _, rest = lines[0].partition(" ")
-    status, _, reason = rest.strip().partition(" ")
-    if not version.startswith("HTTP/1.") or len(status) != 3 or not status.isascii() or not status.isdecimal():
-        raise http.client.BadStatusLine(repr(lines[0][:80]))
+    text = data.decode("latin-1").replace("\r\n", "\n")
+    first, *lines = text.split("\n")
+    version, _, rest = first.partition(" ")
+    status, _, reason = rest.strip(" ").partition(" ")
+    if (
+        version not in ("HTTP/1.1", "HTTP/1.0")
+        or len(status) != 3
+        or not status.isascii()
+        or not status.isdecimal()
+        or status < "100"
+    ):
+        raise http.client.BadStatusLine(repr(first[:80]))
+    if "\r" in text or "\0" in text:
+        raise http.client.HTTPException("the head of the reply holds a NUL, or a CR without its LF")
+    if len(lines) > _MOST_LINES:
+        raise http.client.HTTPException(f"the head of the reply has more than {_MOST_LINES} lines")
+    return Head(int(status), reason[:_LONGEST_REASON].strip(), _fields(lines), version == "HTTP/1.0")
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    """Return the headers, or the trailers, in these lines; empty ones end them."""
     headers: dict[str, str] = {}
-    last = ""
-    for line in lines[1:]:
-        if line[:1] in (" ", "\t") and last:  # a value that goes on in the next line, long deprecated
-            headers[last] += " " + line.strip()
-            continue
+    for line in lines:
         name, colon, value = line.partition(":")
-        if colon:
-            last = name.strip().lower()
-            value = value.strip()
-            headers[last] = f"{headers[last]}, {value}" if last in headers else value
-    return Head(int(status), reason.strip(), headers, version == "HTTP/1.0")
+        if not colon:
+            if not line:
+                break
+            return _fields(_unfolded(lines))
+        name = name.lower()
+        value = value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    # Once for all names, because once for each would cost a tenth of the whole.
+    if "" in headers or "".join(headers).encode("latin-1").translate(None, _NAME_CHARACTERS):
+        return _fields(_unfolded(lines))
+    return headers
+
+
+def _unfolded(lines: list[str]) -> list[str]:
+    """Return the lines with each value that goes on in the next line, as was once allowed, put together."""
+    whole: list[str] = []
+    for line in filter(None, lines):
+        if line[0] in " \t" and whole:
+            whole[-1] += " " + line.lstrip(" \t")
+            continue
+        name, colon, _ = line.partition(":")
+        if not colon or not name or name.lower().encode("latin-1").translate(None, _NAME_CHARACTERS):
+            raise http.client.HTTPException(f"a line of the reply's head is no header: {line[:80]!r}")
+        whole.append(line)
+    return whole
 
 
 class Framing:
@@ -102,70 +169,125 @@ class Framing:
         can_reuse: True while the connection can carry another request after this body.
     """
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, sizes: Sizes | None = None) -> None:
+        """Decide where the body ends.
+
+        Args:
+            head: The reply's head.
+            sizes: Bounds `body` and `trailers`; None for those of the process.
+
+        Raises:
+            http.client.HTTPException: Its length cannot be, or it is sent in a way that is not known here.
+            InvalidResponseError: The body will be larger than its bound.
+        """
+        self._sizes = sizes = sizes or default_sizes()
         headers = head.headers
-        connection = headers.get("connection", "").lower()
-        self.can_reuse = "keep-alive" in connection if head.is_old else "close" not in connection
+        connection = headers.get("connection")
+        if connection is None:
+            self.can_reuse = not head.is_old
+        else:
+            connection = connection.lower()
+            self.can_reuse = "close" not in connection and (not head.is_old or "keep-alive" in connection)
         self.ended = False
-        self._chunks = _Chunks() if headers.get("transfer-encoding", "").lower().endswith("chunked") else None
+        self._chunks: _Chunks | None = None
         self._left: int | None = None
-        if self._chunks is None:
-            if head.status in (204, 304):
-                self._left = 0
-            elif "content-length" in headers:
-                self._left = _length(headers["content-length"])
-            else:
-                self.can_reuse = False  # it ends with the connection
-            self.ended = self._left == 0
+        self._room = sizes.body
+        length = headers.get("content-length")
+        size = 0 if length is None else _length(length)
+        coding = headers.get("transfer-encoding")
+        if head.status in (204, 304):  # no body, whatever the headers say (RFC 9112, 6.3)
+            self.ended = True
+            # A server that speaks of a body may send one, late, and it must not be taken for the next reply.
+            self.can_reuse = self.can_reuse and coding is None and not size
+        elif coding is not None:
+            if coding.lower() != "chunked":
+                raise http.client.HTTPException(
+                    f"the reply comes in the transfer coding {coding[:80]!r}, which was not asked for"
+                )
+            self._chunks = _Chunks(sizes)
+            if head.is_old or length is not None:  # two ways to find its end: somebody else may take the other one
+                self.can_reuse = False
+        elif length is not None:
+            # Of a refusal, the status and the beginning of its body are read all the same.
+            if size > sizes.body and 200 <= head.status < 300:
+                raise too_large("the body of the reply", "body", sizes.body)
+            self._left = size
+            self.ended = not size
+        else:
+            self.can_reuse = False  # it ends with the connection
 
     def feed(self, data: bytes) -> bytes:
         """Return what of the next bytes belongs to the body; b"" for `data` says that the connection has ended.
 
         Raises:
-            http.client.HTTPException: The body is shorter than was said, or its chunks make no sense.
+            http.client.HTTPException: The body is shorter than was said, or its chunks are malformed.
+            InvalidResponseError: The body is larger than its bound.
         """
+        if self.ended:
+            self.can_reuse = self.can_reuse and not data
+            return b""
+        if self._left is not None:
+            return self._feed_counted(data, self._left)
         if self._chunks is not None:
             if not data:
                 raise http.client.IncompleteRead(b"")
-            body = self._chunks.feed(data)
+            data = self._chunks.feed(data)
             self.ended = self._chunks.ended
-            return body
-        if self._left is None:
+            self.can_reuse = self.can_reuse and not self._chunks.has_surplus
+        else:
             self.ended = not data
-            return data
+        self._room -= len(data)
+        if self._room < 0:
+            raise too_large("the body of the reply", "body", self._sizes.body)
+        return data
+
+    def _feed_counted(self, data: bytes, left: int) -> bytes:
         if not data:
-            raise http.client.IncompleteRead(b"", self._left)
-        if len(data) > self._left:  # bytes that nobody asked for: whatever they are, they are no next reply
+            raise http.client.IncompleteRead(b"", left)
+        if len(data) > left:  # bytes that nobody asked for: whatever they are, they are no next reply
             self.can_reuse = False
-            data = data[: self._left]
-        self._left -= len(data)
-        self.ended = self._left == 0
+            data = data[:left]
+        left -= len(data)
+        self._left = left
+        self.ended = not left
         return data
 
 
 def _length(value: str) -> int:
-    # The same length twice is allowed, two lengths are an attack or a bug.
-    lengths = {part.strip() for part in value.split(",")}
-    length = lengths.pop()
-    if lengths or not length.isascii() or not length.isdecimal() or len(length) > 18:
-        raise http.client.HTTPException("the length that the reply gives cannot be")
+    length, comma, others = value.partition(",")
+    if comma:  # the same length twice is allowed, two lengths are an attack or a bug
+        length = length.strip(" \t")
+        if any(other.strip(" \t") != length for other in others.split(",")):
+            length = ""
+    if not length.isascii() or not length.isdecimal() or len(length) > _MOST_DIGITS:
+        raise http.client.HTTPException(f"the length that the reply gives is not one: {value[:80]!r}")
     return int(length)
 
 
 class _Chunks:
-    """Takes the chunked coding (RFC 9112, section 7.1) off bytes that are cut anywhere."""
+    """Takes the chunked coding (RFC 9112, section 7.1) off bytes that are cut anywhere.
 
-    def __init__(self) -> None:
+    Attributes:
+        ended: True once the last chunk and the trailers have come.
+        has_surplus: True when bytes came behind them.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
         self.ended = False
-        self._buffer = b""
-        self._left = 0  # bytes that the current chunk still has, its line end included
-        self._in_trailer = False
+        self.has_surplus = False
+        self._most = sizes.trailers
+        self._room = sizes.trailers
+        self._buffer = b""  # a line, or a chunk's line end, that was cut
+        self._left = 0  # bytes that the current chunk still has
+        self._at_end = False  # a chunk's bytes have come, and its line end has not
+        self._trailers: list[str] | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Return the body's bytes in `data`.
 
         Raises:
-            http.client.HTTPException: A chunk's size is not a number.
+            http.client.HTTPException: A chunk's size is not a hexadecimal number, or its end is not where it should be.
+            InvalidResponseError: There is too much beside the chunks.
         """
         if self._buffer:
             data = self._buffer + data
@@ -174,36 +296,68 @@ class _Chunks:
         at, length = 0, len(data)
         while at < length:
             if self._left:
-                taken = min(self._left, length - at)
-                # The last two bytes of what is left are the chunk's line end.
-                body.append(data[at : at + min(taken, max(0, self._left - 2))])
-                self._left -= taken
-                at += taken
-                continue
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                self._buffer = data[at:]
-                if len(self._buffer) > 65536:
-                    raise http.client.LineTooLong("chunk size")
-                break
-            line = data[at:end]
-            at = end + 2
-            if self._in_trailer:
-                if not line:
-                    self.ended = True
+                piece = data[at : at + self._left]
+                body.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if self._left:
                     break
-            else:
+                self._at_end = True
+            if self._at_end:
+                end = data[at : at + 2]
+                if end != b"\r\n":
+                    if end not in (b"", b"\r"):
+                        raise http.client.HTTPException("a chunk of the reply is longer than the size before it")
+                    self._buffer = end
+                    break
+                self._at_end = False
+                at += 2
+                continue
+            end_of_line = data.find(b"\n", at)
+            if end_of_line < 0:
+                self._keep(data[at:])
+                break
+            line = data[at:end_of_line]
+            at = end_of_line + 1
+            if line[-1:] == b"\r":
+                line = line[:-1]
+            elif self._trailers is None:
+                raise http.client.HTTPException("a line between the chunks of the reply ends with LF alone")
+            if self._trailers is None:
                 self._start_chunk(line)
-        return b"".join(body)
+            elif line:
+                self._spend(len(line))
+                if b"\r" in line or b"\0" in line:
+                    raise http.client.HTTPException("a trailer of the reply holds a NUL, or a CR without its LF")
+                self._trailers.append(line.decode("latin-1"))
+            else:
+                _fields(self._trailers)  # looked at, and dropped: nobody reads them
+                self.ended = True
+                self.has_surplus = at < length
+                break
+        return body[0] if len(body) == 1 else b"".join(body)
 
     def _start_chunk(self, line: bytes) -> None:
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError:
-            raise http.client.HTTPException("the size of a chunk is not a number") from None
-        if size < 0:
-            raise http.client.HTTPException("the size of a chunk is negative")
-        if size == 0:
-            self._in_trailer = True
-        else:
-            self._left = size + 2
+        size = line
+        if line.strip(_HEX_DIGITS):
+            self._spend(len(line))
+            size, _, extension = line.partition(b";")
+            size = size.rstrip(b" \t")  # some servers fill up the size with spaces
+            if size.strip(_HEX_DIGITS) or b"\r" in extension or b"\0" in extension:
+                size = b""
+        if not 0 < len(size) <= _MOST_DIGITS:
+            raise http.client.HTTPException(f"the size of a chunk of the reply is no hexadecimal number: {line[:40]!r}")
+        self._left = int(size, 16)
+        if not self._left:
+            self._trailers = []
+
+    def _keep(self, line: bytes) -> None:
+        """Keep the beginning of a line that was cut, as long as it may become one."""
+        if len(line) > self._room + _MOST_DIGITS + 1:  # a size and a CR are not counted
+            self._spend(len(line))
+        self._buffer = line
+
+    def _spend(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise too_large("what stands beside the chunks of the reply", "trailers", self._most)
