@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from responder.call.asker import Asker, Source
 from responder.call.dialect import Dialect
 from responder.call.replies import shown_url
-from responder.call.retry import RetryPolicy
+from responder.call.retry import Retrier, RetryPolicy
 from responder.call.stream import Stream
 from responder.many.mapping import Watch, collect
 from responder.many.parallel import OnError, Rules
@@ -32,6 +32,7 @@ from responder.values.trace import Trace
 from responder.wire.credentials import Credential, KeyCredential
 
 if TYPE_CHECKING:
+    from responder.call.endpoint import Endpoint
     from responder.many.checkpoint import Checkpoint
     from responder.wire.transport import Transport
 
@@ -135,11 +136,12 @@ class Responder(Dialect):
     def _start(self, transport: Transport | None = None) -> None:
         """Make what can neither be pickled nor shared with another process; a transport is shared where there is one."""
         # Imported with the first responder: `requests` alone is half of the time that importing all of this would take.
-        from responder.call.endpoint import Endpoint
+        from responder.call.endpoint import Access
         from responder.wire.transport import Transport
 
         transport = transport or Transport(self._session)
-        self._endpoint = Endpoint(self, transport, self._credential, self._limits, self._policy, self.extra_headers, self._price)
+        retrier = Retrier(self._policy)
+        self._access = Access(transport, self._credential, self._limits, retrier, self.extra_headers, self._price)
         self._answers: Checkpoint | None = None
 
     def _make_credential(self, api_key: str | Callable[[], str] | None) -> Credential:
@@ -212,6 +214,12 @@ class Responder(Dialect):
         trace, ends = Trace(), self._ends(deadline)
         asker = Asker(self._sources(fallbacks, timeout, options, Responder.stream, ends, cancel), cancel)
         return asker.stream(prompt, ends, trace)
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        from responder.call.endpoint import Endpoint
+
+        return Endpoint(self, self._access)
 
     def _ends(self, deadline: float | None) -> Deadline:
         return Deadline.after(self.deadline if deadline is None else deadline)
@@ -374,7 +382,7 @@ class Responder(Dialect):
 
     def close(self) -> None:
         """Close the idle connections; the responder opens new ones when it is used again."""
-        self._endpoint.close()
+        self._access.transport.close()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -390,14 +398,14 @@ class Responder(Dialect):
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made.extra_headers = dict(self.extra_headers)
-        made._start(self._endpoint.transport)
+        made._start(self._access.transport)
         return made
 
     def __deepcopy__(self: Self, _memo: dict[int, Any]) -> Self:
         return copy.copy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_endpoint", "_session", "_answers")}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_access", "_session", "_answers")}
         state["extra_headers"] = {
             name: value for name, value in self.extra_headers.items() if not any(word in name.lower() for word in _SECRET_WORDS)
         }

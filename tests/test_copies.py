@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -129,3 +131,20 @@ def test_a_key_goes_over_plain_http_only_within_the_own_network(url: str, is_ref
         assert OpenAIResponder("m", api_key=KEY, base_url=url, allow_http=True).url().startswith(url)
     else:
         assert OpenAIResponder("m", api_key=KEY, base_url=url).url().startswith(url)
+
+
+def test_a_responder_that_is_dropped_closes_its_connections_at_once(simulator: Simulator) -> None:
+    """Without waiting for a garbage collection, which may be minutes away."""
+    gc.disable()
+    try:
+        one = OpenAIResponder("m", api_key=KEY, base_url=simulator.base_url("openai"))
+        one.answer("Hi")
+        list(one.imap(["a", "b"]))
+        list(one.stream("Hi"))
+        del one
+        ends = time.monotonic() + 20
+        while simulator.connections and time.monotonic() < ends:
+            time.sleep(0.01)  # until the simulator has seen it
+        assert not simulator.connections
+    finally:
+        gc.enable()

@@ -269,9 +269,9 @@ def locks():
         for name in names:
             value = getattr(thing, name, None)
             value = getattr(value, "_lock", value) if isinstance(value, threading.Condition) else value
-            # A fork waits for whoever is in SQLite, and for the import of the prices.
+            # A fork waits for whoever is in SQLite.
             where = f"{getattr(thing, '__name__', type(thing).__name__)}.{name}"
-            if isinstance(value, kinds) and where not in ("Gate._lock", "responder.pace.prices._import_lock"):
+            if isinstance(value, kinds) and where != "Gate._lock":
                 yield where, value
 
 
@@ -284,9 +284,9 @@ class Credentials:
 
 gpt = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20, limits=Limits(1000, 1e7, 1e9))
 google = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20)
-google._endpoint._credential = GoogleCredential(Credentials())
+google._access.credential = GoogleCredential(Credentials())
 use(gpt, google, "before")
-google._endpoint._credential._source.valid = False
+google._access.credential._source.valid = False
 held, inside, leave = [], threading.Event(), threading.Event()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from responder._version import __version__
 from responder.call.dialect import Dialect
 from responder.call.question import Question
-from responder.call.retry import Retrier, RetryPolicy
+from responder.call.retry import Retrier
 from responder.pace.breaker import Breaker, breaker_for
 from responder.pace.governor import Governor
 from responder.pace.limits import Limits
@@ -31,53 +32,64 @@ _FIXED_HEADERS: Mapping[str, str] = {
 _STREAM_HEADERS: Mapping[str, str] = {**_FIXED_HEADERS, "Accept": "text/event-stream, application/json"}
 
 
-class Endpoint:
-    """One model of one provider. Safe for threads.
+@dataclass(slots=True)
+class Access:
+    """What a responder keeps from call to call. Knows nothing of the responder, so that dropping that closes the connections.
 
-    Args:
-        dialect: How the provider is spoken to.
+    Attributes:
         transport: Sends.
         credential: Gives the secret for each request.
         limits: What the user knows of the provider's limits.
-        policy: How often to repeat.
+        retrier: Repeats what failed.
         extra_headers: Sent with every request, on top of ours.
         price: What the model costs; None: what genai-prices says.
+        shared: The governor and the breaker, once they were asked for.
     """
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        transport: Transport,
-        credential: Credential,
-        limits: Limits,
-        policy: RetryPolicy,
-        extra_headers: Mapping[str, str],
-        price: Price | None,
-    ) -> None:
+    transport: Transport
+    credential: Credential
+    limits: Limits
+    retrier: Retrier
+    extra_headers: Mapping[str, str]
+    price: Price | None
+    shared: tuple[Governor, Breaker] | None = None
+
+
+class Endpoint:
+    """One model of one provider, for the calls of a moment. Safe for threads.
+
+    Args:
+        dialect: How the provider is spoken to.
+        access: What is kept from call to call.
+    """
+
+    __slots__ = ("_access", "dialect")
+
+    def __init__(self, dialect: Dialect, access: Access) -> None:
         self.dialect = dialect
-        self.retrier = Retrier(policy)
-        self.transport = transport
-        self._credential = credential
-        self._limits = limits
-        self._extra_headers = extra_headers
-        self._price = price
-        self._shared: tuple[Governor, Breaker] | None = None
+        self._access = access
+
+    @property
+    def retrier(self) -> Retrier:
+        """What repeats failed attempts."""
+        return self._access.retrier
 
     @property
     def price(self) -> Pricing | None:
         """What the model costs: as given, else as genai-prices says; None where neither knows."""
-        if self._price is not None:
-            return self._price
+        if self._access.price is not None:
+            return self._access.price
         return listed_price(self.dialect.provider, self.dialect.model)
 
     @property
     def shared(self) -> tuple[Governor, Breaker]:
         """What every responder of the process with the same provider, base URL, key and model shares."""
-        if self._shared is None:
+        access = self._access
+        if access.shared is None:
             dialect = self.dialect
-            identity = (dialect.provider, dialect.base_url, dialect.model, self._credential.identity())
-            self._shared = governor_for(identity, self._limits), breaker_for(identity)
-        return self._shared
+            identity = (dialect.provider, dialect.base_url, dialect.model, access.credential.identity())
+            access.shared = governor_for(identity, access.limits), breaker_for(identity)
+        return access.shared
 
     def post(self, question: Question, bounds: Bounds) -> tuple[Reply, str]:
         """Send a question and return the whole reply, whatever its status, and the secret to keep out of errors.
@@ -86,25 +98,25 @@ class Endpoint:
             APIConnectionError: No reply, or not all of it.
             APITimeoutError, DeadlineExceededError, CancelledError: It was stopped.
         """
-        return self._authorized(self.transport.post, question, bounds)
+        return self._authorized(self._access.transport.post, question, bounds)
 
     def open(self, question: Question, bounds: Bounds) -> tuple[Incoming, str]:
         """Send a question and return the reply as soon as its headers are there, and the secret to keep out of errors.
 
         Raises as `post` does.
         """
-        return self._authorized(self.transport.open, question, bounds)
+        return self._authorized(self._access.transport.open, question, bounds)
 
     def _authorized(self, send: Callable[..., R], question: Question, bounds: Bounds) -> tuple[R, str]:
         """Send with the secret of the moment; when it has just been refused, once more with a new one."""
         timeout, deadline, cancel = bounds.timeout, bounds.deadline, bounds.cancel
-        secret = self._credential.secret(deadline, cancel)
+        secret = self._access.credential.secret(deadline, cancel)
         try:
             reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
             if reply.status == 401 and self._renewed(secret, bounds):
                 if isinstance(reply, Incoming):
                     reply.close()
-                secret = self._credential.secret(deadline, cancel)
+                secret = self._access.credential.secret(deadline, cancel)
                 reply = send(question.url, self._headers(secret, question), question.body, timeout, deadline, cancel)
         except ResponderError as error:
             hide(error, secret)  # a broken status line may quote it
@@ -113,14 +125,10 @@ class Endpoint:
 
     def _headers(self, secret: str, question: Question) -> dict[str, str]:
         fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
-        return {**fixed, **self.dialect.headers(secret), **self._extra_headers}
+        return {**fixed, **self.dialect.headers(secret), **self._access.extra_headers}
 
     def _renewed(self, refused: str, bounds: Bounds) -> bool:
         try:
-            return self._credential.renew(refused, bounds.deadline, bounds.cancel)
+            return self._access.credential.renew(refused, bounds.deadline, bounds.cancel)
         except AuthenticationError:
             return False  # the provider's own 401 says more than the failure to get another token
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self.transport.close()
