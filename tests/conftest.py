@@ -39,6 +39,9 @@ _OTHERS = (
 # process, one after another, so that it is started once.
 _STARTED_ONCE = {"browser", "running", "live", "output", "site"}
 
+# Files of long tests, which begin first, so that no process is left alone with one of them at the end.
+_LONG = {"test_processes", "test_storms", "test_unkillable"}
+
 # A case that is slow because the machine is busy is no fault.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
@@ -46,7 +49,8 @@ settings.load_profile("suite")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Keep tests together that share what is started once."""
+    """Keep tests together that share what is started once, and begin with the long ones."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
     for item in items:
         if not _STARTED_ONCE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
