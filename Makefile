@@ -2,7 +2,7 @@
 # `make help` lists the rest.
 
 PYTHON ?= python3
-VENV ?= .venv
+VENV := .venv
 BIN := $(VENV)/bin
 # How many processes run the tests. Most tests wait, so there are more than processors; make test ARGUMENTS="-n 0" uses none.
 WORKERS ?= 4
