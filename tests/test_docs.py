@@ -228,12 +228,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+@pytest.mark.timeout(300)
 def test_the_documentation_builds_without_a_warning(site: Path) -> None:
     """Every page becomes a page, and no reference leads nowhere."""
     made = {page.relative_to(site).with_suffix(".md").as_posix() for page in site.rglob("*.html")}
     assert {page.relative_to(DOCS).as_posix() for page in pages()[1:]} <= made
 
 
+@pytest.mark.timeout(300)
 def test_every_public_name_is_on_the_reference_page(site: Path) -> None:
     """What can be imported from `responder` and `responder.simulator` is documented."""
     inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]

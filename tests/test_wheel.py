@@ -120,7 +120,9 @@ def test_a_type_checker_reads_the_types(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     (tmp_path / "program.py").write_text("import responder\nreveal_type(responder.for_model('openai:m').answer('Hi').text)\n")
     command = [sys.executable, "-m", "mypy", "--no-incremental", "--follow-imports=silent", str(tmp_path / "program.py")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    # It finds what was installed by itself, but not what an editable installation points to.
+    env = {**os.environ, **({} if "site-packages" in PACKAGE.parts else {"MYPYPATH": str(PACKAGE.parent)})}
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
     assert 'Revealed type is "str"' in done.stdout, done.stdout + done.stderr
 
 
