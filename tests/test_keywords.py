@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import pickle
 import pydoc
-import os
 import subprocess
 import sys
 import textwrap
