@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# How many processes run the tests. Most tests wait, so there are more than processors; make test ARGUMENTS="-n 0" uses none.
+WORKERS ?= 4
 # More for pytest: make test ARGUMENTS="-k retry -x"
 ARGUMENTS ?=
 BENCHMARKS ?= speedup throughput cold_start import_time memory streams governed storms
@@ -12,17 +14,25 @@ BENCHMARKS ?= speedup throughput cold_start import_time memory streams governed 
 METADATA := setup.cfg pyproject.toml
 QUIET := --quiet --disable-pip-version-check
 
+# The tests start hundreds of programs, and without its cache Python would compile the package anew for each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wheel fuzz lint docs benchmarks clean
+.PHONY: help prepare demo test test-python test-wheel fuzz lint docs benchmarks clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+prepare: $(VENV)/.installed-dev browser ## Install all that the other targets need
 
 demo: $(VENV)/.installed-demo ## Run four classic jobs on the simulated provider, next to their sequential time
 	@$(BIN)/python -m responder demo
 
 test: $(VENV)/.installed-dev ## Run the tests
-	$(BIN)/python -m pytest $(ARGUMENTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGUMENTS)
+
+test-python: ## Run the tests with another Python, in an environment of its own: make test-python PYTHON=python3.13
+	@$(MAKE) --no-print-directory test VENV=.venv-$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 # The fuzzers of HTTP and of events, with this many cases each in place of some hundred.
 CASES ?= 100000
@@ -31,10 +41,11 @@ fuzz: $(VENV)/.installed-dev ## Compare our HTTP and event readers with others f
 	RESPONDER_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -k fuzzed --timeout=0 tests/test_http1.py tests/test_http1_oracles.py \
 		tests/test_events.py $(ARGUMENTS)
 
-lint: $(VENV)/.installed-dev ## Check types, style and format
-	$(BIN)/mypy
+lint: $(VENV)/.installed-dev ## Check types (those of what the documentation shows, too), style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/typecheck.py
 
 docs: $(VENV)/.installed-dev ## Build the documentation into docs/_build/html, warnings as errors
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --builder html docs docs/_build/html
@@ -42,23 +53,17 @@ docs: $(VENV)/.installed-dev ## Build the documentation into docs/_build/html, w
 benchmarks: $(VENV)/.installed-dev ## Run the benchmarks; peers that are not installed are left out
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(ARGUMENTS) || exit 1; done
 
-# The tests, against what a user installs: the package comes from the wheel, and the checkout is out of reach.
-test-wheel: $(VENV)/.installed-dev ## Build the wheel and run the tests on it in an environment of its own
+# What a user installs, out of the checkout's reach: no file is missing, everything can be imported, the commands work, a map answers.
+test-wheel: $(VENV)/.installed-dev ## Build the wheel and test it in an environment of its own
 	@set -e; \
 	folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	$(BIN)/python -m build --outdir "$$folder/dist" . > "$$folder/build.log" 2>&1 || { cat "$$folder/build.log"; exit 1; }; \
 	$(BIN)/python -m venv "$$folder/venv"; \
 	wheel=$$(ls "$$folder"/dist/*.whl); \
-	"$$folder/venv/bin/python" -m pip install $(QUIET) "$$wheel[dev]"; \
-	mkdir "$$folder/project"; \
-	for part in tests docs benchmarks README.md Makefile pyproject.toml setup.cfg; do \
-		if [ -e "$$part" ]; then cp -R "$$part" "$$folder/project/"; fi; \
-	done; \
-	cd "$$folder/project"; \
-	"$$folder/venv/bin/python" -c 'import pathlib, sys, responder; \
-	found = pathlib.Path(responder.__file__); print("testing", found); \
-	sys.exit(None if "site-packages" in found.parts else "this is not the installed package")'; \
-	"$$folder/venv/bin/python" -m pytest $(ARGUMENTS)
+	"$$folder/venv/bin/python" -m pip install $(QUIET) "$$wheel[simulator]" mypy pytest; \
+	cp tests/test_wheel.py "$$folder"; \
+	source=$$PWD; cd "$$folder"; \
+	env -u PYTHONPATH RESPONDER_SOURCE="$$source/responder" venv/bin/python -m pytest $(ARGUMENTS) test_wheel.py
 
 # The examples: on a simulated provider, or on a real one with RESPONDER_MODEL=gemini:gemini-2.5-flash in the environment.
 .PHONY: angles angles-django chat summarise django-site screenshots browser
@@ -82,7 +87,7 @@ screenshots: $(VENV)/.installed-dev browser ## Take the pictures of the examples
 	RESPONDER_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/apps $(ARGUMENTS)
 
 # The tests of the examples drive Chromium. Without the right to install it they are skipped, and fail where CI=true.
-test test-wheel: browser
+test: browser
 browser: ## Install Chromium and its driver, where apt-get is there and may
 	@command -v chromedriver > /dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
@@ -95,7 +100,7 @@ browser: ## Install Chromium and its driver, where apt-get is there and may
 	fi
 
 clean: ## Remove everything that was built or installed here
-	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-* $(VENV) build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Debian and Ubuntu split venv's installer off python3; without it there is nothing to install with.

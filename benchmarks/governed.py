@@ -29,8 +29,6 @@ def mapped(how: Callable[[str], tuple[dict[str, Any], dict[str, Any]]]) -> Calla
     """A map with more keywords: `how` gets a folder and returns those of the responder and those of the map."""
 
     def prepare(job: Job) -> Callable[[], Outcome]:
-        import responder.many.checkpoint
-        import responder.wire.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
         from responder import OpenAIResponder
 
         folder = tempfile.mkdtemp()

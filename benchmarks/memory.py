@@ -89,7 +89,7 @@ def executor_items(job: Job) -> Callable[[], Outcome]:
 
 
 def responder_prompts(job: Job) -> Callable[[], Outcome]:
-    import responder.wire.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
+    import responder.call.endpoint  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
     from responder import OpenAIResponder
 
     def run() -> Outcome:

@@ -53,7 +53,7 @@ Finish = Callable[[], Outcome]
 
 
 def responder_streams(job: Job) -> Callable[[], Finish]:
-    import responder.wire.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
+    import responder.call.endpoint  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
     from responder import OpenAIResponder
 
     def run() -> Finish:
@@ -71,7 +71,7 @@ def responder_streams(job: Job) -> Callable[[], Finish]:
 
 
 def responder_merged(job: Job) -> Callable[[], Finish]:
-    import responder.wire.transport  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
+    import responder.call.endpoint  # noqa: F401 - loaded with the first responder; nobody's imports are on the clock
     from responder import OpenAIResponder
 
     def run() -> Finish:

@@ -1,23 +1,33 @@
-"""What in the documentation is made from the code: the tables of providers and the help texts.
+"""What in the documentation is made from the code: the tables of providers, the help texts, and the map of the house.
 
-Run `python docs/generated.py` after changing a provider or a command; the tests notice when somebody forgets.
+Run `python docs/generated.py` after changing a provider, a command or the first line of a file; the tests notice when somebody
+forgets.
 Whatever stands between `<!-- made:NAME -->` and `<!-- end -->` is replaced.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from pathlib import Path
 
 from click.testing import CliRunner
+from pages import DOCS, ROOT
 
 from responder.cli import main
 from responder.providers import PROVIDERS
 from responder.responder import Responder
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "providers" / "index.md", ROOT / "docs" / "command-line.md")
+PAGES = (ROOT / "README.md", DOCS / "providers" / "index.md", DOCS / "command-line.md", DOCS / "contributing.md")
+
+HOUSE = ROOT / "responder"
+
+# The folders and the recipe between them, from the ground up, as the imports go.
+ROOMS = (
+    *("values", "wire", "pace", "call", "report", "many", "responder.py", "providers", "__init__.py"),
+    *("cli", "integrations", "simulator"),
+)
 
 _MADE = re.compile(r"(<!-- made:(?P<name>[\w ]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -61,6 +71,33 @@ def bases() -> str:
     return "\n".join(["| name | class | key | base URL |", "|---|---|---|---|", *rows]) + "\n"
 
 
+def first_line(path: Path) -> str:
+    """Return the first line of a file's docstring: the question that the file answers, or its answer."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def rooms() -> str:
+    """Return the table of the rooms, each with the first line of its folder's `__init__.py`, in the order of the imports."""
+    found = {path.parent.name for path in HOUSE.glob("*/__init__.py")}
+    if differing := sorted(found ^ {room for room in ROOMS if not room.endswith(".py")}):
+        raise ValueError(f"docs/generated.py: ROOMS and the folders of responder/ differ in {differing}")
+    plates = {room: HOUSE / (room if room.endswith(".py") else f"{room}/__init__.py") for room in ROOMS}
+    rows = [f"| `{room}{'' if room.endswith('.py') else '/'}` | {first_line(path)} |" for room, path in plates.items()]
+    return "\n".join(["| room | what you find there |", "|---|---|", *rows]) + "\n"
+
+
+def house() -> str:
+    """Return the map of the house: a table for each folder, with the first line of each file."""
+    return "\n".join([*(_files(HOUSE / room, "**/*.py") for room in ROOMS if not room.endswith(".py")), _files(HOUSE, "*.py")])
+
+
+def _files(folder: Path, pattern: str) -> str:
+    files = sorted(folder.glob(pattern), key=lambda path: (len(path.parts), path))
+    cells = [(path.relative_to(folder).as_posix(), first_line(path).replace("|", "\\|")) for path in files]
+    title = f"`{folder.relative_to(ROOT).as_posix()}/`"
+    return "\n".join([f"| {title} | |", "|---|---|", *(f"| `{name}` | {line} |" for name, line in cells)]) + "\n"
+
+
 def help_text(command: str) -> str:
     """Return what `responder COMMAND --help` prints in a terminal of 100 columns; "main" is `responder --help`."""
     arguments = [] if command == "main" else [command]
@@ -73,7 +110,7 @@ def filled(text: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found["name"]
-        tables = {"providers": providers, "base urls": bases}
+        tables = {"providers": providers, "base urls": bases, "rooms": rooms, "house": house}
         return found[1] + (tables[name]() if name in tables else help_text(name.removeprefix("help "))) + found[4]
 
     return _MADE.sub(made, text)

@@ -1,4 +1,7 @@
-"""What every test gets: an environment without keys and proxies, a home of its own, and a network that ends at loopback."""
+"""What every test gets: an environment without keys and proxies, a home of its own, and a network that ends at loopback.
+
+And how the tests are shared out when several processes run them (`pytest -n 4 --dist loadgroup`).
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import settings
 from servers import Handler, Server
 
-from responder import OpenAIResponder
+from responder import OpenAIResponder, RetryPolicy
 from responder.pace.breaker import forget_breakers
 from responder.pace.registry import forget_limits
 
@@ -30,6 +34,26 @@ _OTHERS = (
     "GOOGLE_CLOUD_LOCATION",
     "CLOUDSDK_CONFIG",
 )
+
+# Fixtures that start a browser, a site or a program for several tests. Those of one module that use one of them run in the same
+# process, one after another, so that it is started once.
+_STARTED_ONCE = {"browser", "running", "live", "output", "site"}
+
+# Files of long tests, which begin first, so that no process is left alone with one of them at the end.
+_LONG = {"test_processes", "test_storms", "test_unkillable"}
+
+# A case that is slow because the machine is busy is no fault.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Keep tests together that share what is started once, and begin with the long ones."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
+    for item in items:
+        if not _STARTED_ONCE.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +117,8 @@ def responder_for() -> Iterator[Callable[..., OpenAIResponder]]:
         def make(server: Any, **keywords: Any) -> OpenAIResponder:
             url = server.url if hasattr(server, "url") else server
             keywords = {"api_key": "test-key", "max_retries": 0, "timeout": 30.0, "base_url": f"{url}/v1", **keywords}
+            if isinstance(keywords["max_retries"], int):  # the waits that are ours are tested where they are made
+                keywords["max_retries"] = RetryPolicy(keywords["max_retries"], first_backoff=0.02)
             return stack.enter_context(OpenAIResponder("m", **keywords))
 
         yield make

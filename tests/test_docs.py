@@ -12,7 +12,6 @@ Each page's Python blocks are run from top to bottom in one namespace, with the 
 from __future__ import annotations
 
 import ast
-import importlib.util
 import itertools
 import json
 import re
@@ -23,20 +22,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
+import generated
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pages import DOCS, FENCE, ROOT, Block, blocks, name_of, pages
 from shell import environment, run
 
 import responder
 from responder.cli import main
 from responder.simulator import Simulator
-
-ROOT = Path(__file__).resolve().parents[1]
-DOCS = ROOT / "docs"
 
 # Their blocks need a framework, and a server around it; the framework's own tests run such code.
 FRAMEWORKS = ("django", "fastapi", "flask", "streamlit", "gradio", "pandas", "queues", "examples")
@@ -47,49 +44,15 @@ READ_ONLY = ("simulate", "demo")
 # What the environment points at the simulator; the models of all other providers are asked of the simulated one.
 REDIRECTED = ("openai", "azure", "gemini", "vertex", "anthropic", "ollama", "simulated")
 
-_FENCE = re.compile(
-    r"(?:^<!-- test: (?P<mark>\w+) -->\n)?^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=fence)[ ]*$",
-    re.MULTILINE | re.DOTALL,
-)
 
-
-@dataclass(frozen=True)
-class Block:
-    """A block of code on a page."""
-
-    page: Path
-    line: int
-    language: str
-    mark: str
-    code: str
-
-    def compiled(self, flags: int = 0) -> object:
-        """Return the code, with the page's own line numbers in its tracebacks."""
-        return compile("\n" * self.line + self.code, str(self.page), "exec", flags=flags, dont_inherit=True)
-
-
-def blocks(page: Path, *languages: str) -> list[Block]:
-    """Return the blocks of a page that are in one of these languages."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        Block(page, text.count("\n", 0, found.start("code")), language, found["mark"] or "", found["code"])
-        for found in _FENCE.finditer(text)
-        if (language := found["language"].strip()) in languages
-    ]
+def compiled(block: Block, flags: int = 0) -> object:
+    """Return a block's code, with the page's own line numbers in its tracebacks."""
+    return compile("\n" * block.line + block.code, str(block.page), "exec", flags=flags, dont_inherit=True)
 
 
 def prose(page: Path) -> str:
     """Return a page without its code."""
-    return re.sub(r"`[^`\n]*`", "", _FENCE.sub("", page.read_text(encoding="utf-8")))
-
-
-def pages() -> list[Path]:
-    found = [page for page in sorted(DOCS.rglob("*.md")) if not {"_build", "examples"} & set(page.relative_to(DOCS).parts[:-1])]
-    return [ROOT / "README.md", *found]
-
-
-def name_of(page: Path) -> str:
-    return page.relative_to(ROOT).as_posix()
+    return re.sub(r"`[^`\n]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
 
 
 def pages_with(*languages: str) -> list[object]:
@@ -145,9 +108,9 @@ def test_runs_the_python_of(page: Path, provided: Simulator) -> None:
         if block.mark == "pytest":
             assert_passes(block)
         elif block.mark == "compile" or page.stem in FRAMEWORKS:
-            block.compiled(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            compiled(block, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         else:
-            exec(block.compiled(), namespace)  # type: ignore[arg-type]
+            exec(compiled(block), namespace)  # type: ignore[arg-type]
 
 
 def assert_passes(block: Block) -> None:
@@ -217,25 +180,20 @@ def test_the_page_of_the_command_line_shows_the_help_of(command: str) -> None:
     assert " ".join(printed.split()) in shown
 
 
-@pytest.fixture(scope="module")
-def generated() -> ModuleType:
-    """The script that writes what is made from the code."""
-    spec = importlib.util.spec_from_file_location("generated", DOCS / "generated.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_what_is_made_from_the_code_is_up_to_date(generated: ModuleType) -> None:
+def test_what_is_made_from_the_code_is_up_to_date() -> None:
     """Tables and help texts are those of this code; `python docs/generated.py` writes them anew."""
     for page in generated.PAGES:
         text = page.read_text(encoding="utf-8")
         assert generated.filled(text).split() == text.split(), f"{name_of(page)}: run python docs/generated.py"
 
 
-def test_every_provider_is_listed(generated: ModuleType) -> None:
+def test_every_file_says_what_it_answers() -> None:
+    """The first line of a docstring is whole, and short enough for the map of the house."""
+    lines = {path: generated.first_line(path) for path in generated.HOUSE.rglob("*.py")}
+    assert [str(path) for path, line in lines.items() if not line.endswith((".", "?")) or len(line) > 130] == []
+
+
+def test_every_provider_is_listed() -> None:
     """The README and the page of providers name each provider, its class and the variables that hold its key."""
     for page in (ROOT / "README.md", DOCS / "providers" / "index.md"):
         rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
@@ -270,12 +228,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+@pytest.mark.timeout(300)
 def test_the_documentation_builds_without_a_warning(site: Path) -> None:
     """Every page becomes a page, and no reference leads nowhere."""
     made = {page.relative_to(site).with_suffix(".md").as_posix() for page in site.rglob("*.html")}
     assert {page.relative_to(DOCS).as_posix() for page in pages()[1:]} <= made
 
 
+@pytest.mark.timeout(300)
 def test_every_public_name_is_on_the_reference_page(site: Path) -> None:
     """What can be imported from `responder` and `responder.simulator` is documented."""
     inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
@@ -286,7 +246,7 @@ def test_every_public_name_is_on_the_reference_page(site: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as GitHub and MyST make them."""
-    headings = re.findall(r"^#+ +(.+?) *$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    headings = re.findall(r"^#+ +(.+?) *$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

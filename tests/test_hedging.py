@@ -97,7 +97,8 @@ def test_there_is_no_second_call_without_money(serve: Serve, responder_for: Make
     gpt = responder_for(server, timeout=1.0, price=price, max_tokens=2)
     batch = gpt.map(PROMPTS, max_workers=1, hedge=0.1, budget=60 * 0.05 + 0.01)
     assert not batch[59].ok
-    assert len(server.requests) == 60
+    # Where the machine stalls, another prompt may have had the second call, and the last one none at all.
+    assert len(server.requests) <= 60
 
 
 def test_a_cancel_ends_both(serve: Serve, responder_for: Make) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import pickle
 import pydoc
 import subprocess
@@ -202,7 +203,9 @@ def test_type_checkers_know_every_keyword(checker: str, tmp_path: Path) -> None:
     else:
         (tmp_path / "pyrightconfig.json").write_text(f'{{"typeCheckingMode": "strict", "extraPaths": ["{home.as_posix()}"]}}')
         command = ["pyright", "--project", str(tmp_path), "--pythonpath", sys.executable]
-    found = subprocess.run([sys.executable, "-m", *command, str(file)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    command = [sys.executable, "-m", *command, str(file)]
+    env = {**os.environ, "MYPYPATH": str(home)}
+    found = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path, check=False)
     wrong = {number for number, line in enumerate(PROGRAM.split("\n"), 1) if line.endswith("# wrong")}
     told = {
         int(line.split("program.py:")[1].split(":")[0])

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -145,10 +146,8 @@ from responder import OpenAIResponder
 
 folder = os.environ["FOLDER"]
 app = Celery("queue_of_ours", broker="filesystem://", backend="file://" + folder + "/results")
-app.conf.update(
-    broker_transport_options={key: folder + "/messages" for key in ("data_folder_in", "data_folder_out", "control_folder")},
-    worker_prefetch_multiplier=1,
-)
+folders = {key: folder + "/messages" for key in ("data_folder_in", "data_folder_out", "control_folder")}
+app.conf.update(broker_transport_options={**folders, "polling_interval": 0.05}, worker_prefetch_multiplier=1)
 gpt = OpenAIResponder("m", api_key="test-key", base_url=os.environ["PROVIDER"], max_retries=0, timeout=30)
 assert gpt.map([sys.argv[-1]] * 4, max_workers=4).ok
 
@@ -180,13 +179,14 @@ def test_a_responder_of_a_celery_app_works_in_each_of_its_processes(serve: Calla
     env = environment(PROVIDER=f"{server.url}/v1", FOLDER=str(tmp_path), C_FORCE_ROOT="1")
     command = [sys.executable, "-W", "ignore", "-m", "celery", "-q", "-A", "queue_of_ours", "worker"]
     options = ["--pool", "prefork", "-c", "2", "-O", "fair", "-l", "ERROR", "--without-gossip", "--without-mingle"]
-    worker = subprocess.Popen([*command, *options, "-n", "worker"], env=env, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    command += [*options, "-n", "worker"]
+    worker = subprocess.Popen(command, env=env, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         done = subprocess.run(
             [sys.executable, "-c", QUEUE_CLIENT, "client"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=LONGEST
         )
     finally:
-        worker.terminate()
+        os.killpg(worker.pid, signal.SIGKILL)  # with its children; its own way to end takes five seconds
         worker.wait(PATIENCE)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

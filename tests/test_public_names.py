@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import subprocess
 import sys
 from pathlib import Path
 
@@ -44,36 +43,6 @@ def test_every_public_name_is_documented(name: str) -> None:
         for method, value in vars(found).items():
             if not method.startswith("_") and inspect.isfunction(value):
                 assert inspect.getdoc(getattr(found, method)), f"{name}.{method}"
-
-
-def test_the_public_api_is_typed_as_a_user_writes_it() -> None:
-    """Mypy in its strict mode reads a program of a user's."""
-    pytest.importorskip("mypy")
-    program = Path(__file__).parent / "typing" / "api.py"
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", str(program)],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_what_a_type_checker_has_to_refuse() -> None:
-    """A mistyped keyword, an option of the wrong type, an answer of a result that may have failed."""
-    pytest.importorskip("mypy")
-    program = Path(__file__).parent / "typing" / "wrong.py"
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", str(program)],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
-    wrong = {number for number, line in enumerate(program.read_text().splitlines(), 1) if line.endswith("# wrong")}
-    assert found == wrong, done.stdout + done.stderr
 
 
 def test_the_keywords_for_type_checkers_are_those_that_there_are() -> None:

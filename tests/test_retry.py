@@ -42,11 +42,10 @@ from responder.values.trace import Trace
 QUICK = RetryPolicy(max_retries=3, first_backoff=0.01, longest_backoff=0.02)
 
 
-def asked(simulator: Simulator, provider: type = OpenAIResponder, **keywords: Any) -> Any:
-    name = provider.provider  # type: ignore[attr-defined]
-    with provider("m", api_key="test-key", base_url=simulator.base_url(name), **{"timeout": 30.0, **keywords}) as responder:
-        responder._policy = RetryPolicy(responder._policy.max_retries, 0.01, 0.02)
-        responder._start()
+def asked(simulator: Simulator, provider: type = OpenAIResponder, max_retries: int = 4, **keywords: Any) -> Any:
+    """Ask once, with waits between attempts that are hardly any."""
+    keywords = {"timeout": 30.0, "max_retries": RetryPolicy(max_retries, 0.01, 0.02), **keywords}
+    with provider("m", api_key="test-key", base_url=simulator.base_url(provider.provider), **keywords) as responder:  # type: ignore[attr-defined]
         return responder.answer("Hi")
 
 
@@ -59,7 +58,7 @@ def asked(simulator: Simulator, provider: type = OpenAIResponder, **keywords: An
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_a_passing_failure_is_repeated_max_retries_times(simulator: Simulator, status: int, retries: int) -> None:
     """The server sees exactly one request more than repeats, and the error says how many there were."""
-    simulator.always(Fault.status(status))
+    simulator.always(Fault.status(status, retry_after_ms=1))
     with pytest.raises(APIStatusError) as caught:
         asked(simulator, max_retries=retries)
     assert len(simulator.received) == retries + 1

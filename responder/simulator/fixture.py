@@ -1,5 +1,4 @@
-"""How does a test get a simulator? The pytest fixture `simulator`, registered as a plugin when the package is
-installed.
+"""How does a test get a simulator? The pytest fixture `simulator`, a plugin of pytest's wherever the package is installed.
 
 Importing this file is cheap and does not import aiohttp: pytest imports it at every start.
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,16 +55,16 @@ class App:
     open: Callable[[str], Window]
 
 
+# Of those that the system does not hand out by itself, a range for each process that runs tests.
+_PORTS = itertools.count(20_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")), 2)
+
+
 def free_port() -> int:
-    """Return a port whose successor is free, too."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            try:
-                socket.create_server(("127.0.0.1", port + 1)).close()
-            except (OSError, OverflowError):
-                continue
+    """Return a port that is free, and whose successor is, too; nobody else here is given it before the program has bound it."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)), socket.create_server(("127.0.0.1", port + 1)):
             return port
+    raise AssertionError("unreachable: the ports do not end")
 
 
 def wait_until_served(url: str) -> None:

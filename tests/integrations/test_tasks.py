@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,9 +118,8 @@ folder = sys.argv.pop(1)
 app = Celery(
     "queue", broker="filesystem://", backend="file://" + folder + "/results", include=["responder.integrations.celery"]
 )
-app.conf.update(
-    broker_transport_options={key: folder + "/messages" for key in ("data_folder_in", "data_folder_out", "control_folder")}
-)
+folders = {key: folder + "/messages" for key in ("data_folder_in", "data_folder_out", "control_folder")}
+app.conf.update(broker_transport_options={**folders, "polling_interval": 0.05})
 """
 
 
@@ -126,14 +127,18 @@ def test_a_celery_worker_that_forks_answers_shards(tmp_path: Path) -> None:
     """A prefork worker, with a responder made in each child, answers what another process has sent."""
     for name in ("results", "messages"):
         (tmp_path / name).mkdir()
-    worker = _CELERY + "app.worker_main(['worker', '--pool', 'prefork', '-c', '2', '-l', 'ERROR', '--without-gossip'])\n"
+    worker = (
+        _CELERY
+        + "app.worker_main(['worker', '--pool', 'prefork', '-c', '2', '-l', 'ERROR', '--without-gossip', '--without-mingle'])\n"
+    )
     client = _CELERY + (
         "import json\n"
         "from responder.integrations.celery import ask_all, collect\n"
         "results = collect(ask_all('openai:m', list('abcde'), size=2), timeout=60)\n"
         "print(json.dumps(results))\n"
     )
-    running = subprocess.Popen([sys.executable, "-c", worker, str(tmp_path)], env=environment(C_FORCE_ROOT="1"), cwd=tmp_path)
+    command = [sys.executable, "-c", worker, str(tmp_path)]
+    running = subprocess.Popen(command, env=environment(C_FORCE_ROOT="1"), cwd=tmp_path, start_new_session=True)
     try:
         asked = subprocess.run(
             [sys.executable, "-c", client, str(tmp_path)],
@@ -144,7 +149,7 @@ def test_a_celery_worker_that_forks_answers_shards(tmp_path: Path) -> None:
             cwd=tmp_path,
         )
     finally:
-        running.terminate()
+        os.killpg(running.pid, signal.SIGKILL)  # with its children; its own way to end takes five seconds
         running.wait(20)
     assert asked.returncode == 0, asked.stderr
     assert texts(json.loads(asked.stdout)) == list("abcde")

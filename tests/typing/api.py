@@ -1,4 +1,4 @@
-"""The public API as a user writes it. Read by mypy in its strict mode, and never run."""
+"""The public API as a user writes it. Read by `docs/typecheck.py` (mypy in its strict mode, and pyright), and never run."""
 
 from __future__ import annotations
 

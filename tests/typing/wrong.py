@@ -1,4 +1,7 @@
-"""What a type checker has to refuse. Read by mypy in its strict mode, and never run: each line that ends so is an error."""
+"""What a type checker has to refuse. Read by `docs/typecheck.py`, and never run: each line that ends so is an error.
+
+pyright does not take a union apart by the truth of an attribute, and lets what stands behind `result.ok` pass.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ gpt.stream_map(["Hi"], budget="little")  # wrong
 
 def read(batch: Batch) -> None:
     for result in batch:
-        print(result.answer.text)  # wrong
+        print(result.answer.text)  # wrong for mypy
         if result.ok:
             print(result.answer.text, result.text.upper())
-            print(result.error.args)  # wrong
+            print(result.error.args)  # wrong for mypy
         else:
             print(result.error.args, result.text.upper())
-            print(result.answer.text)  # wrong
+            print(result.answer.text)  # wrong for mypy
