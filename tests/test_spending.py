@@ -264,6 +264,18 @@ def test_failed_attempts_are_counted_in(serve: Callable[..., Server], responder_
     assert batch.cost == pytest.approx(0.10)
 
 
+def test_the_model_that_answered_is_priced(serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]) -> None:
+    """A router, a deployment or an alias may stand for another one than its name says."""
+    pytest.importorskip("genai_prices")
+    server = serve(always(reply(reply_body(model="gpt-4o-2024-08-06"))))
+    result = responder_for(server).map(["Hi"])[0]
+    listed = listed_price("openai", "gpt-4o-2024-08-06")
+    assert listed is not None
+    assert result.cost == listed.cost(result.usage)
+    given = responder_for(server, price=Price(1, 1)).map(["Hi"])[0]
+    assert given.cost == pytest.approx(5e-6)  # a price that was given holds for every model behind the name
+
+
 def test_without_a_price_the_cost_is_unknown_and_not_zero(
     serve: Callable[..., Server], responder_for: Callable[..., OpenAIResponder]
 ) -> None:

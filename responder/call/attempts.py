@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from responder.call import replies
@@ -121,7 +121,7 @@ class Call:
         )
         if twice and self._known == known + 1:
             # The loser was cancelled before its provider reported its tokens; the prompt was the same.
-            self.book(Usage(answer.usage.input_tokens, 0, answer.usage.cached_input_tokens, known=answer.usage.known))
+            self.book(replace(answer.usage, output_tokens=0, reasoning_tokens=0), answer.model)
         return answer
 
     def begin(self) -> Attempt:
@@ -179,7 +179,7 @@ class Call:
         except BaseException as error:
             attempt.end(error)
             raise
-        attempt.end(None, answer.usage)
+        attempt.end(None, answer.usage, answer.model)
         return answer
 
     def open(self, attempt: Attempt) -> Incoming:
@@ -211,14 +211,19 @@ class Call:
     def _price(self) -> Pricing | None:
         return self.endpoint.price if self.terms.is_priced else None
 
-    def book(self, usage: Usage) -> float | None:
-        """Add an attempt's tokens to the trace; return what they cost in US dollars, None where that is not known."""
+    def book(self, usage: Usage, model: str = "") -> float | None:
+        """Add an attempt's tokens to the trace; return what they cost in US dollars, None where that is not known.
+
+        Args:
+            usage: The tokens.
+            model: The model that answered; "" where nobody says.
+        """
         if not usage.known:
             return None
         trace = self.trace
         self._known += 1
         trace.usage = trace.usage + usage if trace.usage.known else usage
-        price = self._price
+        price = self.endpoint.price_of(model) if self.terms.is_priced else None
         cost = price.cost(usage) if price is not None else None
         if cost is None:
             trace.priced = False
@@ -273,12 +278,13 @@ class Attempt:
         if self._money is not None:
             self._money.settle(0.0)
 
-    def end(self, error: BaseException | None, usage: Usage | None = None) -> None:
+    def end(self, error: BaseException | None, usage: Usage | None = None, model: str = "") -> None:
         """Give back the place, book tokens and money, and write the line in the trace; harmless when it is done.
 
         Args:
             error: What went wrong; None for a whole answer.
             usage: The tokens that were used; None: those that the error knows of.
+            model: The model that answered; "" where nobody says.
         """
         if self._has_ended:
             return
@@ -288,7 +294,7 @@ class Attempt:
             usage = getattr(error, "usage", NO_USAGE)
         self._permit.settle(error, usage)
         call.endpoint.shared[1].note(error)
-        cost = call.book(usage)
+        cost = call.book(usage, model)
         if self._money is not None:
             if error is None and call.terms.spending is not None:
                 call.terms.spending.learn(len(call.question.body), usage)

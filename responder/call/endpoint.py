@@ -81,6 +81,16 @@ class Endpoint:
             return self._access.price
         return listed_price(self.dialect.provider, self.dialect.model)
 
+    def price_of(self, model: str) -> Pricing | None:
+        """Return what the model that answered costs: a router or a deployment may stand for another one than its name says.
+
+        Args:
+            model: As the reply names it; "" where it does not.
+        """
+        if self._access.price is None and model and model != self.dialect.model:
+            return listed_price(self.dialect.provider, model) or self.price
+        return self.price
+
     @property
     def shared(self) -> tuple[Governor, Breaker]:
         """What every responder of the process with the same provider, base URL, key and model shares."""

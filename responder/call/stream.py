@@ -208,8 +208,8 @@ class Stream(Iterator[str]):
             incoming.close()
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            usage = self.usage
-            attempt.end(error, usage if usage.known else None)
+            so_far = self._so_far()
+            attempt.end(error, so_far.usage if so_far.usage.known else None, so_far.model)
 
     def _sign(self, error: ResponderError) -> None:
         if error is not self._signed:
