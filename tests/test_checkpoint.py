@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -619,12 +620,21 @@ def test_a_file_that_is_locked_in_mid_run_holds_nobody_past_a_deadline(file: Pat
     other.close()
 
 
+def rows(file: Path) -> int:
+    """Return how many answers a file holds."""
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+
 def test_a_map_whose_checkpoint_gets_locked_ends_in_time_with_every_answer_in_hand(simulator: Simulator, file: Path) -> None:
     """What it has asked is handed out; nothing is asked that could not be kept, and the reason is told."""
     with contextlib.ExitStack() as stack:
 
         def prompts() -> Iterator[str]:
             yield "first"
+            ends = time.monotonic() + 20
+            while not rows(file) and time.monotonic() < ends:
+                time.sleep(0.01)  # until its answer is in the file
             process.append(stack.enter_context(held(file, "BEGIN EXCLUSIVE")))
             yield from PROMPTS
 

@@ -29,10 +29,10 @@ def test_the_import_loads_nothing_heavy_and_starts_nothing() -> None:
     assert (done.stdout.strip(), done.stderr) == ("[] 1 0", "")
 
 
-# Who installs a list of prices gets pydantic with it.
+# Who installs a list of prices gets pydantic with it, and who installs tornado gets asyncio with tenacity.
 CALL = f"""
 import sys
-sys.modules["genai_prices"] = None
+sys.modules["genai_prices"] = sys.modules["tornado"] = None
 from responder import OpenAIResponder
 gpt = OpenAIResponder("m", api_key="k", base_url=sys.argv[1])
 assert len(gpt.map(["a"] * 5).texts()) == 5

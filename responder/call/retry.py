@@ -10,15 +10,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import Deadline
 from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError, RateLimitError
 from responder.values.trace import Trace
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 
@@ -109,6 +110,9 @@ class Retrier:
     """Runs attempts until one succeeds or a repeat cannot help. Safe for threads: its state is tenacity's, one per thread."""
 
     def __init__(self, policy: RetryPolicy) -> None:
+        # With the first responder: where tornado is installed (Jupyter), importing tenacity imports that, and asyncio with it.
+        import tenacity
+
         self.policy = policy
         self._retrying = tenacity.Retrying(
             retry=self._repeats,

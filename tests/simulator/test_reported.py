@@ -23,7 +23,7 @@ from responder import (
     RateLimitError,
     StreamInterruptedError,
 )
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 from responder.simulator import Fault, Simulator
 from responder.simulator.reported import REPORTED
 
