@@ -38,6 +38,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|ssl|types|typing)\..*"),
     ("py:.*", r"responder\..*\.[IVR]"),  # type variables
     ("py:.*", r"tuple\[.*"),
+    ("py:.*", r"(pandas|polars|pyarrow)\..*"),
     ("py:.*", r"responder\..*Keywords"),  # for type checkers; their names are those of the class beside them
 ]
 

@@ -38,7 +38,9 @@ OWNERS = {
     "tqdm": {"many.progress"},
     "genai_prices": {"pace.prices"},
     "click": {"cli"},
-    "pyarrow": {"cli.tables"},
+    "pandas": {"values.frames", "values.results", "integrations.pandas"},  # the frames of a batch: imported when one is asked for
+    "polars": {"values.frames", "values.results", "integrations.polars"},
+    "pyarrow": {"cli.tables", "values.frames", "values.results", "integrations.arrow"},
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
     "pytest": {"simulator"},

@@ -10,8 +10,10 @@ import pytest
 
 HEAVY = ["google.auth", "tqdm", "click", "asyncio", "pydantic", "aiohttp", "cryptography", "responder.simulator", "responder.cli"]
 
+# Where tornado is installed (Jupyter brings it), tenacity imports it, and with it an event loop.
 SCRIPT = f"""
 import socket, sys, threading
+sys.modules["tornado"] = None
 opened = []
 socket.socket.__init__ = lambda *args, **keywords: opened.append(args)
 import responder

@@ -1,30 +1,40 @@
-"""How is a column of a table asked? A column of prompts in, a column of answers out, under the same index.
+"""How is a column of a pandas table asked? A column of prompts in, a column of answers out, under the same index.
 
 frame["answer"] = map_series(gpt, frame["question"], max_workers=32)
-frame[["text", "error"]] = map_frame(gpt, frame, "Translate into {language}: {text}")
+answers = map_frame(gpt, frame, "Translate into {language}: {text}")    # text, error, tokens, cost
 """
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
-from responder.integrations import missing
+from responder.integrations import missing, table
+from responder.integrations.table import Errors
 from responder.responder import Responder
-from responder.values.errors import BatchError, ConfigurationError
-from responder.values.messages import Prompt
-from responder.values.results import Batch, Result
+from responder.values import frames
+from responder.values.results import Batch
 
 try:
     import pandas as pd
 except ModuleNotFoundError as error:
     raise missing("pandas", "pandas") from error
 
-Errors = Literal["raise", "object", "none"]
+
+@overload
+def map_series(
+    responder: Responder, series: pd.Series, *, errors: Errors = ..., return_batch: Literal[False] = ..., **keywords: Any
+) -> pd.Series: ...
 
 
-def map_series(responder: Responder, series: pd.Series, *, errors: Errors = "raise", **keywords: Any) -> pd.Series:
+@overload
+def map_series(
+    responder: Responder, series: pd.Series, *, errors: Errors = ..., return_batch: Literal[True], **keywords: Any
+) -> tuple[pd.Series, Batch]: ...
+
+
+def map_series(
+    responder: Responder, series: pd.Series, *, errors: Errors = "raise", return_batch: bool = False, **keywords: Any
+) -> pd.Series | tuple[pd.Series, Batch]:
     """Ask each value of a column at once, and return the texts of the answers as a column of the same index and name.
 
     Missing values (None, NaN, pd.NA, NaT) are not asked and become None; equal prompts are asked once.
@@ -33,27 +43,58 @@ def map_series(responder: Responder, series: pd.Series, *, errors: Errors = "rai
         responder: Who is asked.
         series: Prompts; its index may have any form, duplicates included.
         errors: What stands for a failed prompt: "raise" (nothing does, a BatchError is raised whose `results` hold one Result
-            for each prompt that was asked), "object" (the error itself), "none" (None).
+            for each prompt that was asked), "text" (the error's class and message), "object" (the error itself), "none" (None).
+        return_batch: Return the Batch as well, with its tokens, cost, summary and report.
         **keywords: As `Responder.map` takes them.
 
     Returns:
-        A series of dtype object.
+        A series of dtype object; with `return_batch=True` a pair of it and the batch.
 
     Raises:
         BatchError: A prompt failed, with `errors="raise"`.
         ConfigurationError: A keyword is invalid; nothing was sent.
     """
-    if errors not in ("raise", "object", "none"):
-        raise ConfigurationError(f'errors is "raise", "object" or "none", not {errors!r}')
-    batch, places = _ask(responder, series, keywords)
+    table.check_errors(errors, ("raise", "text", "object", "none"))
+    batch, results = table.ask(responder, series, _is_missing, keywords)
     if errors == "raise":
         batch.answers()
-    failed = (lambda result: result.error) if errors == "object" else (lambda _: None)
-    values = [None if place is None else _text(batch[place]) if batch[place].ok else failed(batch[place]) for place in places]
-    return _column(values, series.index, series.name)
+    column = _column(table.texts(results, errors), series.index, series.name)
+    return (column, batch) if return_batch else column
 
 
-def map_frame(responder: Responder, frame: pd.DataFrame, template: str, **keywords: Any) -> pd.DataFrame:
+@overload
+def map_frame(
+    responder: Responder,
+    frame: pd.DataFrame,
+    template: str,
+    *,
+    errors: Literal["text", "object"] = ...,
+    return_batch: Literal[False] = ...,
+    **keywords: Any,
+) -> pd.DataFrame: ...
+
+
+@overload
+def map_frame(
+    responder: Responder,
+    frame: pd.DataFrame,
+    template: str,
+    *,
+    errors: Literal["text", "object"] = ...,
+    return_batch: Literal[True],
+    **keywords: Any,
+) -> tuple[pd.DataFrame, Batch]: ...
+
+
+def map_frame(
+    responder: Responder,
+    frame: pd.DataFrame,
+    template: str,
+    *,
+    errors: Literal["text", "object"] = "text",
+    return_batch: bool = False,
+    **keywords: Any,
+) -> pd.DataFrame | tuple[pd.DataFrame, Batch]:
     """Ask each row of a table at once, in the words of a template.
 
     A row in which a column of the template is missing is not asked; equal prompts are asked once.
@@ -63,64 +104,33 @@ def map_frame(responder: Responder, frame: pd.DataFrame, template: str, **keywor
         frame: The table; its index may have any form.
         template: The prompt, with the names of columns in braces: "Translate into {language}: {text}". Braces that mean
             themselves are written twice.
+        errors: What stands in the column "error": "text" (the error's class and message, which any file format can hold) or
+            "object" (the exception).
+        return_batch: Return the Batch as well, with its summary and report.
         **keywords: As `Responder.map` takes them.
 
     Returns:
-        A frame of the same index with two columns of dtype object: "text" (None where there is no answer) and "error" (the
-        exception; None where there is none).
+        A frame of the same index: "text" (None where there is no answer), "error" (None where there is none), "finish_reason",
+        "model", "input_tokens", "output_tokens", "cost" (US dollars), "attempts" and "elapsed" (seconds). A repeated prompt has
+        no tokens and cost of its own. With `return_batch=True` a pair of it and the batch.
 
     Raises:
         ConfigurationError: The template names no column, or one that the frame does not have.
     """
-    try:
-        names = sorted({name for _, name, _, _ in string.Formatter().parse(template) if name is not None})
-    except ValueError as error:
-        raise ConfigurationError(
-            f"the template has an odd brace ({error}); braces that mean themselves are written twice"
-        ) from None
-    unknown = [name for name in names if name not in frame.columns]
-    if unknown or not names:
-        known = ", ".join(map(str, frame.columns))
-        raise ConfigurationError(f"the template names {', '.join(unknown) or 'no column'}; the frame's columns are {known}")
-    rows = zip(*(frame[name] for name in names), strict=True)
-    prompts = [None if any(map(_is_missing, row)) else template.format_map(dict(zip(names, row, strict=True))) for row in rows]
-    batch, places = _ask(responder, prompts, keywords)
-    found = [None if place is None else batch[place] for place in places]
-    return pd.DataFrame(
-        {
-            "text": _column([None if result is None else _text(result) for result in found], frame.index),
-            "error": _column([None if result is None else result.error for result in found], frame.index),
-        }
-    )
-
-
-def _ask(responder: Responder, values: Iterable[Any], keywords: dict[str, Any]) -> tuple[Batch, list[int | None]]:
-    """Ask what is not missing, equal texts once; return the batch and, for each value, its place there."""
-    prompts: list[Prompt] = []
-    known: dict[str, int] = {}
-    places: list[int | None] = []
-    for value in values:
-        if _is_missing(value):
-            places.append(None)
-            continue
-        place = known.get(value, len(prompts)) if isinstance(value, str) else len(prompts)
-        if place == len(prompts):
-            prompts.append(value)
-            if isinstance(value, str):
-                known[value] = place
-        places.append(place)
-    batch = responder.map(prompts, **keywords)
-    if len(batch) < len(prompts):
-        raise BatchError(f"the run ended after {len(batch)} of {len(prompts)} prompts", batch)
-    return batch, places
+    table.check_errors(errors, ("text", "object"))
+    names = table.columns_of_template(template, list(frame.columns))
+    prompts = table.filled(template, names, [frame[name] for name in names], _is_missing)
+    batch, results = table.ask(responder, prompts, _is_missing, keywords)
+    columns = frames.columns_of(results)
+    made = frames.to_pandas({name: columns[name] for name in frames.ANSWER}).set_axis(frame.index)
+    made["text"] = _column(table.texts(results, "none"), frame.index)
+    shown = [None if result is None else result.error for result in results] if errors == "object" else list(columns["error"])
+    made["error"] = _column(shown, frame.index)
+    return (made, batch) if return_batch else made
 
 
 def _is_missing(value: Any) -> bool:
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
-
-
-def _text(result: Result) -> str | None:
-    return result.answer.text if result.answer is not None else None
 
 
 def _column(values: list[Any], index: Any, name: Any = None) -> pd.Series:

@@ -13,6 +13,11 @@ from responder.values.errors import BatchError, ConfigurationError
 from responder.values.messages import Prompt
 from responder.values.summary import Summary, percentile, was_not_sent
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
 I = TypeVar("I")  # noqa: E741 - item
 V = TypeVar("V")  # value
 R = TypeVar("R", bound="ItemResult[Any, Any]")
@@ -260,6 +265,31 @@ class Batch(_Results["Answered | Failed"]):
             reused=sum(result.ok and not result.attempts for result in self._results),
             cost=self.cost,
         )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a pandas data frame with one row a prompt, in input order.
+
+        Columns: prompt, text, error (as text), finish_reason, model, input_tokens, output_tokens, cost (US dollars), attempts and
+        elapsed (seconds); what is not known is missing.
+
+        Raises:
+            ImportError: pandas is not installed; the message says what to type.
+        """
+        from responder.values import frames
+
+        return frames.to_pandas(frames.columns_of(self._results))
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return the same as a polars data frame; needs polars."""
+        from responder.values import frames
+
+        return frames.to_polars(frames.columns_of(self._results))
+
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the same as an Arrow table; needs pyarrow."""
+        from responder.values import frames
+
+        return frames.to_arrow(frames.columns_of(self._results))
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write the run as one HTML page: its numbers, the time line of every worker, what was repeated and why.

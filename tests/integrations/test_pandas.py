@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from responder import BadRequestError, BatchError, ConfigurationError, OpenAIResponder
+from responder import BadRequestError, BatchError, ConfigurationError, OpenAIResponder, Price
 from responder.integrations.pandas import map_frame, map_series
 from responder.simulator import Fault, Simulator
 
@@ -78,9 +79,10 @@ def test_a_failure_is_raised_with_all_results(gpt: OpenAIResponder, simulator: S
 
 
 def test_a_failure_may_stand_in_the_column(gpt: OpenAIResponder, simulator: Simulator) -> None:
-    """`errors="object"` puts the error in its place, `errors="none"` None."""
-    simulator.script_for("bad", Fault.status(400, "no").repeated(2))
+    """As text, as the error itself, or as None."""
+    simulator.script_for("bad", Fault.status(400, "no").repeated(3))
     prompts = pd.Series(["good", "bad"])
+    assert map_series(gpt, prompts, errors="text").iloc[1].startswith("BadRequestError: ")
     assert isinstance(map_series(gpt, prompts, errors="object").iloc[1], BadRequestError)
     assert list(map_series(gpt, prompts, errors="none")) == ["Simulated answer to: good", None]
 
@@ -93,22 +95,56 @@ def test_an_unknown_way_of_errors_is_refused(gpt: OpenAIResponder, simulator: Si
 
 
 def test_a_frame_is_asked_in_the_words_of_a_template(gpt: OpenAIResponder, simulator: Simulator) -> None:
-    """Each row fills the template; texts and errors come as two columns under the same index."""
+    """Each row fills the template; texts and errors come as columns under the same index."""
     simulator.script_for("In German: bad", Fault.status(400, "no"))
     frame = pd.DataFrame({"text": ["good", "bad", None], "language": ["French", "German", "Greek"]}, index=[5, 5, 9])
     found = map_frame(gpt, frame, "In {language}: {text}")
     assert found.index.equals(frame.index)
-    assert list(found.columns) == ["text", "error"]
+    assert list(found.columns)[:2] == ["text", "error"]
     assert list(found["text"]) == ["Simulated answer to: In French: good", None, None]
-    assert [type(error) for error in found["error"]] == [type(None), BadRequestError, type(None)]
+    assert [str(error)[:17] for error in found["error"]] == ["None", "BadRequestError: ", "None"]
     assert [call.prompt for call in simulator.received if "Greek" in str(call.prompt)] == []
 
 
-def test_the_columns_may_be_put_back_into_the_frame(gpt: OpenAIResponder) -> None:
-    """The way the docs show it."""
-    frame = pd.DataFrame({"question": ["a", "b"]}, index=["x", "y"])
-    frame[["answer", "error"]] = map_frame(gpt, frame, "{question}")
-    assert list(frame["answer"]) == ["Simulated answer to: a", "Simulated answer to: b"]
+def test_a_frame_may_hold_the_errors_themselves(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """For programs that look at their class."""
+    simulator.script_for("bad", Fault.status(400, "no"))
+    found = map_frame(gpt, pd.DataFrame({"text": ["bad"]}), "{text}", errors="object")
+    assert isinstance(found["error"].iloc[0], BadRequestError)
+
+
+def test_a_frame_tells_tokens_and_cost_of_each_row_once(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """A repeated prompt costs nothing, so the columns add up to what the batch says; a row that was not asked has none."""
+    priced = OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), price=Price(1, 2))
+    found, batch = map_frame(priced, pd.DataFrame({"text": ["a", "b", "a", None]}), "{text}", return_batch=True)
+    assert batch.usage.input_tokens > 0
+    assert found["input_tokens"].sum() == batch.usage.input_tokens
+    assert found["output_tokens"].sum() == batch.usage.output_tokens
+    assert found["cost"].sum() == pytest.approx(batch.cost)
+    assert list(found["attempts"].isna()) == [False, False, False, True]
+
+
+def test_the_batch_comes_along(gpt: OpenAIResponder) -> None:
+    """With its summary and report, for a column as for a frame."""
+    column, batch = map_series(gpt, pd.Series(["a", None]), return_batch=True)
+    assert column.iloc[0] == batch[0].text
+    assert batch.summary().items == 1
+
+
+def test_a_frame_with_failures_is_written_as_parquet(gpt: OpenAIResponder, simulator: Simulator, tmp_path: Path) -> None:
+    """Errors are texts, so any file format holds them."""
+    simulator.script_for("bad", Fault.status(400, "no"))
+    found = map_frame(gpt, pd.DataFrame({"q": ["good", "bad"]}), "{q}")
+    found.to_parquet(tmp_path / "answers.parquet")
+    assert pd.read_parquet(tmp_path / "answers.parquet")["error"].iloc[1].startswith("BadRequestError")
+
+
+def test_the_columns_may_be_put_beside_the_frame(gpt: OpenAIResponder) -> None:
+    """The ways the docs show, duplicates in the index included."""
+    frame = pd.DataFrame({"question": ["a", "b"]}, index=["x", "x"])
+    both = pd.concat([frame, map_frame(gpt, frame, "{question}")], axis=1)
+    frame[["answer", "error"]] = map_frame(gpt, frame, "{question}")[["text", "error"]]
+    assert list(frame["answer"]) == list(both["text"]) == ["Simulated answer to: a", "Simulated answer to: b"]
 
 
 @pytest.mark.parametrize("template", ["{txt}", "no braces", "{text", "{text.upper}", "{}"])
