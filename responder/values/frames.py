@@ -41,19 +41,19 @@ class Row(Protocol):
     """What a row is made of: a `Result`."""
 
     @property
-    def prompt(self) -> Prompt: ...
+    def prompt(self) -> Prompt: ...  # noqa: D102 - documented in Result
     @property
-    def value(self) -> Answer | None: ...
+    def value(self) -> Answer | None: ...  # noqa: D102 - documented in Result
     @property
-    def error(self) -> Exception | None: ...
+    def error(self) -> Exception | None: ...  # noqa: D102 - documented in Result
     @property
-    def usage(self) -> Usage: ...
+    def usage(self) -> Usage: ...  # noqa: D102 - documented in Result
     @property
-    def cost(self) -> float | None: ...
+    def cost(self) -> float | None: ...  # noqa: D102 - documented in Result
     @property
-    def attempts(self) -> int: ...
+    def attempts(self) -> int: ...  # noqa: D102 - documented in Result
     @property
-    def elapsed(self) -> float: ...
+    def elapsed(self) -> float: ...  # noqa: D102 - documented in Result
 
 
 Columns = Mapping[str, Sequence[Any]]
