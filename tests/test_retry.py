@@ -378,3 +378,13 @@ def test_a_share_that_is_none_is_refused(simulator: Simulator, share: Any) -> No
     with pytest.raises(ConfigurationError, match="retry_share"):
         gpt.map(["Hi"], retry_share=share)
     assert not simulator.received
+
+
+def test_a_repeat_is_logged_for_the_operator(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    """At level info, with the class and the status, and without the provider's words, which may quote the prompt."""
+    simulator.script(Fault.status(503, "cannot answer 'Hi'"))
+    with caplog.at_level("INFO", logger="responder"):
+        asked(simulator)
+    (record,) = [record for record in caplog.records if record.name == "responder"]
+    assert record.levelname == "INFO"
+    assert record.getMessage().startswith("attempt 1 failed (InternalServerError 503): the next one starts in 0.0 s")

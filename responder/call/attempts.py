@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from responder.call import replies
+from responder.call import observing, replies
 from responder.call.hedging import LOST, Hedger
 from responder.call.question import Question
 from responder.call.retry import RetryBudget
@@ -75,7 +75,7 @@ class Call:
         trace: Gets what it did.
     """
 
-    __slots__ = ("_known", "bounds", "endpoint", "question", "secret", "terms", "trace")
+    __slots__ = ("_known", "bounds", "endpoint", "question", "secret", "terms", "trace", "watch")
 
     def __init__(self, endpoint: Endpoint, question: Question, bounds: Bounds, terms: Terms, trace: Trace) -> None:
         self.endpoint = endpoint
@@ -84,6 +84,7 @@ class Call:
         self.terms = terms
         self.trace = trace
         self.secret = ""  # what the stream that is under way was opened with
+        self.watch: observing.Watch | None = None  # follows a stream to its end
         self._known = 0  # attempts whose tokens the provider reported
 
     def answer(self) -> Answer:
@@ -97,12 +98,21 @@ class Call:
         object.__setattr__(answer, "elapsed", monotonic() - self.trace.started)
         return answer
 
-    def repeat(self, attempt: Callable[[], T]) -> T:
+    def repeat(self, attempt: Callable[[], T], operation: str = "chat") -> T:
         """Make attempts until one succeeds, or none can.
+
+        Args:
+            attempt: Makes one.
+            operation: What a trace calls it: "chat" or "embeddings".
 
         Raises:
             ResponderError: The last attempt's own error, signed.
         """
+        if observing.observer is not None:
+            return observing.observer.watch(self, operation, lambda: self._repeat(attempt))
+        return self._repeat(attempt)
+
+    def _repeat(self, attempt: Callable[[], T]) -> T:
         bounds, terms = self.bounds, self.terms
         try:
             return self.endpoint.retrier.call(attempt, self.trace, bounds.deadline, bounds.cancel, terms.retries)
@@ -209,7 +219,11 @@ class Call:
 
     @property
     def _price(self) -> Pricing | None:
-        return self.endpoint.price if self.terms.is_priced else None
+        return self.endpoint.price if self._is_priced else None
+
+    @property
+    def _is_priced(self) -> bool:
+        return self.terms.is_priced or observing.observer is not None
 
     def book(self, usage: Usage, model: str = "") -> float | None:
         """Add an attempt's tokens to the trace; return what they cost in US dollars, None where that is not known.
@@ -223,7 +237,7 @@ class Call:
         trace = self.trace
         self._known += 1
         trace.usage = trace.usage + usage if trace.usage.known else usage
-        price = self.endpoint.price_of(model) if self.terms.is_priced else None
+        price = self.endpoint.price_of(model) if self._is_priced else None
         cost = price.cost(usage) if price is not None else None
         if cost is None:
             trace.priced = False

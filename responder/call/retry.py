@@ -5,6 +5,7 @@ The only room that imports tenacity.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import tenacity
 
 T = TypeVar("T")
+
+_log = logging.getLogger("responder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,9 @@ class Retrier:
                 request_id=error.request_id,
                 retry_after=error.retry_after,
             ) from error
+        # Not the error's message: a provider's words may quote the prompt.
+        kind, status = type(error).__name__, f" {error.status}" if error.status is not None else ""
+        _log.info("attempt %d failed (%s%s): the next one starts in %.1f s", state.attempt_number, kind, status, seconds)
         begin = monotonic()
         if cancel is None:
             time.sleep(seconds)

@@ -377,6 +377,8 @@ class Stream(Iterator[str]):
         if self._answer is None:
             error = self._failure or CancelledError(f"the stream was stopped: {self._token.reason}")
         self._end_attempt(error)
+        if self._call.watch is not None:
+            self._call.watch.end(self._answer, error)
         if self._user_token is not None:
             self._user_token.unregister(self._registered)
         ended, self._on_end = self._on_end, None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from responder.call.stream import Stream
-from responder.many.workers import Crew, end_with_program
+from responder.many.workers import Crew, caller_context, end_with_program
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
@@ -222,7 +222,7 @@ class MergedStreams(Iterator[StreamEvent]):
         arguments = (self._started, make, self._exchange, place, self._token)
         self._exchange.start(self._started, place)
         try:
-            started = self._crew.start(_read, *arguments)
+            started = self._crew.start(caller_context().run, _read, *arguments)
             if self._crew.is_alone:
                 place.backlog = math.inf  # whoever takes reads first
                 _read(*arguments)
