@@ -24,7 +24,7 @@ from responder.many.progress import Progress
 from responder.many.runs import AnswerRun, StreamRun
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
-from responder.providers import for_model
+from responder.providers import for_model, register
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
 from responder.providers.compatible import (
@@ -184,6 +184,7 @@ __all__ = [
     "parallel_imap",
     "parallel_imap_unordered",
     "parallel_map",
+    "register",
     "system",
     "user",
 ]
@@ -199,4 +200,10 @@ def __getattr__(name: str) -> Any:
         from responder.pace import store
 
         return getattr(store, name)
+    if name.endswith("Responder"):  # of a host that is a line in the table, and nothing else
+        from responder.providers import PROVIDERS
+
+        for kind in PROVIDERS.values():
+            if kind.__name__ == name:
+                return kind
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

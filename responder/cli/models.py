@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from responder.cli.terminal import show
-from responder.providers import PROVIDERS
+from responder.providers import registry
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
 
@@ -25,7 +25,7 @@ def models(as_json: bool) -> None:
 
     Use one as PROVIDER:MODEL, with the model's name as the provider spells it.
     """
-    rows = [_row(kind) for kind in PROVIDERS.values()]
+    rows = [_row(kind) for kind in registry.all().values()]
     if as_json:
         names = [heading.lower().replace(" ", "_") for heading in _HEADINGS]
         show(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))

@@ -34,6 +34,8 @@ class OpenAIResponder(Responder):
 
     stream_options: ClassVar[Mapping[str, Any] | None] = {"include_usage": True}
     """What makes a stream report its usage; None where a host refuses the field."""
+    takes_schemas: ClassVar[bool] = True
+    """False for hosts that make any JSON object, but take no schema: the prompt describes it then."""
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
 
@@ -81,6 +83,8 @@ class OpenAIResponder(Responder):
 
     def response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return the payload's part that asks for JSON of a schema."""
+        if not self.takes_schemas:
+            return {"type": "json_object"}
         title = str(schema.get("title") or "answer")
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in title)[:64]
         wanted = {"name": name, "schema": strict_schema(schema), "strict": True}
