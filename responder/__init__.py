@@ -49,7 +49,7 @@ from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder
 from responder.responder import Responder
-from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.answer import Answer, Citation, FinishReason, TokenLogprob, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Timeout
 from responder.values.errors import (
@@ -119,6 +119,7 @@ __all__ = [
     "CerebrasResponder",
     "ChunkReader",
     "CircuitOpenError",
+    "Citation",
     "CompatibleResponder",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -169,6 +170,7 @@ __all__ = [
     "Text",
     "Timeout",
     "TogetherResponder",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolResult",

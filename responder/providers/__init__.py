@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
@@ -58,6 +58,7 @@ class ModelKeywords(CommonKeywords, total=False):
     """The keywords of all providers' classes together, for type checkers and editors."""
 
     api_key: str | Callable[[], str] | None
+    api: Literal["auto", "chat", "responses"] | None
     base_url: str | None
     endpoint: str | None
     api_version: str | None

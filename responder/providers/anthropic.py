@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.call.dialect import ChunkReader
+from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra
 from responder.providers.urls import under
 from responder.providers.usage import anthropic_usage, merged_counts
@@ -164,6 +165,7 @@ class AnthropicResponder(Responder):
             tool_calls=calls,
             candidates=(text,),
             raw=reply,
+            citations=anthropic_citations(blocks),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:

@@ -25,6 +25,7 @@ class CompatibleResponder(OpenAIResponder):
     key_variables: ClassVar[tuple[str, ...]] = ()
     key_required = False
     max_tokens_field = "max_tokens"
+    default_api = "chat"  # some hosts have Responses, by model: never assumed, but taken with `api="responses"`
 
     _host: ClassVar[Host | None] = None
 
@@ -70,8 +71,8 @@ class GroqResponder(CompatibleResponder, host="groq"):
 class MistralResponder(CompatibleResponder, host="mistral"):
     """Mistral. https://docs.mistral.ai/api"""
 
-    def payload(self, messages: tuple[Any, ...], options: Options) -> dict[str, Any]:
-        payload = super().payload(messages, options)
+    def chat_payload(self, messages: tuple[Any, ...], options: Options) -> dict[str, Any]:
+        payload = super().chat_payload(messages, options)
         if "seed" in payload:
             payload["random_seed"] = payload.pop("seed")
         if payload.get("tool_choice") == "required":

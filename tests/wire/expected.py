@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from responder import Tool, ToolCall, Usage
+from responder import Message, Raw, Tool, ToolCall, ToolResult, Usage, user
 
 HERE = Path(__file__).parent
 UNKNOWN = Usage()  # the reply does not say
@@ -103,7 +103,7 @@ class Exchange:
     @property
     def is_stream(self) -> bool:
         """Whether the reply is a stream."""
-        return self.name.partition("/")[2].startswith(("stream_", "chat_stream_"))
+        return self.name.partition("/")[2].startswith(("stream_", "chat_stream_", "responses_stream", "converse_stream"))
 
     @property
     def is_recorded(self) -> bool:
@@ -756,6 +756,140 @@ _HOSTS = (
     ),
 )
 
-EXCHANGES: tuple[Exchange, ...] = (*_OPENAI, *_AZURES, *_GEMINI, *_VERTEX, *_ANTHROPIC, *_HOSTS)
+_RESPONSES_API = {"api": "responses"}
+_PLAN = Tool(
+    "update_plan",
+    "",
+    {"additionalProperties": False, "properties": {"plan": {"type": "string"}}, "required": ["plan"], "type": "object"},
+)
+_PLANNER = {
+    **_RESPONSES_API,
+    "tools": [_PLAN],
+    "tool_choice": "auto",
+    "extra": {"reasoning": {"effort": "low", "summary": "detailed"}},
+}
+
+
+def _part_of(name: str, *path: Any) -> Any:
+    """Return what stands somewhere in a recording: texts too long to be written twice."""
+    found: Any = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    for step in path:
+        found = found[step]
+    return found
+
+
+_CALL = _part_of("openai/responses_reasoning_call", "response", "body", "output")
+_RESPONSES = (
+    Exchange(
+        "openai/responses_plain",
+        "openai",
+        "gpt-4o",
+        Answered("The capital of France is Paris.", "stop", used(14, 8), "gpt-4o-2024-08-06"),
+        "What is the capital of France?",
+        _RESPONSES_API,
+    ),
+    Exchange(
+        "openai/responses_stream_text",
+        "openai",
+        "gpt-5.4",
+        Answered("2", "stop", used(26, 5), "gpt-5.4-2026-03-05"),
+        "What is 1 + 1?",
+        {**_RESPONSES_API, "system": _TERSE},
+    ),
+    Exchange(
+        "openai/responses_stream_tool_call",
+        "openai",
+        "gpt-4o",
+        Answered(
+            "",
+            "tool_calls",
+            used(255, 16),
+            "gpt-4o-2024-08-06",
+            tool_calls=(ToolCall("call_kL0PCQV7M2WMoVX8V8OtYSAL", "get_capital", {"country": "France"}, '{"country":"France"}'),),
+        ),
+        "What is the capital of France?",
+        {
+            **_RESPONSES_API,
+            "tool_choice": "auto",
+            "tools": [
+                Tool(
+                    "get_capital",
+                    "",
+                    {
+                        "additionalProperties": False,
+                        "properties": {"country": {"type": "string"}},
+                        "required": ["country"],
+                        "type": "object",
+                    },
+                )
+            ],
+        },
+    ),
+    Exchange(
+        "openai/responses_reasoning_call",
+        "openai",
+        "gpt-5",
+        Answered(
+            "",
+            "tool_calls",
+            used(124, 1926, reasoning=1792),
+            "gpt-5-2025-08-07",
+            reasoning=_CALL[0]["summary"][0]["text"],
+            tool_calls=(
+                ToolCall(
+                    "call_gL7JE6GDeGGsFubqO2XGytyO",
+                    "update_plan",
+                    json.loads(_CALL[1]["arguments"]),
+                    _CALL[1]["arguments"],
+                ),
+            ),
+        ),
+        _part_of("openai/responses_reasoning_call", "request", "body", "input", 0, "content"),
+        {**_PLANNER, "system": _part_of("openai/responses_reasoning_call", "request", "body", "instructions")},
+    ),
+    Exchange(
+        "openai/responses_reasoning_return",
+        "openai",
+        "gpt-5",
+        Answered(
+            _part_of("openai/responses_reasoning_return", "response", "body", "output", 0, "content", 0, "text"),
+            "stop",
+            used(2087, 124, cached=2048),
+            "gpt-5-2025-08-07",
+        ),
+        [
+            user(_part_of("openai/responses_reasoning_call", "request", "body", "input", 0, "content")),
+            Message("assistant", [Raw({key: value for key, value in item.items() if key != "status"}) for item in _CALL]),
+            Message("tool", ToolResult("call_gL7JE6GDeGGsFubqO2XGytyO", "plan updated")),
+        ],
+        {**_PLANNER, "system": _part_of("openai/responses_reasoning_call", "request", "body", "instructions")},
+    ),
+    Exchange(
+        "azure/responses_stream",
+        "azure",
+        "gpt-5-nano",
+        Answered("2", "stop", used(26, 135, reasoning=128), "gpt-5-nano", request_id="985e0c9d-e801-43de-a0c6-2e14619e50d7"),
+        "What is 1 + 1?",
+        {**_RESPONSES_API, "api_version": "2025-03-01-preview", "system": _TERSE},
+    ),
+    Exchange(
+        "bedrock_mantle/responses_stream",
+        "compatible",
+        "openai.gpt-5.6-luna",
+        Answered("", "tool_calls", used(88, 14), "openai.gpt-5.6-luna", tool_calls=(ToolCall("call_0", "first_tool", {}, "{}"),)),
+        "Follow the tool instructions.",
+        {
+            **_RESPONSES_API,
+            "system": _part_of("bedrock_mantle/responses_stream", "request", "body", "instructions"),
+            "tool_choice": "auto",
+            "tools": [Tool("first_tool", "", _NOTHING), Tool("second_tool", "", _NOTHING)],
+        },
+        "/openai/v1",
+    ),
+)
+BESIDE: tuple[str, ...] = ("openai/responses_background_queued", "openai/responses_background_done")
+"""Recordings of one call in two exchanges: `test_responses.py` plays them."""
+
+EXCHANGES: tuple[Exchange, ...] = (*_OPENAI, *_AZURES, *_RESPONSES, *_GEMINI, *_VERTEX, *_ANTHROPIC, *_HOSTS)
 WHOLE: tuple[Exchange, ...] = tuple(exchange for exchange in EXCHANGES if not exchange.is_stream)
 STREAMS: tuple[Exchange, ...] = tuple(exchange for exchange in EXCHANGES if exchange.is_stream)
