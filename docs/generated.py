@@ -40,10 +40,24 @@ ROOMS = (
 _MADE = re.compile(r"(<!-- made:(?P<name>[\w ]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
 # What a class cannot say of itself in one word.
-_KEYS = {"vertex": "Google's Application Default Credentials", "compatible": "`api_key=`, if it wants one"}
+_GOOGLE = "Google's Application Default Credentials"
+_AMAZON = "`AWS_BEARER_TOKEN_BEDROCK`, or AWS credentials"
+_KEYS = {
+    "vertex": _GOOGLE,
+    "vertex-partner": _GOOGLE,
+    "anthropic-vertex": _GOOGLE,
+    "bedrock": _AMAZON,
+    "anthropic-bedrock": _AMAZON,
+    "compatible": "`api_key=`, if it wants one",
+}
 _BASES = {
     "azure": "yours, from `AZURE_OPENAI_ENDPOINT`",
     "vertex": "by location, or `GOOGLE_VERTEX_BASE_URL`",
+    "vertex-partner": "by location, or `GOOGLE_VERTEX_BASE_URL`",
+    "anthropic-vertex": "by location, or `ANTHROPIC_VERTEX_BASE_URL`",
+    "bedrock": "by `AWS_REGION`, or `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`",
+    "anthropic-bedrock": "by `AWS_REGION`, or `ANTHROPIC_BEDROCK_BASE_URL`",
+    "anthropic-foundry": "yours, from `ANTHROPIC_FOUNDRY_RESOURCE` or `ANTHROPIC_FOUNDRY_BASE_URL`",
     "compatible": "yours, as `base_url=`",
     "simulated": "in this process",
 }

@@ -27,6 +27,9 @@ from responder.pace.prices import Price
 from responder.providers import for_model, register
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
+from responder.providers.bedrock import BedrockResponder
+from responder.providers.claude import AnthropicBedrockResponder, AnthropicFoundryResponder, AnthropicVertexResponder
+from responder.providers.cohere import CohereResponder
 from responder.providers.compatible import (
     CerebrasResponder,
     CompatibleResponder,
@@ -47,7 +50,7 @@ from responder.providers.gemini import GeminiResponder
 from responder.providers.ollama import OllamaResponder
 from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
-from responder.providers.vertex import VertexAIResponder
+from responder.providers.vertex import VertexAIResponder, VertexPartnerResponder
 from responder.responder import Responder
 from responder.values.answer import Answer, Citation, FinishReason, TokenLogprob, Usage
 from responder.values.cancellation import CancelToken
@@ -105,13 +108,17 @@ __all__ = [
     "AnswerOptions",
     "AnswerRun",
     "Answered",
+    "AnthropicBedrockResponder",
+    "AnthropicFoundryResponder",
     "AnthropicResponder",
+    "AnthropicVertexResponder",
     "Audio",
     "AuthenticationError",
     "AzureOpenAIResponder",
     "BadRequestError",
     "Batch",
     "BatchError",
+    "BedrockResponder",
     "BlockedError",
     "BudgetExceededError",
     "CancelToken",
@@ -120,6 +127,7 @@ __all__ = [
     "ChunkReader",
     "CircuitOpenError",
     "Citation",
+    "CohereResponder",
     "CompatibleResponder",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -177,6 +185,7 @@ __all__ = [
     "Usage",
     "VLLMResponder",
     "VertexAIResponder",
+    "VertexPartnerResponder",
     "XAIResponder",
     "ZAIResponder",
     "__version__",

@@ -16,6 +16,7 @@ PROMISED = [
     *("groq", "mistral", "deepseek", "openrouter", "together", "fireworks", "xai", "cerebras", "huggingface", "zai"),
     *("nvidia", "moonshot", "dashscope", "minimax", "perplexity", "sambanova", "nebius", "deepinfra", "novita", "hyperbolic"),
     *("baseten", "friendli", "scaleway", "ovhcloud", "crusoe", "inception", "featherless", "venice", "heroku", "vercel", "meta"),
+    *("bedrock", "anthropic-vertex", "anthropic-bedrock", "anthropic-foundry", "vertex-partner", "cohere"),
     *("cloudflare", "databricks", "snowflake"),
     *("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated"),
 ]
@@ -25,7 +26,15 @@ OF_ONES_OWN = ("compatible", "simulated", "cloudflare", "databricks", "snowflake
 
 
 def keywords(name: str) -> dict[str, Any]:
-    more: dict[str, Any] = {"azure": {"endpoint": "https://res.openai.azure.com"}, "vertex": {"project": "p"}}.get(name, {})
+    more: dict[str, Any] = {
+        "azure": {"endpoint": "https://res.openai.azure.com"},
+        "vertex": {"project": "p"},
+        "anthropic-vertex": {"project": "p"},
+        "vertex-partner": {"project": "p"},
+        "anthropic-bedrock": {"region": "us-east-1"},
+        "bedrock": {"region": "us-east-1"},
+        "anthropic-foundry": {"resource": "r"},
+    }.get(name, {})
     return {"api_key": KEY, **({"base_url": "http://127.0.0.1:9/v1"} if name in OF_ONES_OWN else {}), **more}
 
 

@@ -18,8 +18,8 @@ from responder.pace.registry import forget_limits
 from responder.providers import PROVIDERS
 
 KEY = "not-a-real-key"
-# An error that we read, to a question in a dialect that we do not speak (Responses).
-OTHER_DIALECTS = ("deepseek/error_400_octet_stream",)
+# Errors that we read, to questions that were put in another way: a stream, or in a dialect that its provider does not have.
+OTHER_DIALECTS = ("deepseek/error_400_octet_stream", "bedrock/error_400", "bedrock/converse_stream_error_400")
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +203,8 @@ def comparable(value: Any) -> Any:
         found.get("systemInstruction", {}).pop("role", None)
         config = {key: part for key, part in found.pop("generationConfig", {}).items() if part not in (["TEXT"], 1)}
         found["generationConfig"] = config
+    if "inferenceConfig" in found:
+        return _of_converse(found)
     if "input" in found:
         return {**found, **_of_a_response(found)}
     found["messages"] = [{**message, "content": _text(message["content"])} for message in found.get("messages", ())]
@@ -212,6 +214,15 @@ def comparable(value: Any) -> Any:
         wanted = found["response_format"]["json_schema"]
         found["response_format"] = {**found["response_format"], "json_schema": [wanted["schema"], wanted["strict"]]}
     return found
+
+
+def _of_converse(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a question of Converse's in one form: a schema is JSON in a text, and its name is a choice of each client."""
+    made = {key: value for key, value in found.items() if value != []}
+    if "outputConfig" in made:
+        wanted = made["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+        made["outputConfig"] = json.loads(wanted["schema"])
+    return made
 
 
 def _of_a_response(found: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class Dialect(ABC):
     def headers(self, secret: str) -> Mapping[str, str]:
         """Return the headers that carry the secret, and those that the provider wants beside it."""
 
+    def signed(self, url: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002 - for those that sign
+        """Return the headers of one attempt, for providers that want them signed together with the rest of the request."""
+        return headers
+
     @abstractmethod
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         """Return the provider's JSON for a question.

@@ -184,9 +184,10 @@ class Endpoint:
             raise
         return reply, secret
 
-    def _headers(self, secret: str, question: Question) -> dict[str, str]:
+    def _headers(self, secret: str, question: Question) -> Mapping[str, str]:
         fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
-        return {**fixed, **self.dialect.headers(secret), **self._access.extra_headers}
+        headers = {**fixed, **self.dialect.headers(secret), **self._access.extra_headers}
+        return self.dialect.signed(question.url, question.body, headers)
 
     def _renewed(self, refused: str, bounds: Bounds) -> bool:
         try:

@@ -165,7 +165,11 @@ def _missing_in_environment(name: str, error: ConfigurationError) -> Any:
         stand_ins["endpoint"] = "https://stand-in.openai.azure.com"
     if "{" in kind.base_url:  # an account, from the environment
         stand_ins["base_url"] = "https://stand-in.example"
-    if kind.provider == "vertex":
+    if kind.provider in ("bedrock", "anthropic-bedrock"):
+        stand_ins["region"] = "us-east-1"
+    if kind.provider == "anthropic-foundry":
+        stand_ins["resource"] = "stand-in"
+    if kind.provider in ("vertex", "anthropic-vertex", "vertex-partner"):
         stand_ins = {"credentials": "stand-in", "project": "stand-in"}
     try:
         _make(name, configured, {key: value for key, value in stand_ins.items() if not configured.get(key)}).close()

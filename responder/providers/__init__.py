@@ -7,13 +7,16 @@ from typing import Any, Literal
 
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
+from responder.providers.bedrock import BedrockResponder
+from responder.providers.claude import AnthropicBedrockResponder, AnthropicFoundryResponder, AnthropicVertexResponder
+from responder.providers.cohere import CohereResponder
 from responder.providers.compatible import HOST_CLASSES, CompatibleResponder
 from responder.providers.gemini import GeminiResponder
 from responder.providers.ollama import OllamaResponder
 from responder.providers.openai import OpenAIResponder
 from responder.providers.registry import R, Registry
 from responder.providers.simulated import SimulatedResponder
-from responder.providers.vertex import VertexAIResponder
+from responder.providers.vertex import VertexAIResponder, VertexPartnerResponder
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -23,7 +26,13 @@ _OWN: tuple[type[Responder], ...] = (
     AzureOpenAIResponder,
     GeminiResponder,
     VertexAIResponder,
+    VertexPartnerResponder,
     AnthropicResponder,
+    AnthropicVertexResponder,
+    AnthropicBedrockResponder,
+    AnthropicFoundryResponder,
+    BedrockResponder,
+    CohereResponder,
     *HOST_CLASSES.values(),
     OllamaResponder,
     CompatibleResponder,
@@ -65,6 +74,9 @@ class ModelKeywords(CommonKeywords, total=False):
     project: str | None
     location: str | None
     credentials: Any
+    region: str | None
+    profile: str | None
+    resource: str | None
 
 
 def for_model(name: str, **keywords: Unpack[ModelKeywords]) -> Responder:

@@ -78,3 +78,29 @@ def gemini_citations(candidate: Mapping[str, Any]) -> tuple[Citation, ...]:
     for note in map(as_dict, as_list(cited.get("citationSources") or cited.get("citations"))):
         found.append(Citation(as_str(note.get("uri")), as_str(note.get("title")), ""))
     return tuple(found)
+
+
+def bedrock_citations(blocks: Iterable[Mapping[str, Any]]) -> tuple[Citation, ...]:
+    """Return the citations of Converse's blocks: each is what its sources support."""
+    found: list[Citation] = []
+    before = 0
+    for block in blocks:
+        cited = as_dict(block.get("citationsContent"))
+        said = as_str(block.get("text")) + "".join(as_str(as_dict(part).get("text")) for part in as_list(cited.get("content")))
+        for note in map(as_dict, as_list(cited.get("citations"))):
+            source = "".join(as_str(as_dict(part).get("text")) for part in as_list(note.get("sourceContent")))
+            url = as_str(as_dict(as_dict(note.get("location")).get("web")).get("url")) or as_str(note.get("source"))
+            found.append(Citation(url, as_str(note.get("title")), source, before, before + len(said)))
+        before += len(said)
+    return tuple(found)
+
+
+def cohere_citations(message: Mapping[str, Any]) -> tuple[Citation, ...]:
+    """Return the citations of a message of Cohere's: one for each source of a piece of its text."""
+    found: list[Citation] = []
+    for note in map(as_dict, as_list(message.get("citations"))):
+        for source in map(as_dict, as_list(note.get("sources"))):
+            document = as_dict(source.get("document"))
+            url, title = as_str(document.get("url")), as_str(document.get("title")) or as_str(source.get("id"))
+            found.append(Citation(url, title, as_str(note.get("text")), as_index(note.get("start")), as_index(note.get("end"))))
+    return tuple(found)

@@ -26,6 +26,7 @@ from responder.values.options import Options, overlaid, strict_schema
 from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
 
 Api = Literal["auto", "chat", "responses"]
+CHAT: Api = "chat"
 
 
 class OpenAIResponder(Responder):

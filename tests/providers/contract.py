@@ -24,7 +24,9 @@ from responder.providers.hosts import HOSTS
 KEY = "not-a-real-key-0123456789"
 # Those whose class is made from their line in the table: `test_hosts.py` has the contract of a line.
 LINES = tuple(name for name in HOSTS if PROVIDERS[name].__name__ not in __all__)
-NAMES = tuple(name for name in PROVIDERS if name not in LINES)
+# Those with a file of tests of their own.
+APART = ("bedrock", "anthropic-bedrock", "anthropic-vertex", "anthropic-foundry", "vertex-partner", "cohere")
+NAMES = tuple(name for name in PROVIDERS if name not in (*LINES, *APART))
 # Those that answer without a key, and the one whose key is a token of Google's.
 KEYLESS = ("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated")
 KEYED = tuple(name for name in NAMES if name not in (*KEYLESS, "vertex"))

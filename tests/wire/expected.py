@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from responder import Message, Raw, Tool, ToolCall, ToolResult, Usage, user
+from responder import Image, Message, Raw, Tool, ToolCall, ToolResult, Usage, user
 
 HERE = Path(__file__).parent
 UNKNOWN = Usage()  # the reply does not say
@@ -887,9 +887,95 @@ _RESPONSES = (
         "/openai/v1",
     ),
 )
+_PRIORITIES = {
+    "properties": {
+        "score": {"type": "number", "description": "minimum=0.0, maximum=100.0"},
+        "rating": {"type": "integer", "description": "multipleOf=5"},
+        "priority": {"$ref": "#/$defs/Priority"},
+    },
+    "required": ["score", "rating", "priority"],
+    "type": "object",
+    "additionalProperties": False,
+    "$defs": {"Priority": {"description": "Priority level.", "enum": ["low", "medium", "high"], "type": "string"}},
+}
+_BEDROCK = (
+    Exchange(
+        "bedrock/converse_plain",
+        "bedrock",
+        "us.amazon.nova-micro-v1:0",
+        Answered(
+            "Hello! How can I assist you today? Whether you have questions, need information, or just want to chat, "
+            "I'm here to help.",
+            "stop",
+            used(7, 30),
+            "us.amazon.nova-micro-v1:0",
+        ),
+        "Hello!",
+        {"system": "You are a chatbot."},
+    ),
+    Exchange(
+        "bedrock/converse_json_schema",
+        "bedrock",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        Answered(
+            '{"score": 85.5, "rating": 15, "priority": "high"}',
+            "stop",
+            used(308, 23),
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        "Rate this task: score 85.5 out of 100, rating 15, priority high.",
+        {"schema": _PRIORITIES},
+    ),
+    Exchange(
+        "bedrock/converse_stream",
+        "bedrock",
+        "us.amazon.nova-micro-v1:0",
+        Answered(
+            (
+                "The capital of France is Paris. Paris is not only the capital city but also the most popul"
+                "ous city in France, and it is a major center for culture, commerce, fashion, and internati"
+                "onal diplomacy. Known for its historical landmarks, such as the Eiffel Tower, the Louvre M"
+                'useum, and Notre-Dame Cathedral, Paris is often referred to as "The City of Light" or "The'
+                ' City of Love."'
+            ),
+            "stop",
+            used(13, 82),
+            "us.amazon.nova-micro-v1:0",
+        ),
+        "What is the capital of France?",
+        {"system": _HELPFUL, "temperature": 0.0},
+    ),
+    Exchange(
+        "bedrock/converse_stream_error_400",
+        "bedrock",
+        "us.does-not-exist-model-v1:0",
+        Failed("BadRequestError", status=400, says="model identifier is invalid"),
+        "hello",
+    ),
+    Exchange(
+        "bedrock/error_400",
+        "anthropic-bedrock",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        Failed(
+            "BadRequestError",
+            status=400,
+            code="ValidationException",
+            request_id="c198e874-36af-45d8-acd2-62e9d0fb3299",
+            says="URL sources are not supported",
+        ),
+        user("What's in this image?", Image(url="https://httr2.r-lib.org/logo.png")),
+    ),
+    Exchange(
+        "cohere/chat_v2",
+        "cohere",
+        "command-r7b-12-2024",
+        Answered("Hello! How can I assist you today?", "stop", used(496, 11), "command-r7b-12-2024"),
+        "hello",
+    ),
+)
 BESIDE: tuple[str, ...] = ("openai/responses_background_queued", "openai/responses_background_done")
 """Recordings of one call in two exchanges: `test_responses.py` plays them."""
 
-EXCHANGES: tuple[Exchange, ...] = (*_OPENAI, *_AZURES, *_RESPONSES, *_GEMINI, *_VERTEX, *_ANTHROPIC, *_HOSTS)
+EXCHANGES: tuple[Exchange, ...] = (*_OPENAI, *_AZURES, *_RESPONSES, *_BEDROCK, *_GEMINI, *_VERTEX, *_ANTHROPIC, *_HOSTS)
 WHOLE: tuple[Exchange, ...] = tuple(exchange for exchange in EXCHANGES if not exchange.is_stream)
 STREAMS: tuple[Exchange, ...] = tuple(exchange for exchange in EXCHANGES if exchange.is_stream)
