@@ -15,11 +15,19 @@ from pathlib import Path
 from click.testing import CliRunner
 from pages import DOCS, ROOT
 
+import responder
 from responder.cli import main
 from responder.providers import PROVIDERS
+from responder.providers.hosts import HOSTS
 from responder.responder import Responder
 
-PAGES = (ROOT / "README.md", DOCS / "providers" / "index.md", DOCS / "command-line.md", DOCS / "contributing.md")
+PAGES = (
+    ROOT / "README.md",
+    DOCS / "providers" / "index.md",
+    DOCS / "providers" / "compatible.md",
+    DOCS / "command-line.md",
+    DOCS / "contributing.md",
+)
 
 HOUSE = ROOT / "responder"
 
@@ -32,10 +40,24 @@ ROOMS = (
 _MADE = re.compile(r"(<!-- made:(?P<name>[\w ]+) -->\n)(?P<old>.*?)(<!-- end -->)", re.DOTALL)
 
 # What a class cannot say of itself in one word.
-_KEYS = {"vertex": "Google's Application Default Credentials", "compatible": "`api_key=`, if it wants one"}
+_GOOGLE = "Google's Application Default Credentials"
+_AMAZON = "`AWS_BEARER_TOKEN_BEDROCK`, or AWS credentials"
+_KEYS = {
+    "vertex": _GOOGLE,
+    "vertex-partner": _GOOGLE,
+    "anthropic-vertex": _GOOGLE,
+    "bedrock": _AMAZON,
+    "anthropic-bedrock": _AMAZON,
+    "compatible": "`api_key=`, if it wants one",
+}
 _BASES = {
     "azure": "yours, from `AZURE_OPENAI_ENDPOINT`",
     "vertex": "by location, or `GOOGLE_VERTEX_BASE_URL`",
+    "vertex-partner": "by location, or `GOOGLE_VERTEX_BASE_URL`",
+    "anthropic-vertex": "by location, or `ANTHROPIC_VERTEX_BASE_URL`",
+    "bedrock": "by `AWS_REGION`, or `AWS_ENDPOINT_URL_BEDROCK_RUNTIME`",
+    "anthropic-bedrock": "by `AWS_REGION`, or `ANTHROPIC_BEDROCK_BASE_URL`",
+    "anthropic-foundry": "yours, from `ANTHROPIC_FOUNDRY_RESOURCE` or `ANTHROPIC_FOUNDRY_BASE_URL`",
     "compatible": "yours, as `base_url=`",
     "simulated": "in this process",
 }
@@ -98,6 +120,15 @@ def _files(folder: Path, pattern: str) -> str:
     return "\n".join([f"| {title} | |", "|---|---|", *(f"| `{name}` | {line} |" for name, line in cells)]) + "\n"
 
 
+def hosts() -> str:
+    """Return the table of the hosts that have no section of their own."""
+    lines = [line for line in HOSTS.values() if PROVIDERS[line.name].__name__ not in responder.__all__]
+    rows = [
+        f"| [{line.title}]({line.docs}) | `{line.name}` | {key(PROVIDERS[line.name])} | `{line.base_url}` |" for line in lines
+    ]
+    return "\n".join(["| host | name | key | base URL |", "|---|---|---|---|", *rows]) + "\n"
+
+
 def help_text(command: str) -> str:
     """Return what `responder COMMAND --help` prints in a terminal of 100 columns; "main" is `responder --help`."""
     arguments = [] if command == "main" else [command]
@@ -110,7 +141,7 @@ def filled(text: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found["name"]
-        tables = {"providers": providers, "base urls": bases, "rooms": rooms, "house": house}
+        tables = {"providers": providers, "base urls": bases, "hosts": hosts, "rooms": rooms, "house": house}
         return found[1] + (tables[name]() if name in tables else help_text(name.removeprefix("help "))) + found[4]
 
     return _MADE.sub(made, text)

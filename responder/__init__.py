@@ -24,9 +24,12 @@ from responder.many.progress import Progress
 from responder.many.runs import AnswerRun, StreamRun
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
-from responder.providers import for_model
+from responder.providers import for_model, register
 from responder.providers.anthropic import AnthropicResponder
 from responder.providers.azure import AzureOpenAIResponder
+from responder.providers.bedrock import BedrockResponder
+from responder.providers.claude import AnthropicBedrockResponder, AnthropicFoundryResponder, AnthropicVertexResponder
+from responder.providers.cohere import CohereResponder
 from responder.providers.compatible import (
     CerebrasResponder,
     CompatibleResponder,
@@ -47,9 +50,9 @@ from responder.providers.gemini import GeminiResponder
 from responder.providers.ollama import OllamaResponder
 from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
-from responder.providers.vertex import VertexAIResponder
+from responder.providers.vertex import VertexAIResponder, VertexPartnerResponder
 from responder.responder import Responder
-from responder.values.answer import Answer, FinishReason, Usage
+from responder.values.answer import Answer, Citation, FinishReason, TokenLogprob, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Timeout
 from responder.values.errors import (
@@ -105,13 +108,17 @@ __all__ = [
     "AnswerOptions",
     "AnswerRun",
     "Answered",
+    "AnthropicBedrockResponder",
+    "AnthropicFoundryResponder",
     "AnthropicResponder",
+    "AnthropicVertexResponder",
     "Audio",
     "AuthenticationError",
     "AzureOpenAIResponder",
     "BadRequestError",
     "Batch",
     "BatchError",
+    "BedrockResponder",
     "BlockedError",
     "BudgetExceededError",
     "CancelToken",
@@ -119,6 +126,8 @@ __all__ = [
     "CerebrasResponder",
     "ChunkReader",
     "CircuitOpenError",
+    "Citation",
+    "CohereResponder",
     "CompatibleResponder",
     "ConfigurationError",
     "DeadlineExceededError",
@@ -169,12 +178,14 @@ __all__ = [
     "Text",
     "Timeout",
     "TogetherResponder",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolResult",
     "Usage",
     "VLLMResponder",
     "VertexAIResponder",
+    "VertexPartnerResponder",
     "XAIResponder",
     "ZAIResponder",
     "__version__",
@@ -184,6 +195,7 @@ __all__ = [
     "parallel_imap",
     "parallel_imap_unordered",
     "parallel_map",
+    "register",
     "system",
     "user",
 ]
@@ -199,4 +211,10 @@ def __getattr__(name: str) -> Any:
         from responder.pace import store
 
         return getattr(store, name)
+    if name.endswith("Responder"):  # of a host that is a line in the table, and nothing else
+        from responder.providers import PROVIDERS
+
+        for kind in PROVIDERS.values():
+            if kind.__name__ == name:
+                return kind
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

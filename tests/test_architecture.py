@@ -35,6 +35,7 @@ OWNERS = {
     "urllib3": {"wire.patches", "wire.translation"},
     "tenacity": {"call.retry"},
     "google": {"wire.credentials"},
+    "botocore": {"wire.signing"},
     "tqdm": {"many.progress"},
     "genai_prices": {"pace.prices"},
     "click": {"cli"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from providers.contract import KEY, NAMES
+from providers.contract import KEY
 
 from responder import ConfigurationError, SimulatedResponder, for_model
 from responder.providers import PROVIDERS
@@ -14,18 +14,33 @@ from responder.providers import PROVIDERS
 PROMISED = [
     *("openai", "azure", "gemini", "vertex", "anthropic"),
     *("groq", "mistral", "deepseek", "openrouter", "together", "fireworks", "xai", "cerebras", "huggingface", "zai"),
+    *("nvidia", "moonshot", "dashscope", "minimax", "perplexity", "sambanova", "nebius", "deepinfra", "novita", "hyperbolic"),
+    *("baseten", "friendli", "scaleway", "ovhcloud", "crusoe", "inception", "featherless", "venice", "heroku", "vercel", "meta"),
+    *("bedrock", "anthropic-vertex", "anthropic-bedrock", "anthropic-foundry", "vertex-partner", "cohere"),
+    *("cloudflare", "databricks", "snowflake"),
     *("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated"),
 ]
 
+# Those whose base URL is the user's own.
+OF_ONES_OWN = ("compatible", "simulated", "cloudflare", "databricks", "snowflake")
+
 
 def keywords(name: str) -> dict[str, Any]:
-    more: dict[str, Any] = {"azure": {"endpoint": "https://res.openai.azure.com"}, "vertex": {"project": "p"}}.get(name, {})
-    return {"api_key": KEY, **({"base_url": "http://127.0.0.1:9/v1"} if name in ("compatible", "simulated") else {}), **more}
+    more: dict[str, Any] = {
+        "azure": {"endpoint": "https://res.openai.azure.com"},
+        "vertex": {"project": "p"},
+        "anthropic-vertex": {"project": "p"},
+        "vertex-partner": {"project": "p"},
+        "anthropic-bedrock": {"region": "us-east-1"},
+        "bedrock": {"region": "us-east-1"},
+        "anthropic-foundry": {"resource": "r"},
+    }.get(name, {})
+    return {"api_key": KEY, **({"base_url": "http://127.0.0.1:9/v1"} if name in OF_ONES_OWN else {}), **more}
 
 
 def test_every_promised_provider_is_there() -> None:
     """And no other."""
-    assert set(NAMES) == set(PROMISED)
+    assert set(PROVIDERS) == set(PROMISED)
 
 
 @pytest.mark.parametrize("name", PROMISED)

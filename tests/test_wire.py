@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from wire.expected import EXCHANGES, STREAMS, WHOLE, Answered, Exchange, Failed
+from wire.expected import BESIDE, EXCHANGES, STREAMS, WHOLE, Answered, Exchange, Failed
 from wire.player import Player
 
 from responder import APIError, Responder, for_model
@@ -18,8 +18,8 @@ from responder.pace.registry import forget_limits
 from responder.providers import PROVIDERS
 
 KEY = "not-a-real-key"
-# An error that we read, to a question in a dialect that we do not speak (Responses).
-OTHER_DIALECTS = ("deepseek/error_400_octet_stream",)
+# Errors that we read, to questions that were put in another way: a stream, or in a dialect that its provider does not have.
+OTHER_DIALECTS = ("deepseek/error_400_octet_stream", "bedrock/error_400", "bedrock/converse_stream_error_400")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def named(exchanges: Any) -> Any:
 def test_every_recording_has_its_line_in_the_table() -> None:
     """And every line has its recording."""
     files = {path.relative_to(path.parents[1]).with_suffix("").as_posix() for path in Path(__file__).parent.glob("wire/*/*.json")}
-    assert files == {exchange.name for exchange in EXCHANGES}
+    assert files == {exchange.name for exchange in EXCHANGES} | set(BESIDE)
 
 
 @named(exchange for exchange in WHOLE if isinstance(exchange.expected, Answered))
@@ -203,6 +203,10 @@ def comparable(value: Any) -> Any:
         found.get("systemInstruction", {}).pop("role", None)
         config = {key: part for key, part in found.pop("generationConfig", {}).items() if part not in (["TEXT"], 1)}
         found["generationConfig"] = config
+    if "inferenceConfig" in found:
+        return _of_converse(found)
+    if "input" in found:
+        return {**found, **_of_a_response(found)}
     found["messages"] = [{**message, "content": _text(message["content"])} for message in found.get("messages", ())]
     found["system"] = _text(found.get("system"))
     found["tools"] = [_tool(tool) for tool in found.get("tools", ())]
@@ -212,8 +216,28 @@ def comparable(value: Any) -> Any:
     return found
 
 
+def _of_converse(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a question of Converse's in one form: a schema is JSON in a text, and its name is a choice of each client."""
+    made = {key: value for key, value in found.items() if value != []}
+    if "outputConfig" in made:
+        wanted = made["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+        made["outputConfig"] = json.loads(wanted["schema"])
+    return made
+
+
+def _of_a_response(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a question of the Responses API in one form: how it is stored is a choice of each client."""
+    items = list(found["input"])
+    instructions = found.get("instructions") or ""
+    if items[0].get("role") == "system":
+        instructions = items.pop(0)["content"][0]["text"]
+    items = [{**item, "content": _text(item["content"])} if "role" in item else item for item in items]
+    tools = [{**_tool(tool), "description": tool["description"] or ""} for tool in found.get("tools", ())]
+    return {"instructions": instructions, "input": items, "tools": tools, "store": None, "include": None}
+
+
 def _text(content: Any) -> Any:
-    is_one_text = isinstance(content, list) and len(content) == 1 and content[0].get("type") == "text"
+    is_one_text = isinstance(content, list) and len(content) == 1 and content[0].get("type") in ("text", "input_text")
     return content[0]["text"] if is_one_text else content
 
 

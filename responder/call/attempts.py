@@ -185,7 +185,16 @@ class Call:
         try:
             reply, secret = self.endpoint.post(self.question, bounds)
             attempt.observe(reply.headers)
-            answer = replies.read(self.endpoint.dialect, reply, secret)
+            try:
+                answer = replies.read(self.endpoint.dialect, reply, secret)
+            except APIError as error:
+                repaired = self.question.repaired(self.endpoint.dialect, error)
+                if repaired is None:
+                    raise
+                self.question = repaired
+                reply, secret = self.endpoint.post(repaired, bounds)
+                attempt.observe(reply.headers)
+                answer = replies.read(self.endpoint.dialect, reply, secret)
         except BaseException as error:
             attempt.end(error)
             raise

@@ -18,10 +18,12 @@ class ChunkReader(ABC):
     Attributes:
         complete: True once the answer is known to be whole.
         done: True once the provider has said that nothing more comes.
+        failed: The provider's error object, once a chunk has said that the answer failed; None otherwise.
     """
 
     complete = False
     done = False
+    failed: Mapping[str, Any] | None = None
 
     @abstractmethod
     def read(self, chunk: Mapping[str, Any]) -> str:
@@ -56,6 +58,10 @@ class Dialect(ABC):
     def headers(self, secret: str) -> Mapping[str, str]:
         """Return the headers that carry the secret, and those that the provider wants beside it."""
 
+    def signed(self, url: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002 - for those that sign
+        """Return the headers of one attempt, for providers that want them signed together with the rest of the request."""
+        return headers
+
     @abstractmethod
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         """Return the provider's JSON for a question.
@@ -88,12 +94,30 @@ class Dialect(ABC):
         """Return why the provider blocked or emptied an answer, in its own words; "" when it does not say."""
         return ""
 
-    def repaired(self, payload: Mapping[str, Any], error: APIError) -> dict[str, Any] | None:  # noqa: ARG002
-        """Return what to send instead of a payload that was refused with this error; None where nothing helps.
+    is_repaired: bool = False
+    """True once `repaired` has changed what whole answers are asked with, and perhaps where."""
 
-        The provider may remember it, and build its payloads so from then on.
+    def repaired(self, payload: Mapping[str, Any], error: APIError) -> bool:  # noqa: ARG002 - for those that can do better
+        """Return whether the question whose payload was refused with this error is to be asked again, in other words.
+
+        The provider remembers it, and builds its payloads so from then on.
         """
-        return None
+        return False
+
+    def first_form(self, messages: tuple[Message, ...], options: Options) -> tuple[str, dict[str, Any]]:
+        """Return the URL and the payload that a whole answer would be asked with, had nothing been repaired.
+
+        Files keep answers under these, so that another run finds them whatever it has repaired by then.
+        """
+        return self.url(), self.payload(messages, options)
+
+    def url_of(self, payload: Mapping[str, Any], is_streamed: bool) -> str:  # noqa: ARG002 - for those with several URLs
+        """Return the URL that a payload is sent to."""
+        return self.stream_url() if is_streamed else self.url()
+
+    def pending_url(self, reply: Mapping[str, Any]) -> str:  # noqa: ARG002 - for those that answer later
+        """Return where the answer will be, for a reply that only says that it is being made; "" for any other reply."""
+        return ""
 
     def advice(self, error: APIError) -> str:  # noqa: ARG002 - for those that can say more
         """Return what the user can do about a refusal, "" where the provider's own words are enough."""

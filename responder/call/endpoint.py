@@ -16,8 +16,18 @@ from responder.pace.limits import Limits
 from responder.pace.prices import Price, Pricing, listed_price
 from responder.pace.registry import governor_for
 from responder.values.bounds import Bounds
-from responder.values.errors import AuthenticationError, ResponderError
+from responder.values.cancellation import CancelToken
+from responder.values.deadline import Deadline
+from responder.values.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    CancelledError,
+    DeadlineExceededError,
+    ResponderError,
+)
 from responder.wire.credentials import Credential
+from responder.wire.error_bodies import read_error_body
 from responder.wire.masking import hide
 from responder.wire.transport import Incoming, Reply, Transport
 
@@ -30,6 +40,11 @@ _FIXED_HEADERS: Mapping[str, str] = {
     "User-Agent": f"responder-sdk/{__version__}",
 }
 _STREAM_HEADERS: Mapping[str, str] = {**_FIXED_HEADERS, "Accept": "text/event-stream, application/json"}
+
+# Seconds between two looks at an answer that is made in the background: few for a short one, not many for a long one.
+_FIRST_POLL, _LONGEST_POLL = 0.25, 10.0
+_MOST_FAILED_POLLS = 5
+_PASSING = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
 @dataclass(slots=True)
@@ -108,7 +123,43 @@ class Endpoint:
             APIConnectionError: No reply, or not all of it.
             APITimeoutError, DeadlineExceededError, CancelledError: It was stopped.
         """
-        return self._authorized(self._access.transport.post, question, bounds)
+        reply, secret = self._authorized(self._access.transport.post, question, bounds)
+        if question.is_polled and 200 <= reply.status < 300:
+            reply = self._finished(reply, secret, bounds)
+        return reply, secret
+
+    def _finished(self, reply: Reply, secret: str, bounds: Bounds) -> Reply:
+        """Return the reply that is there in the end, for an answer that is made in the background: ask for it until it is.
+
+        A poll that fails says nothing of the answer, which is paid for: the next one may find it.
+        """
+        end = bounds.deadline.earliest(Deadline.after(bounds.timeout.total))
+        wait, failures = _FIRST_POLL, 0
+        while True:
+            if 200 <= reply.status < 300:
+                failures = 0
+                parsed = read_error_body(reply.body)
+                url = self.dialect.pending_url(parsed) if isinstance(parsed, dict) else ""
+                if not url:
+                    return reply
+            if end.remaining() <= wait:
+                cause = DeadlineExceededError if bounds.deadline.remaining() <= wait else APITimeoutError
+                raise cause(f"the answer at {url} was not ready in time; it is still being made, and can be asked for there")
+            if (bounds.cancel or CancelToken()).wait(wait):
+                raise CancelledError(f"the call was stopped: {bounds.cancel.reason if bounds.cancel is not None else ''}")
+            wait = min(wait * 1.5, _LONGEST_POLL)
+            headers = {**_FIXED_HEADERS, **self.dialect.headers(secret), **self._access.extra_headers}
+            try:
+                reply = self._access.transport.get(url, headers, bounds.timeout, end, bounds.cancel)
+            except APIConnectionError:
+                failures += 1
+                if failures >= _MOST_FAILED_POLLS or end.remaining() <= 0:
+                    raise
+                continue
+            if reply.status >= 400:
+                failures += 1
+                if reply.status not in _PASSING or failures >= _MOST_FAILED_POLLS:
+                    return reply
 
     def open(self, question: Question, bounds: Bounds) -> tuple[Incoming, str]:
         """Send a question and return the reply as soon as its headers are there, and the secret to keep out of errors.
@@ -133,9 +184,10 @@ class Endpoint:
             raise
         return reply, secret
 
-    def _headers(self, secret: str, question: Question) -> dict[str, str]:
+    def _headers(self, secret: str, question: Question) -> Mapping[str, str]:
         fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
-        return {**fixed, **self.dialect.headers(secret), **self._access.extra_headers}
+        headers = {**fixed, **self.dialect.headers(secret), **self._access.extra_headers}
+        return self.dialect.signed(question.url, question.body, headers)
 
     def _renewed(self, refused: str, bounds: Bounds) -> bool:
         try:

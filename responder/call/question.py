@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from responder.call.dialect import Dialect
-from responder.values.errors import APIError, BadRequestError, ConfigurationError
+from responder.values.errors import APIError, BadRequestError, ConfigurationError, NotFoundError
 from responder.values.messages import Message, Prompt, as_messages
 from responder.values.options import Options, overlaid
 
@@ -23,12 +23,18 @@ class Question:
         body: The provider's JSON, as UTF-8.
         max_tokens: The longest answer, in tokens; None where it is open.
         is_streamed: True when the answer is to come piece by piece.
+        is_polled: True when the provider makes the answer in the background, and is asked for it until it is there.
+        first_form: URL and body under which files keep the answer, where it is asked in other words by now; None: in these.
+        made_of: System text, prompt and options, to put the question in other words.
     """
 
     url: str
     body: bytes
     max_tokens: int | None
     is_streamed: bool = False
+    is_polled: bool = False
+    first_form: tuple[str, bytes] | None = None
+    made_of: tuple[str | None, Prompt, Options] | None = None
 
     @classmethod
     def of(cls, dialect: Dialect, system: str | None, prompt: Prompt, options: Options, is_streamed: bool = False) -> Question:
@@ -55,26 +61,43 @@ class Question:
                 _refuse_own(options.extra)
                 payload = overlaid(payload, options.extra)
             body = _json_bytes(payload)
+            first_form = None
+            if dialect.is_repaired:
+                url, named = dialect.first_form(messages, options)
+                first_form = url, _json_bytes(overlaid(named, options.extra))
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"this prompt cannot be sent: {error}") from error
-        return cls(dialect.stream_url() if is_streamed else dialect.url(), body, options.max_tokens, is_streamed)
+        return cls(
+            dialect.url_of(payload, is_streamed),
+            body,
+            options.max_tokens,
+            is_streamed,
+            payload.get("background") is True and not is_streamed,
+            first_form,
+            (system, prompt, options),
+        )
 
     def repaired(self, dialect: Dialect, error: APIError) -> Question | None:
         """Return what to send instead, after this error; None where the provider knows nothing better."""
-        if not isinstance(error, BadRequestError):
+        if self.made_of is None or not isinstance(error, (BadRequestError, NotFoundError)):
             return None
-        payload = dialect.repaired(json.loads(self.body), error)
-        return None if payload is None else replace(self, body=_json_bytes(payload))
+        if not dialect.repaired(json.loads(self.body), error):
+            return None
+        system, prompt, options = self.made_of
+        again = Question.of(dialect, system, prompt, options, self.is_streamed)
+        return None if (again.url, again.body) == (self.url, self.body) else again
 
     def key(self, provider: str) -> bytes:
         """Return the name under which a checkpoint or cache keeps the answer."""
-        return hashlib.sha256(b"\0".join((provider.encode(), self.url.encode(), self.body))).digest()
+        url, body = self.first_form or (self.url, self.body)
+        return hashlib.sha256(b"\0".join((provider.encode(), url.encode(), body))).digest()
 
 
 # What is asked with other words than `extra`.
 _OWN: Mapping[str, str] = {
     "model": "a responder asks one model; make another one for another model, such as OpenAIResponder('gpt-4o')",
     "messages": "the messages are the prompt, as in answer([...])",
+    "input": "the input is the prompt, as in answer([...])",
     "contents": "the contents are the prompt, as in answer([...])",
     "stream": "call answer() for a whole answer and stream() for a stream",
 }

@@ -99,6 +99,9 @@ def _of_events(dialect: Dialect, reply: Reply, secret: str) -> dict[str, Any] | 
         if not isinstance(chunk, dict):
             continue
         reader.read(chunk)
+        if reader.failed is not None:
+            failed = {"error": reader.failed}
+            raise refused(dialect, error_status(failed) or 500, reply.headers, failed, secret=secret)
         if reader.done:
             break
     return reader.reply() if reader.complete else None

@@ -281,6 +281,10 @@ class Stream(Iterator[str]):
             piece = reader.read(chunk)
             if piece:
                 pieces.append(piece)
+            elif reader.failed is not None:
+                failed = {"error": reader.failed}
+                self._failure = self._refused(error_status(failed) or 500, failed, headers)
+                return
 
     @staticmethod
     def _drain(incoming: Incoming) -> None:

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from responder.cli.terminal import show
-from responder.providers import PROVIDERS
-from responder.providers.vertex import VertexAIResponder
+from responder.providers import registry
+from responder.providers.amazon import AmazonResponder
+from responder.providers.vertex import GoogleCloudResponder
 from responder.responder import Responder
 
 _HEADINGS = ("PROVIDER", "CLASS", "KEY", "SET", "BASE URL")
@@ -25,7 +26,7 @@ def models(as_json: bool) -> None:
 
     Use one as PROVIDER:MODEL, with the model's name as the provider spells it.
     """
-    rows = [_row(kind) for kind in PROVIDERS.values()]
+    rows = [_row(kind) for kind in registry.all().values()]
     if as_json:
         names = [heading.lower().replace(" ", "_") for heading in _HEADINGS]
         show(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
@@ -36,12 +37,14 @@ def models(as_json: bool) -> None:
 
 
 def _row(kind: type[Responder]) -> tuple[str, ...]:
-    variables = (_GOOGLE_VARIABLE,) if issubclass(kind, VertexAIResponder) else kind.key_variables
+    variables = (_GOOGLE_VARIABLE,) if issubclass(kind, GoogleCloudResponder) else kind.key_variables
     found = next((name for name in variables if os.environ.get(name)), None)
-    if issubclass(kind, VertexAIResponder):
+    if issubclass(kind, GoogleCloudResponder):
         shown, state = found or f"{_GOOGLE_VARIABLE} or gcloud", "yes" if found else "?"
     elif not variables:
         shown, state = "-", "-"
+    elif issubclass(kind, AmazonResponder):
+        shown, state = found or f"{variables[0]} or AWS credentials", "yes" if found else "?"
     else:
         shown, state = found or " or ".join(variables), "yes" if found else "no" if kind.key_required else "not needed"
     return kind.provider, kind.__name__, shown, state, _where(kind)
@@ -54,6 +57,8 @@ def _where(kind: type[Responder]) -> str:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     if kind.provider == "simulated":
         return "(in this process)"
-    if issubclass(kind, VertexAIResponder):
-        return "(by GOOGLE_CLOUD_LOCATION)"
+    if issubclass(kind, GoogleCloudResponder):
+        return f"(by {kind.location_variables[0]})"
+    if issubclass(kind, AmazonResponder):
+        return "(by AWS_REGION)"
     return f"({kind.base_url_variables[0] if kind.base_url_variables else '--base-url'})"

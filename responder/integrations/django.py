@@ -27,7 +27,7 @@ from responder.integrations.sse import HEARTBEAT, Format, chunks_of
 from responder.integrations.wsgi import client_watch, warn_about_worker
 from responder.many.workers import carry_along
 from responder.pace.limits import Limits
-from responder.providers import PROVIDERS, for_model
+from responder.providers import for_model, registry
 from responder.responder import Responder
 from responder.values.deadline import Timeout
 from responder.values.errors import ConfigurationError
@@ -155,13 +155,21 @@ def _missing_in_environment(name: str, error: ConfigurationError) -> Any:
     """Return a Warning when all that is missing is what production has in its environment: keys, endpoints, projects."""
     try:
         configured = _configured(name)
-        kind = PROVIDERS[str(configured.get("model", "")).partition(":")[0].strip().lower()]
-    except (ConfigurationError, KeyError):
+    except ConfigurationError:
+        return None
+    kind = registry.find(str(configured.get("model", "")).partition(":")[0])
+    if kind is None:
         return None
     stand_ins = {"api_key": "stand-in"}
     if kind.provider == "azure":
         stand_ins["endpoint"] = "https://stand-in.openai.azure.com"
-    if kind.provider == "vertex":
+    if "{" in kind.base_url:  # an account, from the environment
+        stand_ins["base_url"] = "https://stand-in.example"
+    if kind.provider in ("bedrock", "anthropic-bedrock"):
+        stand_ins["region"] = "us-east-1"
+    if kind.provider == "anthropic-foundry":
+        stand_ins["resource"] = "stand-in"
+    if kind.provider in ("vertex", "anthropic-vertex", "vertex-partner"):
         stand_ins = {"credentials": "stand-in", "project": "stand-in"}
     try:
         _make(name, configured, {key: value for key, value in stand_ins.items() if not configured.get(key)}).close()

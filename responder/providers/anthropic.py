@@ -6,9 +6,10 @@ https://docs.anthropic.com/en/api/messages (read 2026-08)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from responder.call.dialect import ChunkReader
+from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra
 from responder.providers.urls import under
 from responder.providers.usage import anthropic_usage, merged_counts
@@ -33,8 +34,8 @@ class AnthropicResponder(Responder):
 
     provider = "anthropic"
     base_url = "https://api.anthropic.com"
-    base_url_variables = ("ANTHROPIC_BASE_URL",)
-    key_variables = ("ANTHROPIC_API_KEY",)
+    base_url_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_BASE_URL",)
+    key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY",)
 
     def url(self) -> str:
         return under(self.base_url, "/messages", unless=("/v1",), prefix="/v1")
@@ -164,6 +165,7 @@ class AnthropicResponder(Responder):
             tool_calls=calls,
             candidates=(text,),
             raw=reply,
+            citations=anthropic_citations(blocks),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from responder.providers.openai import OpenAIResponder
+from responder.providers.openai import Api, OpenAIResponder
 from responder.providers.urls import under
 from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
@@ -41,6 +41,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         api_version: A dated API version such as "2024-10-21"; None: OPENAI_API_VERSION, or what the URL says.
         api_key: A key, or a callable that returns an Entra token (such as azure-identity's `get_bearer_token_provider`)
             or a key; None: AZURE_OPENAI_AD_TOKEN, else AZURE_OPENAI_API_KEY.
+        api: As `OpenAIResponder` takes it.
         **keywords: As `Responder` takes them.
     """
 
@@ -57,6 +58,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         api_version: str | None = None,
         api_key: str | Callable[[], str] | None = None,
         base_url: str | None = None,
+        api: Api | None = None,
         **keywords: Unpack[CommonKeywords],
     ) -> None:
         if endpoint is not None and base_url is not None:
@@ -101,9 +103,13 @@ class AzureOpenAIResponder(OpenAIResponder):
             raise ConfigurationError("AzureOpenAIResponder needs the deployment's name, or an endpoint that holds it")
         self._key_is_callable = callable(api_key)
         others = "&".join(pair for pair in parts.query.split("&") if pair and not pair.startswith("api-version="))
-        super().__init__(model, api_key=api_key, base_url=f"{root}{prefix}{'?' if others else ''}{others}", **keywords)
+        super().__init__(model, api_key=api_key, base_url=f"{root}{prefix}{'?' if others else ''}{others}", api=api, **keywords)
 
-    def url(self) -> str:
+    def responses_url(self, path: str = "") -> str:
+        path = f"{'' if self.uses_v1 else '/openai'}/responses{path}"
+        return under(self.base_url, f"{path}?api-version={quote(self.api_version, safe='')}" if self.api_version else path)
+
+    def chat_url(self) -> str:
         path = "/chat/completions" if self.uses_v1 else f"/openai/deployments/{quote(self.model, safe='')}/chat/completions"
         if self.api_version:
             path += f"?api-version={quote(self.api_version, safe='')}"

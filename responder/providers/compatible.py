@@ -1,19 +1,23 @@
-"""The hosts that speak OpenAI's dialect: what each of them does differently, and nothing else.
-
-Base URLs and key names: each host's API reference (read 2026-08).
-"""
+"""How is a host that speaks OpenAI's dialect a class? From its line in `hosts.py`; here stands what no column can say."""
 
 from __future__ import annotations
 
+import os
+import types
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from responder.providers.hosts import HOSTS, Host
 from responder.providers.openai import OpenAIResponder
+from responder.values.errors import ConfigurationError
 from responder.values.options import Options
 
 
 class CompatibleResponder(OpenAIResponder):
-    """Any server that speaks OpenAI's dialect: give its `base_url`, and an `api_key` if it wants one."""
+    """Any server that speaks OpenAI's dialect: give its `base_url`, and an `api_key` if it wants one.
+
+    A subclass with `host="name"` is the host of that line in the table.
+    """
 
     provider = "compatible"
     base_url = ""
@@ -21,24 +25,54 @@ class CompatibleResponder(OpenAIResponder):
     key_variables: ClassVar[tuple[str, ...]] = ()
     key_required = False
     max_tokens_field = "max_tokens"
+    default_api = "chat"  # some hosts have Responses, by model: never assumed, but taken with `api="responses"`
+
+    _host: ClassVar[Host | None] = None
+
+    def __init_subclass__(cls, host: str | None = None, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if host is None:
+            return
+        line = HOSTS[host]
+        cls._host = line
+        cls.provider, cls.base_url, cls.base_url_variables = line.name, line.base_url, line.base_url_variables
+        cls.key_variables, cls.key_required = line.keys, line.key_required
+        cls.max_tokens_field, cls.stream_options, cls.takes_schemas = (
+            line.max_tokens_field,
+            line.stream_options,
+            line.takes_schemas,
+        )
+        cls.__doc__ = cls.__doc__ or f"{line.title}. {line.docs}"
+
+    def _base_url_of_environment(self) -> str | None:
+        found = super()._base_url_of_environment()
+        line = self._host
+        if found is not None or line is None or not line.variables or "{" not in type(self).base_url:
+            return found
+        values = {name: _host_name(os.environ.get(name, "")) for name in line.variables}
+        missing = [name for name, value in values.items() if not value]
+        if missing:
+            raise ConfigurationError(
+                f"{type(self).__name__} needs the URL of your account: export {missing[0]}=..., or pass base_url= "
+                f"({line.base_url} with it filled in)"
+            )
+        return line.base_url.format_map(values)
 
 
-class GroqResponder(CompatibleResponder):
+def _host_name(value: str) -> str:
+    """Return the value of a variable as a part of a URL; Databricks' own tools write `https://` before the host."""
+    return value.strip().removeprefix("https://").rstrip("/")
+
+
+class GroqResponder(CompatibleResponder, host="groq"):
     """Groq. https://console.groq.com/docs/api-reference"""
 
-    provider, base_url = "groq", "https://api.groq.com/openai/v1"
-    key_variables, key_required = ("GROQ_API_KEY",), True
 
-
-class MistralResponder(CompatibleResponder):
+class MistralResponder(CompatibleResponder, host="mistral"):
     """Mistral. https://docs.mistral.ai/api"""
 
-    provider, base_url = "mistral", "https://api.mistral.ai/v1"
-    key_variables, key_required = ("MISTRAL_API_KEY",), True
-    stream_options = None  # refused with 422 in the past, and not needed: the last chunk always has the usage
-
-    def payload(self, messages: tuple[Any, ...], options: Options) -> dict[str, Any]:
-        payload = super().payload(messages, options)
+    def chat_payload(self, messages: tuple[Any, ...], options: Options) -> dict[str, Any]:
+        payload = super().chat_payload(messages, options)
         if "seed" in payload:
             payload["random_seed"] = payload.pop("seed")
         if payload.get("tool_choice") == "required":
@@ -46,81 +80,61 @@ class MistralResponder(CompatibleResponder):
         return payload
 
 
-class DeepSeekResponder(CompatibleResponder):
+class DeepSeekResponder(CompatibleResponder, host="deepseek"):
     """DeepSeek. https://api-docs.deepseek.com"""
 
-    provider, base_url = "deepseek", "https://api.deepseek.com"
-    key_variables, key_required = ("DEEPSEEK_API_KEY",), True
 
-    def response_format(self, _schema: Mapping[str, Any]) -> dict[str, Any]:
-        # It makes any JSON object, but takes no schema: the prompt has to describe it.
-        return {"type": "json_object"}
-
-
-class OpenRouterResponder(CompatibleResponder):
+class OpenRouterResponder(CompatibleResponder, host="openrouter"):
     """OpenRouter. https://openrouter.ai/docs/api-reference"""
 
-    provider, base_url = "openrouter", "https://openrouter.ai/api/v1"
-    key_variables, key_required = ("OPENROUTER_API_KEY",), True
 
-
-class TogetherResponder(CompatibleResponder):
+class TogetherResponder(CompatibleResponder, host="together"):
     """Together AI. https://docs.together.ai/reference"""
 
-    provider, base_url = "together", "https://api.together.xyz/v1"
-    key_variables, key_required = ("TOGETHER_API_KEY",), True
 
-
-class FireworksResponder(CompatibleResponder):
+class FireworksResponder(CompatibleResponder, host="fireworks"):
     """Fireworks AI. https://docs.fireworks.ai/api-reference"""
 
-    provider, base_url = "fireworks", "https://api.fireworks.ai/inference/v1"
-    key_variables, key_required = ("FIREWORKS_API_KEY",), True
 
-
-class XAIResponder(CompatibleResponder):
+class XAIResponder(CompatibleResponder, host="xai"):
     """xAI. https://docs.x.ai/docs/api-reference"""
 
-    provider, base_url = "xai", "https://api.x.ai/v1"
-    key_variables, key_required = ("XAI_API_KEY",), True
 
-
-class CerebrasResponder(CompatibleResponder):
+class CerebrasResponder(CompatibleResponder, host="cerebras"):
     """Cerebras. https://inference-docs.cerebras.ai/api-reference"""
 
-    provider, base_url = "cerebras", "https://api.cerebras.ai/v1"
-    key_variables, key_required = ("CEREBRAS_API_KEY",), True
-    max_tokens_field = "max_completion_tokens"
 
-
-class HuggingFaceResponder(CompatibleResponder):
+class HuggingFaceResponder(CompatibleResponder, host="huggingface"):
     """Hugging Face's router to many hosts. https://huggingface.co/docs/inference-providers"""
 
-    provider, base_url = "huggingface", "https://router.huggingface.co/v1"
-    key_variables, key_required = ("HF_TOKEN",), True
 
-
-class ZAIResponder(CompatibleResponder):
+class ZAIResponder(CompatibleResponder, host="zai"):
     """Z.ai. https://docs.z.ai/api-reference"""
 
-    provider, base_url = "zai", "https://api.z.ai/api/paas/v4"
-    key_variables, key_required = ("ZAI_API_KEY",), True
 
-
-class VLLMResponder(CompatibleResponder):
+class VLLMResponder(CompatibleResponder, host="vllm"):
     """A vLLM server. https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html"""
 
-    provider, base_url = "vllm", "http://localhost:8000/v1"
-    base_url_variables, key_variables = ("VLLM_BASE_URL",), ("VLLM_API_KEY",)
 
-
-class LMStudioResponder(CompatibleResponder):
+class LMStudioResponder(CompatibleResponder, host="lmstudio"):
     """LM Studio on this machine. https://lmstudio.ai/docs/app/api"""
 
-    provider, base_url = "lmstudio", "http://localhost:1234/v1"
 
-
-class LlamaCppResponder(CompatibleResponder):
+class LlamaCppResponder(CompatibleResponder, host="llamacpp"):
     """A llama.cpp server. https://github.com/ggml-org/llama.cpp/tree/master/tools/server"""
 
-    provider, base_url = "llamacpp", "http://127.0.0.1:8080/v1"
+
+def _class_of(line: Host) -> type[CompatibleResponder]:
+    """Return the class of a host: the one above, or one that is made from its line alone."""
+    for kind in CompatibleResponder.__subclasses__():
+        if kind._host is line:
+            return kind
+    made: type[CompatibleResponder] = types.new_class(
+        line.class_name, (CompatibleResponder,), {"host": line.name}, lambda names: names.update(__module__=__name__)
+    )
+    globals()[line.class_name] = made  # where pickle looks for it
+    return made
+
+
+HOST_CLASSES: Mapping[str, type[CompatibleResponder]] = {name: _class_of(line) for name, line in HOSTS.items()}
+"""The class of each host's name."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.providers.citing import gemini_citations
 from responder.providers.prompt import described, refuse_extra, text_of_result
 from responder.providers.urls import under
 from responder.providers.usage import gemini_usage, merged_counts
@@ -172,6 +173,7 @@ class GeminiResponder(Responder):
             tool_calls=calls,
             candidates=(text,) if len(candidates) == 1 else tuple(_text(_parts(other), thoughts=False) for other in candidates),
             raw=reply,
+            citations=gemini_citations(candidate),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:

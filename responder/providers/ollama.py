@@ -37,12 +37,12 @@ class OllamaResponder(CompatibleResponder):
         """True when Ollama's own API is asked."""
         return not ends_with(self.base_url, "/v1")
 
-    def url(self) -> str:
-        return under(self.base_url, "/chat", unless=("/api",), prefix="/api") if self.is_native else super().url()
+    def chat_url(self) -> str:
+        return under(self.base_url, "/chat", unless=("/api",), prefix="/api") if self.is_native else super().chat_url()
 
-    def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
+    def chat_payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         if not self.is_native:
-            return super().payload(messages, options)
+            return super().chat_payload(messages, options)
         if options.candidates is not None or options.tool_choice is not None:
             raise ConfigurationError("Ollama's own API has neither candidates nor tool_choice: leave them out", fatal=True)
         payload: dict[str, Any] = {

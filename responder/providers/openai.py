@@ -5,26 +5,43 @@ https://platform.openai.com/docs/api-reference/chat (read 2026-08)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
+from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
 from responder.providers.urls import under
 from responder.providers.usage import openai_usage
-from responder.responder import Responder
+from responder.responder import CommonKeywords, Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
 from responder.values.finish import Verdict, finish_reason, verdict
+from responder.values.keywords import Unpack
 from responder.values.messages import Audio, File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options, overlaid, strict_schema
 from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
+
+Api = Literal["auto", "chat", "responses"]
+CHAT: Api = "chat"
 
 
 class OpenAIResponder(Responder):
     """OpenAI, and whatever speaks its dialect at another `base_url`.
 
     Keys come from OPENAI_API_KEY, another base URL from OPENAI_BASE_URL.
+
+    Args:
+        model: The model's name.
+        api: Which of OpenAI's two APIs is asked. "chat" is Chat Completions, which all hosts have; "responses" is the newer one,
+            which alone has OpenAI's own tools, answers in the background, and tools for its newest reasoning models. "auto" is
+            "chat" until a model refuses it with the advice to use the other one; the responder remembers that.
+        api_key: As `Responder` takes it.
+        base_url: As `Responder` takes it.
+        **keywords: As `Responder` takes them.
     """
 
     provider = "openai"
@@ -34,16 +51,78 @@ class OpenAIResponder(Responder):
 
     stream_options: ClassVar[Mapping[str, Any] | None] = {"include_usage": True}
     """What makes a stream report its usage; None where a host refuses the field."""
+    takes_schemas: ClassVar[bool] = True
+    """False for hosts that make any JSON object, but take no schema: the prompt describes it then."""
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
 
+    default_api: ClassVar[Api] = "auto"
+    """What `api` is unless it is given."""
+
+    # What the model has refused in Chat Completions by now: nothing, questions with tools, or all.
+    _elsewhere: Literal["nothing", "tools", "all"] = "nothing"
+    _hides_thoughts = False
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api: Api | None = None,
+        api_key: str | Callable[[], str] | None = None,
+        base_url: str | None = None,
+        **keywords: Unpack[CommonKeywords],
+    ) -> None:
+        if api not in (None, "auto", "chat", "responses"):
+            raise ConfigurationError(f"api is 'auto', 'chat' or 'responses', not {api!r}")
+        self.api: Api = api or self.default_api
+        super().__init__(model, api_key=api_key, base_url=base_url, **keywords)
+
     def url(self) -> str:
+        return self.responses_url() if self.api == "responses" or self._elsewhere == "all" else self.chat_url()
+
+    def chat_url(self) -> str:
+        """Return where Chat Completions are."""
         return under(self.base_url, "/chat/completions")
+
+    def responses_url(self, path: str = "") -> str:
+        """Return where Responses are, or what is at a path below."""
+        return under(self.base_url, f"/responses{path}")
+
+    def url_of(self, payload: Mapping[str, Any], is_streamed: bool) -> str:
+        if "input" in payload:
+            return self.responses_url()
+        # Another thread may have found out since that all goes elsewhere.
+        return self.chat_url() if self._elsewhere == "all" else super().url_of(payload, is_streamed)
+
+    def pending_url(self, reply: Mapping[str, Any]) -> str:
+        waits = is_response(reply) and is_pending(reply)
+        return self.responses_url(f"/{quote(as_str(reply.get('id')), safe='')}") if waits else ""
 
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {secret}"} if secret else {}
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
+        if self.api == "responses" or self._elsewhere == "all" or (self._elsewhere == "tools" and options.tools):
+            return self._responses_payload(messages, options)
+        return self.chat_payload(messages, options)
+
+    def first_form(self, messages: tuple[Message, ...], options: Options) -> tuple[str, dict[str, Any]]:
+        if self.api == "responses":
+            payload = responses_payload(self.model, messages, options, self._text_format(options))
+            return self.responses_url(), payload
+        return self.chat_url(), self.chat_payload(messages, options)
+
+    def _responses_payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
+        payload = responses_payload(self.model, messages, options, self._text_format(options))
+        if self._hides_thoughts:
+            payload.pop("include", None)
+        return payload
+
+    def _text_format(self, options: Options) -> dict[str, Any] | None:
+        return self.response_format(options.schema) if options.schema is not None else None
+
+    def chat_payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
+        """Return the JSON of Chat Completions for a question; raises as `payload` does."""
         payload: dict[str, Any] = {
             "model": self.model,
             "messages": [wire for message in messages for wire in self.messages_on_the_wire(message)],
@@ -81,6 +160,8 @@ class OpenAIResponder(Responder):
 
     def response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return the payload's part that asks for JSON of a schema."""
+        if not self.takes_schemas:
+            return {"type": "json_object"}
         title = str(schema.get("title") or "answer")
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in title)[:64]
         wanted = {"name": name, "schema": strict_schema(schema), "strict": True}
@@ -135,34 +216,43 @@ class OpenAIResponder(Responder):
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = super().stream_payload(payload)
-        if self.stream_options is None or self._refuses_stream_options:
+        if "input" in payload or self.stream_options is None or self._refuses_stream_options:
             return payload
         return {**payload, "stream_options": dict(self.stream_options)}
 
     _refuses_stream_options = False
 
-    def repaired(self, payload: Mapping[str, Any], error: APIError) -> dict[str, Any] | None:
-        """Return the payload without `stream_options`, which older servers refuse (Azure's api-versions before 2024-09).
+    def repaired(self, payload: Mapping[str, Any], error: APIError) -> bool:
+        """Find out what the model or the server does not take, and remember it.
 
-        Their usage is not known then. The responder remembers it and leaves the field out from then on.
+        - A model that has to be asked with Responses: with tools, or always.
+        - A model that has no thoughts to encrypt.
+        - A server that refuses `stream_options` (Azure's api-versions before 2024-09). Usage is not known then.
         """
-        if "stream_options" in payload and error.status in (400, 422) and "stream_options" in _words(error):
+        words = _words(error)
+        if self.api == "auto" and "messages" in payload and "v1/responses" in words:
+            self._elsewhere = "tools" if _NO_TOOLS in words else "all"
+            self.is_repaired = True
+            return True
+        if "include" in payload and _NO_THOUGHTS.search(words):
+            self._hides_thoughts = self.is_repaired = True
+            return True
+        if "stream_options" in payload and error.status in (400, 422) and "stream_options" in words:
             self._refuses_stream_options = True
-            return {name: value for name, value in payload.items() if name != "stream_options"}
-        return None
+            return True
+        return False
 
     def advice(self, error: APIError) -> str:
-        if error.status == 400 and _NO_TOOLS in _words(error):
-            return (
-                f"{self.model} takes tools in Chat Completions only without reasoning: give reasoning_effort='none', or take a "
-                "model that does, such as gpt-4.1 or gpt-5"
-            )
+        if error.status == 400 and _NO_TOOLS in _words(error) and self.api == "chat":
+            return f"{self.model} takes tools in Chat Completions only without reasoning: api='auto', or reasoning_effort='none'"
         return ""
 
     def reader(self) -> ChunkReader:
-        return OpenAIChunks()
+        return OpenAIChunks() if self.api == "chat" else ResponseEvents() if self.api == "responses" else EitherChunks()
 
     def parse(self, reply: Mapping[str, Any]) -> Answer:
+        if is_response(reply):
+            return parse_response(reply, self.model, self.provider)
         choices = _in_order([as_dict(choice) for choice in as_list(reply.get("choices"))])
         if not choices:
             if _filtered_prompt(reply):
@@ -198,6 +288,7 @@ class OpenAIResponder(Responder):
             tool_calls=calls,
             candidates=(text,) if len(choices) == 1 else _texts(choices),
             raw=reply,
+            citations=openai_citations((message,)) or listed_citations(reply),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
@@ -205,6 +296,8 @@ class OpenAIResponder(Responder):
         return openai_usage(usage)
 
     def explain(self, reply: Mapping[str, Any]) -> str:
+        if is_response(reply):
+            return as_str(as_dict(reply.get("incomplete_details")).get("reason")) or as_str(reply.get("status"))
         choice = as_dict(first(as_list(reply.get("choices"))))
         filtered = _filtered(choice) or _filtered_prompt(reply)
         return ", ".join(filtered) or _word(choice.get("finish_reason"))
@@ -213,6 +306,27 @@ class OpenAIResponder(Responder):
 # OpenAI's words for the models of 2026 (gpt-5.4 and later): "Function tools with reasoning_effort are not supported for gpt-5.6
 # in /v1/chat/completions. To use function tools, use /v1/responses or set reasoning_effort to 'none'."
 _NO_TOOLS = "Function tools with reasoning_effort are not supported"
+# "Encrypted content is not supported with this model."
+_NO_THOUGHTS = re.compile("encrypted.content is not supported", re.IGNORECASE)
+
+
+class EitherChunks(ChunkReader):
+    """The chunks of either API: the first one says which."""
+
+    def __init__(self) -> None:
+        self._reader: ChunkReader | None = None
+
+    def read(self, chunk: Mapping[str, Any]) -> str:
+        reader = self._reader
+        if reader is None:
+            is_event = "choices" not in chunk and as_str(chunk.get("type")).startswith(("response.", "error"))
+            reader = self._reader = ResponseEvents() if is_event else OpenAIChunks()
+        text = reader.read(chunk)
+        self.complete, self.done, self.failed = reader.complete, reader.done, reader.failed
+        return text
+
+    def reply(self) -> dict[str, Any]:
+        return self._reader.reply() if self._reader is not None else {}
 
 
 def _words(error: APIError) -> str:

@@ -116,3 +116,16 @@ def gemini_usage(usage: Mapping[str, Any]) -> Usage:
         None,
         thoughts,
     )
+
+
+def bedrock_usage(usage: Mapping[str, Any]) -> Usage:
+    """Return the usage of a reply of Converse's, which counts the cache beside the input; its total says whether it does."""
+    read = as_int(usage.get("cacheReadInputTokens")) or as_int(usage.get("cacheReadInputTokenCount"))
+    wrote = as_int(usage.get("cacheWriteInputTokens")) or as_int(usage.get("cacheWriteInputTokenCount"))
+    given, made = as_count(usage.get("inputTokens")), as_count(usage.get("outputTokens"))
+    if given is None and made is None:
+        return Usage()
+    total = as_count(usage.get("totalTokens"))
+    if total is None or total >= (given or 0) + (made or 0) + read + wrote:
+        given = (given or 0) + read + wrote
+    return _usage(given, made, total, read, wrote, None)

@@ -1,4 +1,4 @@
-"""Gemini on Vertex AI: Gemini's dialect with Google's tokens, by project and location.
+"""What is on Vertex AI is reached with Google's tokens, by project and location: Gemini, and the models of other publishers.
 
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference (read 2026-08)
 """
@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from responder.providers.gemini import GeminiResponder
+from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.urls import under
-from responder.responder import CommonKeywords
+from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
 from responder.wire.credentials import Credential, GoogleCredential
 
+# How the keys of Google's express mode begin; access tokens begin with "ya29." or, as JWTs, with "eyJ".
+_EXPRESS_KEYS = ("AIza", "AQ.")
 
-class VertexAIResponder(GeminiResponder):
-    """Gemini on Vertex AI.
+
+class GoogleCloudResponder(Responder):
+    """A model on Vertex AI, in whatever dialect.
 
     Args:
         model: The model's name, such as "gemini-2.5-flash".
@@ -27,15 +31,17 @@ class VertexAIResponder(GeminiResponder):
         location: A region, "global", "us" or "eu"; None: GOOGLE_CLOUD_LOCATION, else "global".
         credentials: google-auth credentials, a token, or a callable that returns one; None: Application Default
             Credentials (`gcloud auth application-default login`).
-        api_key: Another word for a token or a callable that returns one.
+        api_key: Another word for a token or a callable that returns one; or a key of the express mode, which needs no project.
         base_url: Where the API is; None: the host of the location.
         **keywords: As `Responder` takes them.
     """
 
-    provider = "vertex"
-    base_url = ""
-    base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
-    key_variables = ()
+    project_variables: ClassVar[tuple[str, ...]] = ("GOOGLE_CLOUD_PROJECT",)
+    """Environment variables that name the project."""
+    location_variables: ClassVar[tuple[str, ...]] = ("GOOGLE_CLOUD_LOCATION",)
+    """Environment variables that name the location."""
+    publisher: ClassVar[str] = "google"
+    """Whose the models are that are named without one."""
 
     _credential: GoogleCredential
 
@@ -51,37 +57,92 @@ class VertexAIResponder(GeminiResponder):
         **keywords: Unpack[CommonKeywords],
     ) -> None:
         if credentials is not None and api_key is not None:
-            raise ConfigurationError("VertexAIResponder takes credentials= or api_key=, not both")
+            raise ConfigurationError(f"{type(self).__name__} takes credentials= or api_key=, not both")
         self._credentials_given = credentials if credentials is not None else api_key
-        self.project = project or os.environ.get("GOOGLE_CLOUD_PROJECT")
-        self.location = location or os.environ.get("GOOGLE_CLOUD_LOCATION") or "global"
+        self._is_express = isinstance(api_key, str) and api_key.strip().startswith(_EXPRESS_KEYS)
+        self.project = project or _first_set(self.project_variables)
+        self.location = location or _first_set(self.location_variables) or "global"
         super().__init__(model, base_url=base_url or self._base_url_of_environment() or _host(self.location), **keywords)
         del self._credentials_given
 
     def _make_credential(self, api_key: str | Callable[[], str] | None) -> Credential:  # noqa: ARG002 - see credentials
         return GoogleCredential(self._credentials_given, self._session)
 
-    def model_url(self, method: str = "") -> str:
-        if self.project is None:
+    def _in_location(self, path: str) -> str:
+        """Return the path of something in the project's location; express keys know their project.
+
+        Raises:
+            ConfigurationError: Nobody says which project it is.
+        """
+        if self.project is None and not self._is_express:
             self.project = self._credential.project()
             if self.project is None:
                 raise ConfigurationError("no Google Cloud project: export GOOGLE_CLOUD_PROJECT=..., or pass project=", fatal=True)
+        return path if self.project is None else f"projects/{self.project}/locations/{self.location}/{path}"
+
+    def _url(self, path: str, method: str = "") -> str:
+        return under(self.base_url, f"/{quote(path, safe='/@.-_~')}{method}", unless=("/v1", "/v1beta1"), prefix="/v1")
+
+    def model_url(self, method: str = "") -> str:
+        """Return the URL of a method of the model; the model may name its publisher, or its whole path."""
         kind, slash, rest = self.model.partition("/")
         if not slash:
-            path = f"publishers/google/models/{self.model}"
+            path = f"publishers/{self.publisher}/models/{self.model}"
         elif kind in ("projects", "publishers", "models", "endpoints"):
             path = self.model
         else:  # "publisher/model", as Google's SDK takes it
             path = f"publishers/{kind}/models/{rest}"
-        path = path if path.startswith("projects/") else f"projects/{self.project}/locations/{self.location}/{path}"
-        return under(self.base_url, f"/{quote(path, safe='/@.-_~')}{method}", unless=("/v1", "/v1beta1"), prefix="/v1")
+        return self._url(path if path.startswith("projects/") else self._in_location(path), method)
 
     def headers(self, secret: str) -> Mapping[str, str]:
+        if self._is_express:
+            return {"x-goog-api-key": secret}
         headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         billed = self._credential.quota_project()
         if billed:
             headers["x-goog-user-project"] = billed
         return headers
+
+
+class VertexAIResponder(GoogleCloudResponder, GeminiResponder):
+    """Gemini on Vertex AI, in Gemini's dialect.
+
+    Args:
+        model: The model's name, such as "gemini-2.5-flash".
+        project: The Google Cloud project; None: GOOGLE_CLOUD_PROJECT, else the one of the default credentials.
+        location: A region, "global", "us" or "eu"; None: GOOGLE_CLOUD_LOCATION, else "global".
+        credentials: google-auth credentials, a token, or a callable that returns one; None: Application Default
+            Credentials (`gcloud auth application-default login`).
+        api_key: Another word for a token or a callable that returns one; or a key of the express mode, which needs no project.
+        base_url: Where the API is; None: the host of the location.
+        **keywords: As `Responder` takes them.
+    """
+
+    provider = "vertex"
+    base_url = ""
+    base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
+    key_variables = ()
+
+
+class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
+    """A model of another publisher on Vertex AI (Llama, Mistral, DeepSeek, Qwen, ... as "publisher/model"), in OpenAI's dialect.
+
+    `project`, `location` and `credentials` as for Gemini there.
+    """
+
+    provider = "vertex-partner"
+    base_url = ""
+    base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
+    key_variables = ()
+    default_api = CHAT
+    max_tokens_field = "max_tokens"
+
+    def chat_url(self) -> str:
+        return self._url(self._in_location("endpoints/openapi"), "/chat/completions")
+
+
+def _first_set(variables: tuple[str, ...]) -> str | None:
+    return next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
 
 def _host(location: str) -> str:

@@ -52,6 +52,40 @@ NO_USAGE = Usage()
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """A source that an answer cites.
+
+    Attributes:
+        url: Where it is; "" for a document that was sent along.
+        title: What it is called.
+        text: What is cited, or what the source supports, where the provider repeats it.
+        start: Where in the answer's text what it supports begins; None where the provider does not say.
+        end: Where that ends.
+    """
+
+    url: str = ""
+    title: str = ""
+    text: str = ""
+    start: int | None = None
+    end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was.
+
+    Attributes:
+        token: The token's text.
+        logprob: The natural logarithm of its probability.
+        top: The likeliest tokens at this place with their logarithms, the likeliest first, where they were asked for.
+    """
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """One answer of a model.
 
@@ -68,6 +102,8 @@ class Answer:
         attempts: Requests that were sent for this answer, the successful one included.
         elapsed: Seconds from the call to the answer: waits and retries included.
         raw: The provider's reply as parsed JSON.
+        citations: The sources that it cites, where the provider names them.
+        logprobs: Its tokens with their logarithmic probabilities, where `logprobs=` asked for them.
     """
 
     text: str
@@ -82,6 +118,8 @@ class Answer:
     attempts: int = 1
     elapsed: float = 0.0
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    citations: tuple[Citation, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
 
     @property
     def truncated(self) -> bool:

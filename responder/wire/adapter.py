@@ -110,17 +110,18 @@ class PooledResponse(requests.Response):
         return RequestsCookieJar()
 
 
-def prepared(url: str, headers: Mapping[str, str], body: bytes, *, bare: bool) -> requests.PreparedRequest:
-    """Return a POST that goes out as it stands.
+def prepared(url: str, headers: Mapping[str, str], body: bytes, *, bare: bool, method: str = "POST") -> requests.PreparedRequest:
+    """Return a request that goes out as it stands.
 
     Args:
         url: Where to.
         headers: All of them but the length.
         body: The bytes.
         bare: Nobody but our adapter will look at it.
+        method: POST, or GET with an empty body.
     """
     request = requests.PreparedRequest()
-    request.method = "POST"
+    request.method = method
     request.url = url
     request.headers = headers if bare else CaseInsensitiveDict(headers)  # type: ignore[assignment]  # a plain dict will do
     request.body = body
@@ -128,18 +129,18 @@ def prepared(url: str, headers: Mapping[str, str], body: bytes, *, bare: bool) -
 
 
 @functools.lru_cache(maxsize=1024)
-def _request_start(url: str, proxy: str | None) -> str:
+def _request_start(url: str, proxy: str | None, method: str) -> str:
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     target = f"http://{host}{path}" if proxy else path
-    return "\r\n".join([f"POST {target} HTTP/1.1", f"Host: {host}", *proxy_authorization(proxy)])
+    return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *proxy_authorization(proxy)])
 
 
 def _request_bytes(request: requests.PreparedRequest, proxy: str | None) -> bytes:
     body = request.body if isinstance(request.body, bytes) else b""
     try:
-        start = _request_start(request.url or "", proxy).encode("latin-1")
+        start = _request_start(request.url or "", proxy, request.method or "POST").encode("latin-1")
     except UnicodeEncodeError:
         raise ConfigurationError("the URL holds a character that HTTP does not take; look at base_url") from None
     check_headers(request)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from responder.values.sizes import Sizes, default_sizes
+from responder.wire.frames import FrameDecoder
 from responder.wire.oversize import too_large
 
 Event = tuple[str, bytes]
@@ -62,7 +63,10 @@ class BodyDecoder:
         data = data.lstrip()
         if not data:
             return []
-        self._decoder = JSONDecoder(self._sizes) if data[:1] in b"{[" else EventDecoder(self._sizes)
+        if data[:1] == b"\0":  # the length of a frame of Amazon's
+            self._decoder = FrameDecoder()
+        else:
+            self._decoder = JSONDecoder(self._sizes) if data[:1] in b"{[" else EventDecoder(self._sizes)
         return self._decoder.feed(data)
 
     def close(self) -> list[Event]:

@@ -120,7 +120,7 @@ class SessionCall:
         self._attempt.stage = "waiting"  # `requests` tells apart by its own errors what happened before
         # `request` rather than `send`, since subclasses and agents override the one or the other, and it calls both.
         return self._session.request(
-            "POST",
+            request.method or "POST",
             request.url or "",
             headers=dict(request.headers),
             data=request.body,

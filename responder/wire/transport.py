@@ -1,4 +1,4 @@
-"""One POST: JSON bytes out, a reply in, or an error of ours.
+"""One request: JSON bytes out, a reply in, or an error of ours.
 
 A call goes through a `requests.Session`: ours (`adapter.py`), which owns its sockets; or one that the user brings, which is used
 as it is, with its adapters, proxies, certificates and mocks (`foreign.py`). Cookies are never kept, redirects never followed,
@@ -121,6 +121,19 @@ class Transport:
         call = self._call(url, timeout, deadline, cancel)
         request = prepared(url, headers, body, bare=call.is_bare)
         del headers  # an exception of a signal's handler would carry them out, and with them the key
+        try:
+            return call.post(request)
+        except (*FAILURES, SessionError) as error:
+            call.fail(error)
+            raise
+
+    def get(
+        self, url: str, headers: Mapping[str, str], timeout: Timeout, deadline: Deadline, cancel: CancelToken | None
+    ) -> Reply:
+        """Ask for what is at a URL, and return the whole reply; raises as `post` does."""
+        call = self._call(url, timeout, deadline, cancel)
+        request = prepared(url, headers, b"", bare=call.is_bare, method="GET")
+        del headers
         try:
             return call.post(request)
         except (*FAILURES, SessionError) as error:

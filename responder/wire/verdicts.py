@@ -165,7 +165,7 @@ BLOCKED = (
         "xAI (a 403: UKGovernmentBEIS/inspect_ai#2267), OpenAI",
     ),
     Sign(
-        r"prompt was flagged|flagged as potentially|moderation_blocked|misalignment_policy_violation|safety_violation",
+        r"prompt was flagged|flagged as potentially|moderation_blocked|misalignment_policy_violation|bio_policy|safety_violation",
         "OpenAI's invalid_prompt (openai/codex#7250)",
     ),
     Sign(r"data_?inspection_?failed|inappropriate content", "Alibaba (camel-ai/owl#432, QwenLM/qwen-code#2905)"),
@@ -356,6 +356,8 @@ ZAI = {
 _STATUSES = {
     "invalid_request_error": 400,
     "invalid_argument": 400,
+    "invalid_prompt": 400,
+    "data_residency_mismatch": 400,
     "failed_precondition": 400,
     "badrequesterror": 400,
     "validationexception": 400,
@@ -376,6 +378,8 @@ _STATUSES = {
     "rate_limit_error": 429,
     "rate_limit_exceeded": 429,
     "ratelimiterror": 429,
+    "modelstreamerrorexception": 424,
+    "modeltimeoutexception": 408,
     "throttlingexception": 429,
     "too_many_requests": 429,
     "insufficient_quota": 429,
@@ -387,11 +391,16 @@ _STATUSES = {
     "internal_server_error": 500,
     "internalservererror": 500,
     "service_unavailable": 503,
+    "serviceunavailableexception": 503,
     "unavailable": 503,
     "server_is_overloaded": 503,
     "deadline_exceeded": 504,
     "overloaded_error": 529,
 }
+
+
+# OpenAI has a dozen words for an image that it cannot read (openai 3.57, types/responses/response_error.py).
+_IMAGE_AT_FAULT = re.compile(r"image_(?!generation)\w+|(?:invalid|unsupported|empty|failed_to_download)_(?:\w+_)?image\w*")
 
 
 @functools.cache
@@ -418,6 +427,8 @@ def status_of_words(codes: str, message: str) -> int:
     for word in re.split(r"[^A-Za-z_]+", codes):
         if word.lower() in _STATUSES:
             return _STATUSES[word.lower()]
+        if _IMAGE_AT_FAULT.fullmatch(word):
+            return 400
     words = f"{codes} {message}"
     meanings: Iterable[tuple[tuple[Sign, ...], int]] = (
         (WRONG_KEY, 401),

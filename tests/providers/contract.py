@@ -11,12 +11,22 @@ from typing import Any
 
 from wire.player import Player
 
+<<<<<<< HEAD
 from responder import Answer, Responder, ResponderError
 from responder.pace.registry import forget_limits
+=======
+from responder import Answer, Responder, ResponderError, __all__
+from responder.pace.limits import forget_limits
+>>>>>>> 5d27848 (Reach two dozen more hosts, and know classes of others by name)
 from responder.providers import PROVIDERS
+from responder.providers.hosts import HOSTS
 
 KEY = "not-a-real-key-0123456789"
-NAMES = tuple(PROVIDERS)
+# Those whose class is made from their line in the table: `test_hosts.py` has the contract of a line.
+LINES = tuple(name for name in HOSTS if PROVIDERS[name].__name__ not in __all__)
+# Those with a file of tests of their own.
+APART = ("bedrock", "anthropic-bedrock", "anthropic-vertex", "anthropic-foundry", "vertex-partner", "cohere")
+NAMES = tuple(name for name in PROVIDERS if name not in (*LINES, *APART))
 # Those that answer without a key, and the one whose key is a token of Google's.
 KEYLESS = ("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated")
 KEYED = tuple(name for name in NAMES if name not in (*KEYLESS, "vertex"))
@@ -26,20 +36,10 @@ KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "azure": ("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "anthropic": ("ANTHROPIC_API_KEY",),
-    "groq": ("GROQ_API_KEY",),
-    "mistral": ("MISTRAL_API_KEY",),
-    "deepseek": ("DEEPSEEK_API_KEY",),
-    "openrouter": ("OPENROUTER_API_KEY",),
-    "together": ("TOGETHER_API_KEY",),
-    "fireworks": ("FIREWORKS_API_KEY",),
-    "xai": ("XAI_API_KEY",),
-    "cerebras": ("CEREBRAS_API_KEY",),
-    "huggingface": ("HF_TOKEN",),
-    "zai": ("ZAI_API_KEY",),
     "ollama": ("OLLAMA_API_KEY",),
-    "vllm": ("VLLM_API_KEY",),
+    **{name: line.keys for name, line in HOSTS.items() if line.keys},
 }
-"""The environment variables that each provider's own documents name."""
+"""The environment variables that each provider's own documents name; those of the hosts stand in their table alone."""
 
 URL_VARIABLES: Mapping[str, str] = {
     "openai": "OPENAI_BASE_URL",
@@ -51,6 +51,7 @@ URL_VARIABLES: Mapping[str, str] = {
     "vllm": "VLLM_BASE_URL",
 }
 OTHER_VARIABLES = (
+    *(variable for line in HOSTS.values() for variable in line.variables),
     "OPENAI_API_VERSION",
     "GOOGLE_CLOUD_PROJECT",
     "GOOGLE_CLOUD_LOCATION",

@@ -105,9 +105,9 @@ def test_a_model_that_takes_no_tools_here_says_what_to_do(player: Player) -> Non
         "To use function tools, use /v1/responses or set reasoning_effort to 'none'."
     )
     body = {"error": {"message": message, "type": "invalid_request_error", "param": "reasoning_effort", "code": None}}
-    error = outcome(player, "openai", body, status=400, model="gpt-5.6")
+    error = outcome(player, "openai", body, status=400, model="gpt-5.6", api="chat")
     assert isinstance(error, BadRequestError)
-    assert "give reasoning_effort='none'" in str(error)
+    assert "api='auto', or reasoning_effort='none'" in str(error)
     assert not error.retryable
 
 

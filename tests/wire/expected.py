@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from responder import Tool, ToolCall, Usage
+from responder import Image, Message, Raw, Tool, ToolCall, ToolResult, Usage, user
 
 HERE = Path(__file__).parent
 UNKNOWN = Usage()  # the reply does not say
@@ -103,7 +103,7 @@ class Exchange:
     @property
     def is_stream(self) -> bool:
         """Whether the reply is a stream."""
-        return self.name.partition("/")[2].startswith(("stream_", "chat_stream_"))
+        return self.name.partition("/")[2].startswith(("stream_", "chat_stream_", "responses_stream", "converse_stream"))
 
     @property
     def is_recorded(self) -> bool:
@@ -756,6 +756,226 @@ _HOSTS = (
     ),
 )
 
-EXCHANGES: tuple[Exchange, ...] = (*_OPENAI, *_AZURES, *_GEMINI, *_VERTEX, *_ANTHROPIC, *_HOSTS)
+_RESPONSES_API = {"api": "responses"}
+_PLAN = Tool(
+    "update_plan",
+    "",
+    {"additionalProperties": False, "properties": {"plan": {"type": "string"}}, "required": ["plan"], "type": "object"},
+)
+_PLANNER = {
+    **_RESPONSES_API,
+    "tools": [_PLAN],
+    "tool_choice": "auto",
+    "extra": {"reasoning": {"effort": "low", "summary": "detailed"}},
+}
+
+
+def _part_of(name: str, *path: Any) -> Any:
+    """Return what stands somewhere in a recording: texts too long to be written twice."""
+    found: Any = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    for step in path:
+        found = found[step]
+    return found
+
+
+_CALL = _part_of("openai/responses_reasoning_call", "response", "body", "output")
+_RESPONSES = (
+    Exchange(
+        "openai/responses_plain",
+        "openai",
+        "gpt-4o",
+        Answered("The capital of France is Paris.", "stop", used(14, 8), "gpt-4o-2024-08-06"),
+        "What is the capital of France?",
+        _RESPONSES_API,
+    ),
+    Exchange(
+        "openai/responses_stream_text",
+        "openai",
+        "gpt-5.4",
+        Answered("2", "stop", used(26, 5), "gpt-5.4-2026-03-05"),
+        "What is 1 + 1?",
+        {**_RESPONSES_API, "system": _TERSE},
+    ),
+    Exchange(
+        "openai/responses_stream_tool_call",
+        "openai",
+        "gpt-4o",
+        Answered(
+            "",
+            "tool_calls",
+            used(255, 16),
+            "gpt-4o-2024-08-06",
+            tool_calls=(ToolCall("call_kL0PCQV7M2WMoVX8V8OtYSAL", "get_capital", {"country": "France"}, '{"country":"France"}'),),
+        ),
+        "What is the capital of France?",
+        {
+            **_RESPONSES_API,
+            "tool_choice": "auto",
+            "tools": [
+                Tool(
+                    "get_capital",
+                    "",
+                    {
+                        "additionalProperties": False,
+                        "properties": {"country": {"type": "string"}},
+                        "required": ["country"],
+                        "type": "object",
+                    },
+                )
+            ],
+        },
+    ),
+    Exchange(
+        "openai/responses_reasoning_call",
+        "openai",
+        "gpt-5",
+        Answered(
+            "",
+            "tool_calls",
+            used(124, 1926, reasoning=1792),
+            "gpt-5-2025-08-07",
+            reasoning=_CALL[0]["summary"][0]["text"],
+            tool_calls=(
+                ToolCall(
+                    "call_gL7JE6GDeGGsFubqO2XGytyO",
+                    "update_plan",
+                    json.loads(_CALL[1]["arguments"]),
+                    _CALL[1]["arguments"],
+                ),
+            ),
+        ),
+        _part_of("openai/responses_reasoning_call", "request", "body", "input", 0, "content"),
+        {**_PLANNER, "system": _part_of("openai/responses_reasoning_call", "request", "body", "instructions")},
+    ),
+    Exchange(
+        "openai/responses_reasoning_return",
+        "openai",
+        "gpt-5",
+        Answered(
+            _part_of("openai/responses_reasoning_return", "response", "body", "output", 0, "content", 0, "text"),
+            "stop",
+            used(2087, 124, cached=2048),
+            "gpt-5-2025-08-07",
+        ),
+        [
+            user(_part_of("openai/responses_reasoning_call", "request", "body", "input", 0, "content")),
+            Message("assistant", [Raw({key: value for key, value in item.items() if key != "status"}) for item in _CALL]),
+            Message("tool", ToolResult("call_gL7JE6GDeGGsFubqO2XGytyO", "plan updated")),
+        ],
+        {**_PLANNER, "system": _part_of("openai/responses_reasoning_call", "request", "body", "instructions")},
+    ),
+    Exchange(
+        "azure/responses_stream",
+        "azure",
+        "gpt-5-nano",
+        Answered("2", "stop", used(26, 135, reasoning=128), "gpt-5-nano", request_id="985e0c9d-e801-43de-a0c6-2e14619e50d7"),
+        "What is 1 + 1?",
+        {**_RESPONSES_API, "api_version": "2025-03-01-preview", "system": _TERSE},
+    ),
+    Exchange(
+        "bedrock_mantle/responses_stream",
+        "compatible",
+        "openai.gpt-5.6-luna",
+        Answered("", "tool_calls", used(88, 14), "openai.gpt-5.6-luna", tool_calls=(ToolCall("call_0", "first_tool", {}, "{}"),)),
+        "Follow the tool instructions.",
+        {
+            **_RESPONSES_API,
+            "system": _part_of("bedrock_mantle/responses_stream", "request", "body", "instructions"),
+            "tool_choice": "auto",
+            "tools": [Tool("first_tool", "", _NOTHING), Tool("second_tool", "", _NOTHING)],
+        },
+        "/openai/v1",
+    ),
+)
+_PRIORITIES = {
+    "properties": {
+        "score": {"type": "number", "description": "minimum=0.0, maximum=100.0"},
+        "rating": {"type": "integer", "description": "multipleOf=5"},
+        "priority": {"$ref": "#/$defs/Priority"},
+    },
+    "required": ["score", "rating", "priority"],
+    "type": "object",
+    "additionalProperties": False,
+    "$defs": {"Priority": {"description": "Priority level.", "enum": ["low", "medium", "high"], "type": "string"}},
+}
+_BEDROCK = (
+    Exchange(
+        "bedrock/converse_plain",
+        "bedrock",
+        "us.amazon.nova-micro-v1:0",
+        Answered(
+            "Hello! How can I assist you today? Whether you have questions, need information, or just want to chat, "
+            "I'm here to help.",
+            "stop",
+            used(7, 30),
+            "us.amazon.nova-micro-v1:0",
+        ),
+        "Hello!",
+        {"system": "You are a chatbot."},
+    ),
+    Exchange(
+        "bedrock/converse_json_schema",
+        "bedrock",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        Answered(
+            '{"score": 85.5, "rating": 15, "priority": "high"}',
+            "stop",
+            used(308, 23),
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ),
+        "Rate this task: score 85.5 out of 100, rating 15, priority high.",
+        {"schema": _PRIORITIES},
+    ),
+    Exchange(
+        "bedrock/converse_stream",
+        "bedrock",
+        "us.amazon.nova-micro-v1:0",
+        Answered(
+            (
+                "The capital of France is Paris. Paris is not only the capital city but also the most popul"
+                "ous city in France, and it is a major center for culture, commerce, fashion, and internati"
+                "onal diplomacy. Known for its historical landmarks, such as the Eiffel Tower, the Louvre M"
+                'useum, and Notre-Dame Cathedral, Paris is often referred to as "The City of Light" or "The'
+                ' City of Love."'
+            ),
+            "stop",
+            used(13, 82),
+            "us.amazon.nova-micro-v1:0",
+        ),
+        "What is the capital of France?",
+        {"system": _HELPFUL, "temperature": 0.0},
+    ),
+    Exchange(
+        "bedrock/converse_stream_error_400",
+        "bedrock",
+        "us.does-not-exist-model-v1:0",
+        Failed("BadRequestError", status=400, says="model identifier is invalid"),
+        "hello",
+    ),
+    Exchange(
+        "bedrock/error_400",
+        "anthropic-bedrock",
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        Failed(
+            "BadRequestError",
+            status=400,
+            code="ValidationException",
+            request_id="c198e874-36af-45d8-acd2-62e9d0fb3299",
+            says="URL sources are not supported",
+        ),
+        user("What's in this image?", Image(url="https://httr2.r-lib.org/logo.png")),
+    ),
+    Exchange(
+        "cohere/chat_v2",
+        "cohere",
+        "command-r7b-12-2024",
+        Answered("Hello! How can I assist you today?", "stop", used(496, 11), "command-r7b-12-2024"),
+        "hello",
+    ),
+)
+BESIDE: tuple[str, ...] = ("openai/responses_background_queued", "openai/responses_background_done")
+"""Recordings of one call in two exchanges: `test_responses.py` plays them."""
+
+EXCHANGES: tuple[Exchange, ...] = (*_OPENAI, *_AZURES, *_RESPONSES, *_BEDROCK, *_GEMINI, *_VERTEX, *_ANTHROPIC, *_HOSTS)
 WHOLE: tuple[Exchange, ...] = tuple(exchange for exchange in EXCHANGES if not exchange.is_stream)
 STREAMS: tuple[Exchange, ...] = tuple(exchange for exchange in EXCHANGES if exchange.is_stream)

@@ -21,11 +21,13 @@ class Sent:
         path: Path and query.
         headers: (name in lower case, value) pairs, in the order of arrival; a name may come twice.
         body: The exact bytes.
+        method: HTTP method.
     """
 
     path: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -69,7 +71,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         headers = tuple((name.lower(), value) for name, value in self.headers.items())
-        status, extra, content = self.server.player.turn(Sent(self.path, headers, body))
+        status, extra, content = self.server.player.turn(Sent(self.path, headers, body, self.command))
         self.send_response_only(status)
         for name, value in extra.items():
             self.send_header(name, value)
@@ -77,6 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
         self.wfile.flush()
+
+    def do_GET(self) -> None:
+        self.do_POST()
 
     def log_message(self, *_: Any) -> None:
         """Keep the tests' output clean."""
