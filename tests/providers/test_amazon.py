@@ -39,7 +39,7 @@ from responder import (
     ToolResult,
     user,
 )
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 from responder.wire.events import BodyDecoder
 
 JSON = {"content-type": "application/json"}

@@ -21,7 +21,7 @@ from responder import (
     VertexPartnerResponder,
     for_model,
 )
-from responder.pace.limits import forget_limits
+from responder.pace.registry import forget_limits
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream"}
