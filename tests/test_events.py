@@ -146,7 +146,7 @@ def test_a_recorded_stream_gives_the_same_events_cut_at_random(exchange: Exchang
 
 @pytest.mark.pain(21)
 @pytest.mark.parametrize(
-    "exchange", [found for found in STREAMS if found.body.lstrip()[:1] not in b"[{"], ids=lambda found: found.name
+    "exchange", [found for found in STREAMS if found.body.lstrip()[:1] not in b"[{\0"], ids=lambda found: found.name
 )
 def test_a_recorded_stream_gives_the_events_that_another_decoder_finds(exchange: Exchange) -> None:
     """Up to the end of the body, where ours finds more on purpose."""

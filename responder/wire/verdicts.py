@@ -400,7 +400,7 @@ _STATUSES = {
 
 
 # OpenAI has a dozen words for an image that it cannot read (openai 3.57, types/responses/response_error.py).
-_IMAGE_AT_FAULT = re.compile(r"image_(?!generation)\w+|(?:invalid|unsupported|empty|failed_to_download)_(?:\w+_)?image\w*")
+_IMAGE_AT_FAULT = re.compile(r"\bimage_(?!generation)\w|\b(?:invalid|unsupported|empty|failed_to_download)_(?:\w+_)?image")
 
 
 @functools.cache
@@ -427,8 +427,8 @@ def status_of_words(codes: str, message: str) -> int:
     for word in re.split(r"[^A-Za-z_]+", codes):
         if word.lower() in _STATUSES:
             return _STATUSES[word.lower()]
-        if _IMAGE_AT_FAULT.fullmatch(word):
-            return 400
+    if _IMAGE_AT_FAULT.search(codes):
+        return 400
     words = f"{codes} {message}"
     meanings: Iterable[tuple[tuple[Sign, ...], int]] = (
         (WRONG_KEY, 401),
