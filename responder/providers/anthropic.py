@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra
 from responder.providers.urls import under
@@ -53,6 +54,13 @@ class AnthropicResponder(Responder):
             "messages": self._turns(messages),
         }
         spoken = [message for message in messages if message.role == "system"]
+        output: dict[str, Any] = {}
+        if options.schema is not None:
+            form = lowered(options.schema, ANTHROPIC)
+            if form.strict:
+                output["format"] = {"type": "json_schema", "schema": form.schema}
+            else:  # objects of any keys, and schemas that refer to themselves, are refused: the model is told in words
+                spoken.append(Message("system", described(options.schema)))
         if spoken:
             payload["system"] = self._system(spoken)
         given = {
@@ -70,9 +78,6 @@ class AnthropicResponder(Responder):
             kinds = {"auto": "auto", "none": "none", "required": "any"}
             kind = kinds.get(options.tool_choice)
             payload["tool_choice"] = {"type": kind} if kind else {"type": "tool", "name": options.tool_choice}
-        output: dict[str, Any] = {}
-        if options.schema is not None:
-            output["format"] = {"type": "json_schema", "schema": _closed(options.schema)}
         if options.reasoning_effort is not None:
             output["effort"] = options.reasoning_effort
         if output:
@@ -326,15 +331,4 @@ def _media(part: Image | File) -> dict[str, Any]:
         made["source"] = {"type": "base64", "media_type": part.media_type, "data": part.base64}
     if part.name and kind == "document":
         made["title"] = part.name
-    return made
-
-
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema whose objects take no further properties, which Anthropic insists on."""
-    made = {key: _closed(value) if isinstance(value, Mapping) else value for key, value in schema.items()}
-    for key in ("anyOf", "allOf", "oneOf", "prefixItems"):
-        if isinstance(made.get(key), list):
-            made[key] = [_closed(part) if isinstance(part, Mapping) else part for part in made[key]]
-    if made.get("type") == "object":
-        made.setdefault("additionalProperties", False)
     return made

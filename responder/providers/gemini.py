@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import GEMINI, lowered
 from responder.providers.citing import gemini_citations
 from responder.providers.prompt import described, refuse_extra, text_of_result
 from responder.providers.urls import under
@@ -106,7 +107,7 @@ class GeminiResponder(Responder):
             "seed": options.seed,
             "candidateCount": options.candidates,
             "responseMimeType": "application/json" if options.schema is not None else None,
-            "responseJsonSchema": dict(options.schema) if options.schema is not None else None,
+            "responseJsonSchema": lowered(options.schema, GEMINI).schema if options.schema is not None else None,
             "thinkingConfig": _thinking(self.model, options.reasoning_effort) if options.reasoning_effort is not None else None,
         }
         return {name: value for name, value in given.items() if value is not None}

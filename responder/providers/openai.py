@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import OPENAI, described, lowered
 from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
@@ -22,7 +23,7 @@ from responder.values.errors import APIError, APIStatusError, ConfigurationError
 from responder.values.finish import Verdict, finish_reason, verdict
 from responder.values.keywords import Unpack
 from responder.values.messages import Audio, File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
-from responder.values.options import Options, overlaid, strict_schema
+from responder.values.options import Options, overlaid
 from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
 
 Api = Literal["auto", "chat", "responses"]
@@ -156,6 +157,8 @@ class OpenAIResponder(Responder):
             )
         if options.schema is not None:
             payload["response_format"] = self.response_format(options.schema)
+            if not self.takes_schemas:  # nor would they make JSON of a prompt without the word
+                payload["messages"].insert(0, {"role": "system", "content": described(options.schema)})
         return payload
 
     def response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +167,8 @@ class OpenAIResponder(Responder):
             return {"type": "json_object"}
         title = str(schema.get("title") or "answer")
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in title)[:64]
-        wanted = {"name": name, "schema": strict_schema(schema), "strict": True}
-        return {"type": "json_schema", "json_schema": wanted}
+        found = lowered(schema, OPENAI)
+        return {"type": "json_schema", "json_schema": {"name": name, "schema": found.schema, "strict": found.strict}}
 
     def messages_on_the_wire(self, message: Message) -> list[dict[str, Any]]:
         """Return a message as the dialect has it; each tool result becomes a message of its own."""
