@@ -206,7 +206,7 @@ class Asker:
                     error = invalid_answer(answer, unfit, reask)
                     call.sign(error)
                     raise error from None
-                messages += [Message("assistant", answer.text), Message("user", _correction(unfit))]
+                messages += [answer.message, Message("user", _correction(unfit))]
             else:
                 object.__setattr__(answer, "reasks", reask)
                 return answer

@@ -57,6 +57,9 @@ class Question:
             messages = as_messages(prompt)
             if system is not None:
                 messages = (Message("system", system), *messages)
+            if any(message.role == "assistant" for message in messages):
+                family = dialect.family or dialect.provider
+                messages = tuple(message.for_family(family) for message in messages)
             payload = dialect.payload(messages, options)
             if is_streamed:
                 payload = dialect.stream_payload(payload)

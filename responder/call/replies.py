@@ -195,7 +195,7 @@ def fit(answer: Answer, schema: Schema | None) -> None:
     Raises:
         UnfitError: The text does not fit.
     """
-    if schema is not None and not (answer.tool_calls and not answer.text) and answer.finish_reason != "refusal":
+    if schema is not None and not answer.tool_calls and answer.finish_reason != "refusal":
         object.__setattr__(answer, "parsed", schema.parse(answer.text))
 
 

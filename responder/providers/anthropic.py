@@ -18,7 +18,7 @@ from responder.responder import Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
-from responder.values.messages import File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.messages import File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
@@ -37,6 +37,7 @@ class AnthropicResponder(Responder):
     base_url = "https://api.anthropic.com"
     base_url_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY",)
+    family = "anthropic"
 
     def url(self) -> str:
         return under(self.base_url, "/messages", unless=("/v1",), prefix="/v1")
@@ -134,7 +135,7 @@ class AnthropicResponder(Responder):
             content = part.content if isinstance(part.content, str) else [self.part_on_the_wire(inner) for inner in part.parts]
             result = {"type": "tool_result", "tool_use_id": part.id, "content": content}
             return {**result, "is_error": True} if part.is_error else result
-        if isinstance(part, Raw):
+        if isinstance(part, (Raw, Opaque)):
             return dict(part.data)
         raise ConfigurationError(f"Anthropic takes no {type(part).__name__}")
 
@@ -169,6 +170,7 @@ class AnthropicResponder(Responder):
             reasoning=whole("".join(as_str(block.get("thinking")) for block in blocks if block.get("type") == "thinking")),
             tool_calls=calls,
             candidates=(text,),
+            parts=_said_again(blocks) if any(block.get("type") not in _READABLE for block in blocks) else (),
             raw=reply,
             citations=anthropic_citations(blocks),
         )
@@ -251,6 +253,25 @@ class AnthropicChunks(ChunkReader):
         if self._message or self._blocks:
             made["content"] = [block.whole() for block in self._blocks]
         return made
+
+
+_READABLE = ("text", "tool_use")
+
+
+def _said_again(blocks: list[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """Return blocks as parts, in their order: thoughts have to go back unchanged before the tool calls that they led to.
+
+    https://platform.claude.com/docs/en/build-with-claude/extended-thinking (read 2026-11)
+    """
+    parts: list[Part] = []
+    for block in blocks:
+        if block.get("type") == "tool_use":
+            parts.append(ToolCall.of(as_str(block.get("id")), as_str(block.get("name")), block.get("input")))
+        elif block.get("type") != "text":
+            parts.append(Opaque("anthropic", block))
+        elif text := whole(as_str(block.get("text"))):  # an empty one is refused
+            parts.append(Text(text))
+    return tuple(parts)
 
 
 # Which kind of block a delta adds to.

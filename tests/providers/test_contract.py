@@ -51,7 +51,6 @@ from responder import (
     user,
 )
 from responder.providers import PROVIDERS
-from responder.providers.hosts import HOSTS
 from responder.simulator import Fault, Simulator
 
 every_provider = pytest.mark.parametrize("provider", NAMES)
