@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +15,18 @@ import pydantic
 import pytest
 from servers import Peer, Server, reply
 
-from responder import BatchError, InvalidAnswerError, Limits, OpenAIResponder
+from responder import (
+    Batch,
+    BatchError,
+    BudgetExceededError,
+    DeadlineExceededError,
+    InvalidAnswerError,
+    Limits,
+    OpenAIResponder,
+    Price,
+    Tool,
+)
+from responder.simulator import Fault, Simulator
 
 Serve = Callable[..., Server]
 Make = Callable[..., OpenAIResponder]
@@ -184,6 +199,124 @@ def test_a_stream_that_does_not_fit_fails_at_its_end(serve: Serve, responder_for
     with pytest.raises(InvalidAnswerError):
         list(stream)
     assert (stream.text, len(server.requests)) == (BAD, 1)
+
+
+def test_a_reask_is_in_the_summary(serve: Serve, responder_for: Make, tmp_path: Path) -> None:
+    """In words, as a number, and on the page."""
+    batch = responder_for(serve(says(BAD, GOOD))).map(["a", "b"], schema=Invoice, max_workers=1)
+    summary = batch.summary()
+    assert (summary.reasks, summary.attempts, summary.as_dict()["reasks"]) == (1, 3, 1)
+    assert "asked again because an answer did not fit: 1" in str(summary)
+    batch.report(tmp_path / "page.html")
+    assert "1 did not fit" in (tmp_path / "page.html").read_text()
+    assert Batch(list(batch)).summary().reasks == 1
+
+
+def test_a_reask_needs_room_in_the_budget(serve: Serve, responder_for: Make) -> None:
+    """Like every other request."""
+    server = serve(says(BAD, GOOD))
+    model = responder_for(server, price=Price(0, 100_000), max_tokens=10)  # at most a dollar each, half of it in the end
+    (result,) = model.map(["a"], schema=Invoice, budget=1.2)
+    assert isinstance(result.error, BudgetExceededError)
+    assert (len(server.requests), result.cost) == (1, 0.5)
+
+
+def test_a_reask_is_bounded_by_the_calls_deadline(serve: Serve, responder_for: Make) -> None:
+    """It gets what is left, and no time of its own."""
+
+    def handler(peer: Peer) -> None:
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": BAD}}
+        peer.receive()
+        peer.send(reply(json.dumps({"id": "x", "model": "m", "choices": [choice]}).encode()))
+        peer.receive()
+        peer.wait_until_left()
+
+    server = serve(handler)
+    with pytest.raises(DeadlineExceededError):
+        responder_for(server).answer("a", schema=Invoice, deadline=1.0)
+    assert len(server.requests) == 2
+
+
+def test_equal_prompts_are_asked_again_once(serve: Serve, responder_for: Make) -> None:
+    """With dedupe they share the answer that fits."""
+    server = serve(says(BAD, GOOD))
+    batch = responder_for(server).map(["a"] * 5, schema=Invoice, dedupe=True)
+    assert batch.parsed() == [Invoice(number=7, total=9.5)] * 5
+    assert len(server.requests) == 2
+
+
+def test_another_model_steps_in_for_one_that_does_not_come_to_fit(serve: Serve, responder_for: Make) -> None:
+    """A fallback may know better; its own answer is checked, too."""
+    small, large = serve(says(BAD)), serve(says(BAD, GOOD))
+    answer = responder_for(small, fallbacks=[responder_for(large)]).answer("a", schema=Invoice)
+    assert answer.parsed == Invoice(number=7, total=9.5)
+    assert (len(small.requests), len(large.requests)) == (2, 2)
+
+
+def test_tool_calls_are_no_answer_yet(serve: Serve, responder_for: Make) -> None:
+    """What the model says beside them need not fit."""
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "I look.", "tool_calls": [call]}
+
+    def handler(peer: Peer) -> None:
+        while peer.receive() is not None:
+            peer.send(reply(json.dumps({"choices": [{"finish_reason": "tool_calls", "message": message}]}).encode()))
+
+    server = serve(handler)
+    answer = responder_for(server).answer("a", schema=Invoice, tools=[Tool("look", "", {"type": "object"})])
+    assert (answer.parsed, len(answer.tool_calls), len(server.requests)) == (None, 1, 1)
+
+
+def test_hedged_answers_are_checked(simulator: Simulator) -> None:
+    """Whichever of the two came first."""
+    model = OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"))
+    simulator.script(*[Fault.delay(0.5) if index % 10 == 5 else Fault.delay(0) for index in range(60)])
+    with model:
+        batch = model.map([str(number) for number in range(60)], schema=Invoice, max_workers=4, hedge=0.1)
+    assert len(batch.parsed()) == 60
+
+
+_RUN = """
+import sys
+import pydantic
+from responder import OpenAIResponder
+
+class Invoice(pydantic.BaseModel):
+    number: int
+    total: float
+
+url, file = sys.argv[1:]
+model = OpenAIResponder("m", api_key="k", base_url=url, max_retries=8)
+prompts = [f"invoice {number};" for number in range(120)]
+for result in model.imap_unordered(prompts, schema=Invoice, checkpoint=file, max_workers=4, retry_share=1.0):
+    assert isinstance(result.parsed, Invoice), result.error
+    print(result.index, flush=True)
+"""
+
+
+def test_a_killed_run_is_resumed_and_paid_once(simulator: Simulator, tmp_path: Path) -> None:
+    """Under faults and invalid answers: what was handed out before SIGKILL is not asked again, and nothing kept is invalid."""
+    file, url = tmp_path / "run.db", simulator.base_url("openai")
+    for number in range(0, 120, 3):
+        simulator.script_for(f"invoice {number};", Fault.status(503), Fault.invalid_answer())
+    command = [sys.executable, "-c", _RUN, url, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = {int(process.stdout.readline()) for _ in range(40)}
+        process.kill()
+        first |= {int(line) for line in process.stdout.read().split("\n")[:-1]}
+    assert len(first) < 120
+    simulator.clear()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(map(int, done.stdout.split())) == list(range(120))
+    again = {received.prompt for received in simulator.received}
+    assert not {f"invoice {number};" for number in first} & again
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        kept = [json.loads(row[0])["reply"] for row in connection.execute("SELECT reply FROM answers")]
+    texts = [reply["choices"][0]["message"]["content"] for reply in kept]
+    assert len(texts) == 120
+    for text in texts:
+        Invoice.model_validate_json(text)
 
 
 @pytest.mark.parametrize("reasks", [-1, True, 1.5, "1"])
