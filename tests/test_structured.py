@@ -279,16 +279,16 @@ def test_hedged_answers_are_checked(simulator: Simulator) -> None:
 _RUN = """
 import sys
 import pydantic
-from responder import OpenAIResponder
+from responder import OpenAIResponder, RetryPolicy
 
 class Invoice(pydantic.BaseModel):
     number: int
     total: float
 
 url, file = sys.argv[1:]
-model = OpenAIResponder("m", api_key="k", base_url=url, max_retries=8)
+model = OpenAIResponder("m", api_key="k", base_url=url, max_retries=RetryPolicy(8, first_backoff=0.02))
 prompts = [f"invoice {number};" for number in range(120)]
-for result in model.imap_unordered(prompts, schema=Invoice, checkpoint=file, max_workers=4, retry_share=1.0):
+for result in model.imap_unordered(prompts, schema=Invoice, checkpoint=file, max_workers=4, retry_share=0.9):
     assert isinstance(result.parsed, Invoice), result.error
     print(result.index, flush=True)
 """

@@ -177,8 +177,11 @@ class Fault:
         return cls("truncated", times=times)
 
     @classmethod
-    def invalid_answer(cls, text: str = '{"simulated": "does not fit"}', *, times: int = 1) -> Fault:
-        """Answer with `text`, whatever schema was asked for, and the finish reason of a good answer."""
+    def invalid_answer(cls, text: str = '"simulated: does not fit"', *, times: int = 1) -> Fault:
+        """Answer with `text`, whatever schema was asked for, and the finish reason of a good answer.
+
+        A JSON string fits hardly any schema; `text="Sure! Here it is"` is no JSON at all.
+        """
         return cls("invalid_answer", message=text, times=times)
 
     @classmethod
