@@ -36,7 +36,11 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|os|ssl|types|typing)\..*"),
-    ("py:.*", r"responder\..*\.[IVR]"),  # type variables
+    ("py:.*", r"responder\..*\.[ITVR]"),  # type variables
+    (
+        "py:class",
+        r"T|SchemaOption|Prompt|responder\.values\.schema\.Schema",
+    ),  # what `schema=` and a prompt may be: explained there
     ("py:.*", r"tuple\[.*"),
     ("py:.*", r"(pandas|polars|pyarrow)\..*"),
     ("py:.*", r"responder\..*Keywords"),  # for type checkers; their names are those of the class beside them

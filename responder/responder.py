@@ -6,7 +6,7 @@ import copy
 import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from responder.call.asker import Asker, Source
@@ -20,7 +20,7 @@ from responder.many.progress import ProgressOption
 from responder.many.runs import AnswerRun, Job, StreamRun, open_file, start, start_streams, terms_of
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
-from responder.values.answer import Answer
+from responder.values.answer import Answer, T
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
 from responder.values.errors import ConfigurationError
@@ -32,11 +32,27 @@ from responder.values.trace import Trace
 from responder.wire.credentials import Credential, KeyCredential
 
 if TYPE_CHECKING:
+    from types import UnionType
+    from typing import _SpecialForm
+
     from responder.call.endpoint import Endpoint
     from responder.many.checkpoint import Checkpoint
     from responder.wire.transport import Transport
 
 Self = TypeVar("Self", bound="Responder")
+
+# The last three are Literal, unions, and none, whose type no checker can tell yet.
+SchemaOption: TypeAlias = "type[T] | Mapping[str, Any] | UnionType | _SpecialForm | None"
+
+
+class _RespondersOwn:
+    """The default of `schema=`: None takes a schema back."""
+
+    def __repr__(self) -> str:
+        return "the responder's"
+
+
+RESPONDERS_OWN: Any = _RespondersOwn()
 
 # Header names that hold secrets; their values are neither shown nor pickled.
 _SECRET_WORDS = ("auth", "key", "token", "secret", "cookie", "password")
@@ -56,6 +72,7 @@ class CommonKeywords(AnswerOptions, total=False):
     cache: str | os.PathLike[str] | None
     fallbacks: Sequence[Responder]
     allow_http: bool
+    schema: SchemaOption[Any]
 
 
 class Responder(Dialect):
@@ -79,6 +96,7 @@ class Responder(Dialect):
             checkpoint of a map.
         fallbacks: Responders that are asked in turn, in their own words, when this one cannot answer: it is down, refuses the
             key, or failed after all repeats. Not when the prompt is at fault, or is blocked.
+        schema: What every answer must fit, as `answer` takes it.
         allow_http: Send the key over plain http to a host outside this network, where everybody on the way can read it.
         **options: Defaults for every call, see `Options`: temperature, max_tokens, stop, seed, tools, schema, extra, ...
 
@@ -103,6 +121,7 @@ class Responder(Dialect):
         cache: str | os.PathLike[str] | None = None,
         fallbacks: Sequence[Responder] = (),
         allow_http: bool = False,
+        schema: SchemaOption[Any] = None,
         **options: Unpack[AnswerOptions],
     ) -> None:
         if not isinstance(model, str) or not model.strip():
@@ -111,7 +130,7 @@ class Responder(Dialect):
         self.system = system
         Deadline.after(deadline)  # reject a bad deadline here, not at the first call
         self.deadline = deadline
-        self.options = Options().merged(options, Responder.__init__)
+        self.options = Options().merged({**options, **({} if schema is None else {"schema": schema})}, Responder.__init__)
         self.extra_headers = dict(extra_headers or {})
         self.cache = os.fspath(cache) if cache is not None else None
         self.fallbacks = _responders(fallbacks)
@@ -163,8 +182,10 @@ class Responder(Dialect):
         deadline: float | None = None,
         cancel: CancelToken | None = None,
         fallbacks: Sequence[Responder] | None = None,
+        schema: SchemaOption[T] = RESPONDERS_OWN,
+        reasks: int = 1,
         **options: Unpack[AnswerOptions],
-    ) -> Answer:
+    ) -> Answer[T]:
         """Ask the model and wait for its whole answer.
 
         Args:
@@ -173,6 +194,9 @@ class Responder(Dialect):
             deadline: Seconds for this call, retries and waits included; None: the responder's.
             cancel: A token that ends the call within milliseconds when another thread cancels it.
             fallbacks: Who is asked when this one cannot answer; None: the responder's own.
+            schema: What the answer must fit: JSON Schema, or a type (a pydantic model, a dataclass, a TypedDict, an Enum, a
+                Literal, `list[...]`; needs pydantic), which `Answer.parsed` is then. None: nothing; left out: the responder's.
+            reasks: How often the model is shown what does not fit its schema, and asked again.
             **options: On top of the responder's defaults, see `Options`.
 
         Returns:
@@ -181,11 +205,12 @@ class Responder(Dialect):
         Raises:
             ConfigurationError: The prompt or an option is invalid; nothing was sent.
             APIError: No answer; its subclass says why, and `retryable` whether asking again can help.
+            InvalidAnswerError: The answer does not fit its schema, also after `reasks` more questions.
             CancelledError: The token was cancelled.
         """
         trace, ends = Trace(), self._ends(deadline)
-        asker = Asker(self._sources(fallbacks, timeout, options, Responder.answer, ends, cancel), cancel)
-        return asker.answer(prompt, ends, trace)
+        sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.answer, ends, cancel)
+        return Asker(sources, cancel, reasks=reasks).answer(prompt, ends, trace)
 
     def stream(
         self,
@@ -195,6 +220,7 @@ class Responder(Dialect):
         deadline: float | None = None,
         cancel: CancelToken | None = None,
         fallbacks: Sequence[Responder] | None = None,
+        schema: SchemaOption[Any] = RESPONDERS_OWN,
         **options: Unpack[AnswerOptions],
     ) -> Stream:
         """Ask the model and return its answer as a stream of pieces; the request is sent when the first piece is asked for.
@@ -206,14 +232,16 @@ class Responder(Dialect):
             deadline: Seconds for the whole stream, repeats before its first piece included; None: the responder's.
             cancel: A token that ends the stream when another thread cancels it; `Stream.cancel` does the same.
             fallbacks: Who is asked when this one cannot begin to answer; None: the responder's own.
+            schema: What the whole answer must fit, as `answer` takes it; `Stream.answer.parsed` is the value. Nothing is asked
+                again: the pieces are out.
             **options: On top of the responder's defaults, see `Options`.
 
         Raises:
             ConfigurationError: The prompt or an option is invalid.
         """
         trace, ends = Trace(), self._ends(deadline)
-        asker = Asker(self._sources(fallbacks, timeout, options, Responder.stream, ends, cancel), cancel)
-        return asker.stream(prompt, ends, trace)
+        sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.stream, ends, cancel)
+        return Asker(sources, cancel).stream(prompt, ends, trace)
 
     @property
     def _endpoint(self) -> Endpoint:
@@ -264,7 +292,7 @@ class Responder(Dialect):
         deadline: float | None = None,
         run_deadline: float | None = None,
         progress: ProgressOption = None,
-        on_result: Callable[[Answered | Failed], object] | None = None,
+        on_result: Callable[[Answered[T] | Failed[T]], object] | None = None,
         cancel: CancelToken | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         dedupe: bool = False,
@@ -273,8 +301,10 @@ class Responder(Dialect):
         fallbacks: Sequence[Responder] | None = None,
         retry_share: float = 0.2,
         timeout: float | Timeout | None = None,
+        schema: SchemaOption[T] = RESPONDERS_OWN,
+        reasks: int = 1,
         **options: Unpack[AnswerOptions],
-    ) -> Job:
+    ) -> Job[T]:
         """Gather what a map is to do.
 
         Args:
@@ -300,17 +330,20 @@ class Responder(Dialect):
             retry_share: The part of the run's requests that may be repeats of failed ones, so that a provider that fails broadly
                 is not asked five times as much. Refusals for the rate do not count. Two for each worker are always allowed.
             timeout: Seconds for one attempt; None: the responder's.
+            schema: What the answers must fit, as `answer` takes it; `batch.parsed()` has the values. Only what fits is kept in a
+                checkpoint or cache.
+            reasks: How often a model is shown what does not fit its schema, and asked again.
             **options: As `answer` takes them.
         """
         rules = Rules(max_workers, on_error, max_errors, Deadline.after(run_deadline, "run_deadline"), cancel, fatal_ends=True)
-        sources = self._sources(fallbacks, timeout, options, Responder._job, rules.deadline, cancel)
+        sources = self._sources(fallbacks, timeout, _with(options, schema), Responder._job, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
         Deadline.after(seconds)  # reject a bad deadline here, once, and not in every item
         terms = terms_of(sources, max_workers, retry_share, budget, hedge)
-        return Job(sources, prompts, rules, Watch(progress, on_result, "prompts"), terms, seconds, checkpoint, dedupe)
+        return Job(sources, prompts, rules, Watch(progress, on_result, "prompts"), terms, seconds, checkpoint, dedupe, reasks)
 
     @parameters_of_method(_job)
-    def map(self, job: Job) -> Batch:
+    def map(self, job: Job[T]) -> Batch[T]:
         """Ask many prompts at once, wait for all, and return their results in input order.
 
         Errors that no other prompt can survive (a wrong key, no credit, a quota of the day) end the run at once; what was not
@@ -325,7 +358,7 @@ class Responder(Dialect):
         return collect(run, run.batch)
 
     @parameters_of_method(_job)
-    def imap(self, job: Job) -> AnswerRun:
+    def imap(self, job: Job[T]) -> AnswerRun[T]:
         """Ask many prompts at once; iterate over the results in input order, as soon as each is there.
 
         Lazy: at most 8 times `max_workers` prompts are pulled ahead of what was taken, so a generator of ten million, or an
@@ -334,7 +367,7 @@ class Responder(Dialect):
         return start(job, ordered=True)
 
     @parameters_of_method(_job)
-    def imap_unordered(self, job: Job) -> AnswerRun:
+    def imap_unordered(self, job: Job[T]) -> AnswerRun[T]:
         """Ask many prompts at once; iterate over the results as they finish (`result.index` says which is which).
 
         Lazy: at most twice `max_workers` prompts are pulled ahead of what was taken. Leaving the loop ends the calls in flight.
@@ -353,6 +386,7 @@ class Responder(Dialect):
         budget: float | None = None,
         fallbacks: Sequence[Responder] | None = None,
         retry_share: float = 0.2,
+        schema: SchemaOption[Any] = RESPONDERS_OWN,
         **options: Unpack[AnswerOptions],
     ) -> StreamRun:
         """Stream the answers of several prompts at once, merged: events as they arrive, or `snapshots()` of all texts.
@@ -367,12 +401,13 @@ class Responder(Dialect):
             budget: US dollars that they may spend together, as `map` takes it.
             fallbacks: Who is asked when this one cannot begin to answer; None: the responder's own.
             retry_share: The part of the requests that may be repeats of failed ones, as `map` takes it.
+            schema: As `stream` takes it.
             **options: As `answer` takes them.
         """
         if isinstance(prompts, (str, bytes)):
             raise ConfigurationError("stream_map takes several prompts, not one str: put it in a list, or use stream()")
         rules = Rules(max_workers, deadline=Deadline.after(run_deadline, "run_deadline"), cancel=cancel)
-        sources = self._sources(fallbacks, timeout, options, Responder.stream_map, rules.deadline, cancel)
+        sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.stream_map, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
         Deadline.after(seconds)
         terms = terms_of(sources, max_workers, retry_share, budget)
@@ -415,6 +450,10 @@ class Responder(Dialect):
         self.__dict__.update(state)
         self._session = None
         self._start()
+
+
+def _with(options: AnswerOptions, schema: Any) -> Mapping[str, Any]:
+    return dict(options) if schema is RESPONDERS_OWN else {**options, "schema": schema}
 
 
 def _checked_timeout(timeout: float | Timeout) -> Timeout:

@@ -45,7 +45,10 @@ OWNERS = {
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
     "pytest": {"simulator"},
-    "typing_extensions": {"values.keywords"},  # read by type checkers alone, which bring it along
+    "pydantic": {"values.schema"},
+    "jsonschema": {"values.schema"},
+    "referencing": {"values.schema"},  # comes with jsonschema, which resolves references with it
+    "typing_extensions": {"values.keywords", "values.answer"},  # read by type checkers alone, which bring it along
 }
 
 

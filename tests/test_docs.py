@@ -95,6 +95,8 @@ def provided(simulator: Simulator, service_account: dict[str, str], monkeypatch:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo")
     (tmp_path / "questions.txt").write_text("What is baseball?\nWhat is cricket?\n")
     (tmp_path / "questions.jsonl").write_text('{"id": "q1", "prompt": "What is baseball?"}\n')
+    (tmp_path / "invoices.csv").write_text("id,prompt\n1,Invoice 1 over 9.50\n2,Invoice 2 over 3.00\n")
+    (tmp_path / "invoice.json").write_text('{"type": "object", "properties": {"total": {"type": "number"}}}')
     (tmp_path / "reviews.csv").write_text("id,text\n1,Good.\n2,Bad.\n")
     monkeypatch.chdir(tmp_path)
     return simulator

@@ -9,7 +9,8 @@ from hypothesis import given
 from strategies import json_values
 
 from responder import ConfigurationError, Options, Tool
-from responder.values.options import as_schema, strict_schema
+from responder.call.subsets import ANTHROPIC, GEMINI, OPENAI, PLAIN, lowered
+from responder.values.schema import Schema
 
 
 def test_options_are_laid_over_defaults_and_none_takes_one_back() -> None:
@@ -79,25 +80,11 @@ def test_a_schema_may_come_from_a_class() -> None:
         def model_json_schema(cls) -> dict[str, Any]:
             return {"type": "object"}
 
-    assert as_schema(Model) == {"type": "object"}
-
-
-def test_strict_schemas_close_every_object_and_leave_the_given_one_alone() -> None:
-    """OpenAI's strict mode takes nothing else."""
-    schema = {
-        "type": "object",
-        "properties": {"a": {"type": "array", "items": {"type": "object", "properties": {"b": {"type": "string"}}}}},
-        "$defs": {"c": {"type": "object", "properties": {}}},
-    }
-    made = strict_schema(schema)
-    assert made["additionalProperties"] is False
-    assert made["required"] == ["a"]
-    assert made["properties"]["a"]["items"]["required"] == ["b"]
-    assert made["$defs"]["c"]["additionalProperties"] is False
-    assert "required" not in schema
+    assert Schema(Model) == {"type": "object"}
 
 
 @given(json_values.filter(lambda value: isinstance(value, dict)))
 def test_any_json_object_passes_through_as_a_schema(schema: dict[str, Any]) -> None:
     """What is no schema is the provider's to refuse."""
-    assert isinstance(strict_schema(schema), dict)
+    for subset in (OPENAI, ANTHROPIC, GEMINI, PLAIN):
+        assert isinstance(lowered(schema, subset).schema, dict)

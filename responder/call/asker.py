@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -9,14 +10,23 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from responder.call.attempts import SINGLE, Call, Terms
 from responder.call.dedupe import AskedOnce
 from responder.call.question import Question
+from responder.call.replies import fit, invalid_answer
 from responder.call.stream import Stream
 from responder.values.answer import Answer
 from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout
-from responder.values.errors import APIError, CircuitOpenError, ConfigurationError, InvalidResponseError, ResponderError
-from responder.values.messages import Prompt
+from responder.values.errors import (
+    APIError,
+    CircuitOpenError,
+    ConfigurationError,
+    InvalidAnswerError,
+    InvalidResponseError,
+    ResponderError,
+)
+from responder.values.messages import Message, Prompt, as_messages
 from responder.values.options import Options
+from responder.values.schema import UnfitError
 from responder.values.trace import Trace
 
 if TYPE_CHECKING:
@@ -90,10 +100,15 @@ class Source:
         return question.key(self.endpoint.dialect.provider)
 
     def restored(self, kept: StoredAnswer) -> Answer:
-        """Return an answer that a file kept, as if it had just come."""
+        """Return an answer that a file kept, as if it had just come.
+
+        Raises:
+            UnfitError: It does not fit the schema: the type has changed since, or another version kept it unchecked.
+        """
         answer = self.endpoint.dialect.parse(kept.reply)
         object.__setattr__(answer, "request_id", kept.request_id)
         object.__setattr__(answer, "attempts", 0)
+        fit(answer, self.options.schema)
         return answer
 
 
@@ -106,6 +121,7 @@ class Asker:
         terms: What the run allows.
         checkpoint: The run's file.
         dedupe: Ask equal prompts once.
+        reasks: How often a model is asked again when its answer does not fit the schema.
     """
 
     def __init__(
@@ -115,7 +131,11 @@ class Asker:
         terms: Terms = SINGLE,
         checkpoint: AnswerStore | None = None,
         dedupe: bool = False,
+        reasks: int = 1,
     ) -> None:
+        if isinstance(reasks, bool) or not isinstance(reasks, int) or reasks < 0:
+            raise ConfigurationError(f"reasks is a whole number, 0 or more, not {reasks!r}", fatal=True)
+        self._reasks = reasks
         self._sources = sources
         self._cancel = cancel
         # Nobody waits for one that is down while another one can step in.
@@ -146,7 +166,7 @@ class Asker:
             if kept is not None:
                 return kept
         calls = [self._call(place, asked, deadline, trace) for place, asked in enumerate(questions)]
-        place, answer = self._in_turn(calls, Call.answer)
+        place, answer = self._in_turn(len(calls), lambda place: self._fitting(place, prompt, calls[place]))
         self._keep(place, questions[place], answer, deadline)
         return answer
 
@@ -163,19 +183,45 @@ class Asker:
             self._call(place, source.question(prompt, is_streamed=True), deadline, trace)
             for place, source in enumerate(self._sources)
         ]
-        return Stream(calls, lambda begin: self._in_turn(calls, begin)[1], ended)
+        return Stream(calls, lambda begin: self._in_turn(len(calls), lambda place: begin(calls[place]))[1], ended)
 
     def _call(self, place: int, question: Question, deadline: Deadline, trace: Trace) -> Call:
         source = self._sources[place]
         return Call(source.endpoint, question, Bounds(source.timeout, deadline, self._cancel), self._terms[place], trace)
 
-    def _in_turn(self, calls: Sequence[Call], ask: Callable[[Call], T]) -> tuple[int, T]:
+    def _fitting(self, place: int, prompt: Prompt, call: Call) -> Answer:
+        """Return an answer that fits its schema; the model is shown what does not fit, and asked again.
+
+        Raises:
+            InvalidAnswerError: It did not come to fit.
+        """
+        source = self._sources[place]
+        answer = call.answer()
+        messages = list(as_messages(prompt))
+        for reask in range(self._reasks + 1):
+            try:
+                fit(answer, call.question.schema)
+            except UnfitError as unfit:
+                if answer.truncated or reask == self._reasks:  # asked in the same way, it would be cut again
+                    error = invalid_answer(answer, unfit, reask)
+                    call.sign(error)
+                    raise error from None
+                messages += [answer.message, Message("user", _correction(unfit))]
+            else:
+                object.__setattr__(answer, "reasks", reask)
+                return answer
+            call = Call(call.endpoint, source.question(messages), call.bounds, call.terms, call.trace)
+            call.trace.reasks += 1
+            answer = call.answer()
+        raise AssertionError("the last answer is returned or refused above")
+
+    def _in_turn(self, count: int, ask: Callable[[int], T]) -> tuple[int, T]:
         """Ask one after another until one answers; return whose turn it was, and the answer."""
-        places = [place for place in range(len(calls)) if place not in self._out] or [0]
+        places = [place for place in range(count) if place not in self._out] or [0]
         before: list[ResponderError] = []
         for place in places:
             try:
-                return place, ask(calls[place])
+                return place, ask(place)
             except ResponderError as error:
                 if place == places[-1] or not _another_may_answer(error):
                     if before:
@@ -204,14 +250,26 @@ class Asker:
         if checkpoint is None and source.cache is None:
             return None
         key = source.key(question)
-        kept = checkpoint.take(key, deadline, self._cancel) if checkpoint is not None else None
-        if kept is None and source.cache is not None:
-            kept = source.cache.find(key, deadline, self._cancel)
-        try:
-            return source.restored(kept) if kept is not None else None
-        except InvalidResponseError:
-            return None  # damaged on disk, in a file of an earlier version, which has no digests
+        while checkpoint is not None and (kept := checkpoint.take(key, deadline, self._cancel)) is not None:
+            with contextlib.suppress(*_NOT_THIS_ONE):  # one that was stored later may do
+                return source.restored(kept)
+        if source.cache is not None and (kept := source.cache.find(key, deadline, self._cancel)) is not None:
+            with contextlib.suppress(*_NOT_THIS_ONE):  # asked anew; that answer is the newest then
+                return source.restored(kept)
+        return None
+
+
+# Why a kept answer may be of no use: it does not fit (the type has changed since), or it was damaged on disk, in a file of an
+# earlier version, which has no digests.
+_NOT_THIS_ONE = (UnfitError, InvalidResponseError)
 
 
 def _another_may_answer(error: ResponderError) -> bool:
+    if isinstance(error, InvalidAnswerError):
+        return True
     return isinstance(error, APIError) and (error.retryable or error.fatal or error.suspect)
+
+
+def _correction(unfit: UnfitError) -> str:
+    problems = "\n".join(f"- {problem}" for problem in unfit.problems)
+    return f"That answer does not fit the JSON Schema:\n{problems}\nAnswer again, with JSON that fits it and nothing else."

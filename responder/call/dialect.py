@@ -47,6 +47,8 @@ class Dialect(ABC):
     """Environment variables that hold the key; the first that is set wins."""
     key_required: ClassVar[bool] = True
     """False for servers that answer without a key."""
+    family: ClassVar[str] = ""
+    """Whose opaque parts of a conversation it takes back; "": its own alone."""
     model: str
     """The model's name, as the provider spells it."""
 

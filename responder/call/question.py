@@ -12,6 +12,7 @@ from responder.call.dialect import Dialect
 from responder.values.errors import APIError, BadRequestError, ConfigurationError, NotFoundError
 from responder.values.messages import Message, Prompt, as_messages
 from responder.values.options import Options, overlaid
+from responder.values.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Question:
         is_polled: True when the provider makes the answer in the background, and is asked for it until it is there.
         first_form: URL and body under which files keep the answer, where it is asked in other words by now; None: in these.
         made_of: System text, prompt and options, to put the question in other words.
+        schema: What the answer must fit; None: nothing.
     """
 
     url: str
@@ -35,6 +37,7 @@ class Question:
     is_polled: bool = False
     first_form: tuple[str, bytes] | None = None
     made_of: tuple[str | None, Prompt, Options] | None = None
+    schema: Schema | None = None
 
     @classmethod
     def of(cls, dialect: Dialect, system: str | None, prompt: Prompt, options: Options, is_streamed: bool = False) -> Question:
@@ -54,6 +57,9 @@ class Question:
             messages = as_messages(prompt)
             if system is not None:
                 messages = (Message("system", system), *messages)
+            if any(message.role == "assistant" for message in messages):
+                family = dialect.family or dialect.provider
+                messages = tuple(message.for_family(family) for message in messages)
             payload = dialect.payload(messages, options)
             if is_streamed:
                 payload = dialect.stream_payload(payload)
@@ -75,6 +81,7 @@ class Question:
             payload.get("background") is True and not is_streamed,
             first_form,
             (system, prompt, options),
+            options.schema,
         )
 
     def repaired(self, dialect: Dialect, error: APIError) -> Question | None:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from responder.call.dialect import Dialect
 from responder.values.answer import NO_USAGE, Answer, Usage
-from responder.values.errors import APIError, BlockedError, EmptyAnswerError, InvalidResponseError
+from responder.values.errors import APIError, BlockedError, EmptyAnswerError, InvalidAnswerError, InvalidResponseError
+from responder.values.schema import Schema, UnfitError
 from responder.wire.error_bodies import as_error, error_status, read_error_body, request_id
 from responder.wire.events import BodyDecoder
 from responder.wire.failures import error_from_reply
@@ -186,3 +187,32 @@ def shown_url(url: str) -> str:
         pair if pair.startswith("api-version=") else pair.partition("=")[0] + "=***" for pair in parts.query.split("&") if pair
     )
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+def fit(answer: Answer, schema: Schema | None) -> None:
+    """Fill in what an answer's text becomes under a schema. An answer of tool calls has nothing that could fit.
+
+    Raises:
+        UnfitError: The text does not fit.
+    """
+    if schema is not None and not answer.tool_calls and answer.finish_reason != "refusal":
+        object.__setattr__(answer, "parsed", schema.parse(answer.text))
+
+
+def invalid_answer(answer: Answer, unfit: UnfitError, reasks: int) -> InvalidAnswerError:
+    """Return the error that an answer is which does not fit its schema.
+
+    Args:
+        answer: The last one.
+        unfit: What does not fit.
+        reasks: How often it was asked for again.
+    """
+    if answer.truncated:
+        advice = "it was cut at max_tokens: raise it"
+    else:
+        advice = f"asked {reasks + 1} times" if reasks else "asked once; reasks=1 would ask again"
+    return InvalidAnswerError(
+        f"the answer of {answer.model} does not fit the schema ({advice}): {unfit}",
+        problems=unfit.problems,
+        **_partial(answer),
+    )

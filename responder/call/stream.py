@@ -25,6 +25,7 @@ from responder.values.errors import (
     StreamInterruptedError,
 )
 from responder.values.messages import ToolCall
+from responder.values.schema import UnfitError
 from responder.wire.error_bodies import as_error, error_status
 from responder.wire.events import BodyDecoder, Event
 from responder.wire.masking import hide
@@ -307,7 +308,11 @@ class Stream(Iterator[str]):
             answer = dialect.parse(self._reader.reply())
             object.__setattr__(answer, "attempts", self._trace.attempts)
             object.__setattr__(answer, "elapsed", monotonic() - self._trace.started)
-            self._answer = replies.checked(dialect, answer, incoming.headers)
+            replies.checked(dialect, answer, incoming.headers)
+            replies.fit(answer, self._call.question.schema)
+        except UnfitError as unfit:
+            self._failure = replies.invalid_answer(answer, unfit, 0)
+            return
         except InvalidResponseError as error:  # the end marker, and nothing before it that an answer has
             error.status, error.retryable = incoming.status, True
             self._failure = error
@@ -315,6 +320,7 @@ class Stream(Iterator[str]):
         except ResponderError as error:
             self._failure = error
             return
+        self._answer = answer
         self._ended = True
         self._release()
 

@@ -11,11 +11,12 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from responder.cli.fields import Field
 from responder.cli.rows import Row
 from responder.cli.tables import check_ending, write_table
 from responder.cli.terminal import discard_output, output
@@ -46,8 +47,9 @@ def _finite(value: Any) -> Any:
 def as_record(result: Result, row: Row, with_values: bool = False) -> dict[str, Any]:
     """Return what is written of a result; `row` stands there for the row's values where they are asked for.
 
-    `text` stands there for an answer and `error` for a failure, never both; `id` only if the row has one. `usage` is None when
-    the provider reported none, as `finish_reason` is when there was no answer; `cost` stands there where a price is known.
+    `text` stands there for an answer (with `parsed`, where a schema was asked for) and `error` for a failure, never both; `id`
+    only if the row has one. `usage` is None when the provider reported none, as `finish_reason` is when there was no answer;
+    `cost` stands there where a price is known.
     """
     record: dict[str, Any] = {"index": result.index, "line": row.line}
     if row.id is not None:
@@ -67,6 +69,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
     found: dict[str, Any] = {"text": answer.text, "finish_reason": answer.finish_reason, "usage": _usage(answer.usage)}
     if answer.reasoning:
         found["reasoning"] = answer.reasoning
+    if answer.parsed is not None:
+        found["parsed"] = answer.parsed
     if answer.tool_calls:
         found["tool_calls"] = [
             {"id": call.id, "name": call.name, "arguments": dict(call.arguments) or call.arguments_text}
@@ -125,6 +129,7 @@ class Lines:
         out: Path of the file; None or "-" for standard output.
         overwrite: Whether a file that is there may be replaced, an OUT.partial of an earlier run included.
         source: Path of the input, which the output must not replace.
+        fields: Columns of a table for what the answers hold.
 
     Attributes:
         written: How many lines were written.
@@ -134,13 +139,14 @@ class Lines:
         ConfigurationError: It cannot be written, or would replace something.
     """
 
-    def __init__(self, out: str | None, overwrite: bool = False, source: str = "-") -> None:
+    def __init__(self, out: str | None, overwrite: bool = False, source: str = "-", fields: Sequence[Field] = ()) -> None:
         self.written = 0
         self.is_standard_output = out is None or out == "-"
         self._is_watched = self.is_standard_output and is_terminal(sys.stdout)
         self._target: Path | None = None
         self._partial: Path | None = None
         self._size = 0
+        self._fields = fields
         self.table: str | None = None
         if out is None or out == "-":
             self._name = "standard output"
@@ -228,12 +234,11 @@ class Lines:
         except OSError as error:
             raise self._failed(error) from error
 
-    @staticmethod
-    def _write_table(ending: str, lines: Path, target: Path) -> None:
+    def _write_table(self, ending: str, lines: Path, target: Path) -> None:
         descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-                write_table(ending, lines, file)
+                write_table(ending, lines, file, self._fields)
                 file.flush()
                 os.fsync(file.fileno())
             Path(draft).replace(target)

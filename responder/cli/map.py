@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from responder.call.question import Question
+from responder.cli.fields import fields_of
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
@@ -31,7 +32,7 @@ SOME_FAILED = 1
 # Options of the run, and of how FILE is read.
 _SETTINGS = (
     *("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge"),
-    *("checkpoint", "report"),
+    *("checkpoint", "report", "reasks"),
 )
 _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 
@@ -68,6 +69,7 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 @click.option(
     "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
 )
+@click.option("--reasks", type=click.IntRange(min=0), default=1, help="How often to ask again when an answer does not fit.")
 @click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
@@ -80,15 +82,17 @@ def map_command(
     "prompt" or "messages", or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
 
     Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
-    elapsed (seconds); a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the columns of FILE beside them. With -o the file
-    appears when it is complete; after Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is
-    safe, whatever happens: the same command with --resume asks only the rest. The page of --report is written at the end,
-    also of a run that failed or was interrupted.
+    elapsed (seconds), and with --schema what the answer holds as parsed; a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the
+    columns of FILE beside them, and one for each property of the schema. With -o the file appears when it is complete; after
+    Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is safe, whatever happens: the same
+    command with --resume asks only the rest. The page of --report is written at the end, also of a run that failed or was
+    interrupted.
 
     Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
 
     \b
     responder map questions.txt --model openai:gpt-4o-mini -o answers.jsonl
+    responder map invoices.csv --schema invoice.json --model openai:gpt-4o-mini -o invoices_read.csv
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
@@ -115,7 +119,7 @@ def map_command(
                 refuse_foreign(settings["checkpoint"])  # before the lines of an earlier run are replaced
             if not fallbacks:
                 refuse_deaf_port(responder)
-            lines = Lines(out, overwrite or resume, file)
+            lines = Lines(out, overwrite or resume, file, fields_of(responder.options.schema))
             if rows.skipped:
                 say(f"{rows.skipped} rows without a prompt are left out")
             run = _Run(responder, rows, lines)
@@ -227,6 +231,7 @@ class _Run:
                 budget=settings["budget"],
                 hedge=settings["hedge"],
                 fallbacks=settings["fallbacks"],
+                reasks=settings["reasks"],
             )
             with self._results as results:
                 for result in results:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from responder.cli.fields import Field
 from responder.values.errors import ConfigurationError
 
 ENDINGS = (".csv", ".tsv", ".parquet")
@@ -43,13 +44,14 @@ def check_ending(out: str) -> str | None:
     return ending
 
 
-def write_table(ending: str, lines: Path, target: BinaryIO) -> None:
+def write_table(ending: str, lines: Path, target: BinaryIO, fields: Sequence[Field] = ()) -> None:
     """Write lines as a table.
 
     Args:
         ending: One of `ENDINGS`.
         lines: The file with the lines, as `as_record` makes them, with the input's values as "row".
         target: Where the table goes.
+        fields: What the answers hold; their columns stand before ours.
 
     Raises:
         OSError: The disk is full.
@@ -57,17 +59,25 @@ def write_table(ending: str, lines: Path, target: BinaryIO) -> None:
     names: dict[str, None] = {}
     for record in _records(lines):
         names.update(dict.fromkeys(record["row"]))
-    columns = {name: f"input_{name}" if name in _OURS else name for name in names}
+    titles = [_title(field) for field in fields]
+    columns = {name: f"input_{name}" if name in _OURS or name in titles else name for name in names}
     if ending == ".parquet":
-        _write_parquet(lines, columns, target)
+        _write_parquet(lines, columns, target, fields)
         return
     text = io.TextIOWrapper(target, encoding="utf-8", errors="replace", newline="")
     writer = csv.writer(text, delimiter="\t" if ending == ".tsv" else ",", lineterminator="\n")
-    writer.writerow([*columns.values(), *_OURS])
+    writer.writerow([*columns.values(), *titles, *_OURS])
     for record in _records(lines):
-        writer.writerow([*(_cell(record["row"].get(name)) for name in columns), *(_cell(value) for value in _ours(record))])
+        theirs = [record["row"].get(name) for name in columns]
+        held = [field.value(record.get("parsed")) for field in fields]
+        writer.writerow([_cell(value) for value in (*theirs, *held, *_ours(record))])
     text.flush()
     text.detach()
+
+
+def _title(field: Field) -> str:
+    """Return the name of a column of the answers; ours and theirs go before."""
+    return f"parsed_{field.name}" if field.name in _OURS else field.name or "parsed"
 
 
 def _records(lines: Path) -> Iterator[dict[str, Any]]:
@@ -97,17 +107,27 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _write_parquet(lines: Path, columns: Mapping[str, str], target: BinaryIO) -> None:
+def _write_parquet(lines: Path, columns: Mapping[str, str], target: BinaryIO, fields: Sequence[Field]) -> None:
     import pyarrow
     import pyarrow.parquet
 
     string, whole, real = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
     kinds = (string, string, string, whole, whole, real, whole, real)
-    schema = pyarrow.schema([*((name, string) for name in columns.values()), *zip(_OURS, kinds, strict=True)])
+    by_kind = {"text": string, "integer": whole, "number": real, "boolean": pyarrow.bool_()}
+    schema = pyarrow.schema(
+        [
+            *((name, string) for name in columns.values()),
+            *((_title(field), by_kind[field.kind]) for field in fields),
+            *zip(_OURS, kinds, strict=True),
+        ]
+    )
     records = _records(lines)
     with pyarrow.parquet.ParquetWriter(target, schema) as writer:
         while group := list(islice(records, _GROUP)):
-            cells = [[_text_or_none(record["row"].get(name)) for record in group] for name in columns]
+            cells: list[list[Any]] = [[_text_or_none(record["row"].get(name)) for record in group] for name in columns]
+            for field in fields:
+                convert = _text_or_none if field.kind == "text" else _number_or_none
+                cells.append([convert(field.value(record.get("parsed"))) for record in group])
             ours = zip(*(_ours(record) for record in group), strict=True)
             for values, kind in zip(ours, kinds, strict=True):
                 convert = _text_or_none if kind is string else _number_or_none

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic
 
 from responder.call.asker import AnswerStore, Asker, Source
 from responder.call.attempts import Terms
@@ -20,7 +20,7 @@ from responder.many.parallel import Rules, Run, Work
 from responder.pace.breaker import PATIENCE
 from responder.pace.budget import Spending
 from responder.pace.prices import unknown_price
-from responder.values.answer import Answer
+from responder.values.answer import Answer, T
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Job(Generic[T]):
     """What a run of prompts is to do. `Responder.map` explains the keywords that it is made of.
 
     Attributes:
@@ -48,16 +48,18 @@ class Job:
         deadline: Seconds for each prompt; None: no bound.
         checkpoint: The run's file; None: none.
         dedupe: Ask equal prompts once.
+        reasks: How often a model is asked again when its answer does not fit the schema.
     """
 
     sources: Sequence[Source]
     prompts: Iterable[Prompt]
     rules: Rules
-    watch: mapping.Watch[Answered | Failed]
+    watch: mapping.Watch[Answered[T] | Failed[T]]
     terms: Terms
     deadline: float | None
     checkpoint: str | os.PathLike[str] | None = None
     dedupe: bool = False
+    reasks: int = 1
 
 
 def terms_of(
@@ -81,7 +83,7 @@ def terms_of(
     )
 
 
-class AnswerRun(Run[Prompt, "Answered | Failed"]):
+class AnswerRun(Run[Prompt, "Answered[T] | Failed[T]"], Generic[T]):
     """The results of many prompts, as an iterator; and what the run did so far."""
 
     history: History
@@ -94,7 +96,7 @@ class AnswerRun(Run[Prompt, "Answered | Failed"]):
             prices()
         super()._receive()
 
-    def batch(self, results: Iterable[Answered | Failed]) -> Batch:
+    def batch(self, results: Iterable[Answered[T] | Failed[T]]) -> Batch[T]:
         """Return results of this run as a batch, which knows what the run did."""
         self.history.shortage = self.shortage
         return Batch(results, self.history)
@@ -113,7 +115,7 @@ class AnswerRun(Run[Prompt, "Answered | Failed"]):
         self.history.report(path)
 
 
-def start(job: Job, *, ordered: bool) -> AnswerRun:
+def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     """Return a run that asks many prompts at once.
 
     Args:
@@ -122,7 +124,7 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
     """
     token = CancelToken()
     store = open_file(job.checkpoint, job.rules.deadline, job.rules.cancel) if job.checkpoint is not None else None
-    asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe)
+    asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe, job.reasks)
     history = _history(job)
     suspicion = _Suspicion()
     given_up: set[int] = set()  # items whose worker outlived the run's grace: they are in the history already
@@ -131,7 +133,7 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
         if index not in given_up:
             history.add(index, trace, error, truncated)
 
-    def perform(index: int, prompt: Prompt) -> Answered | Failed:
+    def perform(index: int, prompt: Prompt) -> Answered[T] | Failed[T]:
         trace = Trace()
         try:
             if token.cancelled:
@@ -146,12 +148,12 @@ def start(job: Job, *, ordered: bool) -> AnswerRun:
         ended(index, trace, None, answer.truncated)
         return _result(index, prompt, answer, trace)
 
-    def unfinished(index: int, prompt: Prompt, error: Exception) -> Answered | Failed:
+    def unfinished(index: int, prompt: Prompt, error: Exception) -> Answered[T] | Failed[T]:
         given_up.add(index)
         history.add(index, Trace(), error, False)
         return Failed(index, prompt, None, error, 0, cost=0.0)
 
-    run = mapping.start(AnswerRun, job.prompts, Work(perform, unfinished), job.rules, job.watch, ordered=ordered, token=token)
+    run = mapping.start(AnswerRun[T], job.prompts, Work(perform, unfinished), job.rules, job.watch, ordered=ordered, token=token)
     run.history = history
     run._prices = lambda: [source.endpoint.price for source in job.sources]
     return run
@@ -191,14 +193,14 @@ def _with_store(sources: Sequence[Source], store: Checkpoint | None) -> Sequence
     return [replace(source, stores=False) if is_same(source.cache) else source for source in sources]
 
 
-def _history(job: Job) -> History:
+def _history(job: Job[Any]) -> History:
     # With the first run: the page that it can write is a tenth of what importing all of this would take.
     from responder.report.history import History
 
     return History(job.rules.max_workers, job.sources[0].name)
 
 
-def _result(index: int, prompt: Prompt, outcome: Answer | Exception, trace: Trace) -> Answered | Failed:
+def _result(index: int, prompt: Prompt, outcome: Answer[T] | Exception, trace: Trace) -> Answered[T] | Failed[T]:
     elapsed = monotonic() - trace.started
     cost = trace.cost if trace.priced else None
     if isinstance(outcome, Answer):
@@ -225,7 +227,7 @@ class StreamRun(MergedStreams):
         self.history.report(path)
 
 
-def start_streams(job: Job) -> StreamRun:
+def start_streams(job: Job[Any]) -> StreamRun:
     """Return a run that streams the answers of many prompts at once."""
     history = _history(job)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra
 from responder.providers.urls import under
@@ -17,7 +18,7 @@ from responder.responder import Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
-from responder.values.messages import File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.messages import File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
@@ -36,6 +37,7 @@ class AnthropicResponder(Responder):
     base_url = "https://api.anthropic.com"
     base_url_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY",)
+    family = "anthropic"
 
     def url(self) -> str:
         return under(self.base_url, "/messages", unless=("/v1",), prefix="/v1")
@@ -53,6 +55,13 @@ class AnthropicResponder(Responder):
             "messages": self._turns(messages),
         }
         spoken = [message for message in messages if message.role == "system"]
+        output: dict[str, Any] = {}
+        if options.schema is not None:
+            form = lowered(options.schema, ANTHROPIC)
+            if form.strict:
+                output["format"] = {"type": "json_schema", "schema": form.schema}
+            else:  # objects of any keys, and schemas that refer to themselves, are refused: the model is told in words
+                spoken.append(Message("system", described(options.schema)))
         if spoken:
             payload["system"] = self._system(spoken)
         given = {
@@ -70,9 +79,6 @@ class AnthropicResponder(Responder):
             kinds = {"auto": "auto", "none": "none", "required": "any"}
             kind = kinds.get(options.tool_choice)
             payload["tool_choice"] = {"type": kind} if kind else {"type": "tool", "name": options.tool_choice}
-        output: dict[str, Any] = {}
-        if options.schema is not None:
-            output["format"] = {"type": "json_schema", "schema": _closed(options.schema)}
         if options.reasoning_effort is not None:
             output["effort"] = options.reasoning_effort
         if output:
@@ -129,7 +135,7 @@ class AnthropicResponder(Responder):
             content = part.content if isinstance(part.content, str) else [self.part_on_the_wire(inner) for inner in part.parts]
             result = {"type": "tool_result", "tool_use_id": part.id, "content": content}
             return {**result, "is_error": True} if part.is_error else result
-        if isinstance(part, Raw):
+        if isinstance(part, (Raw, Opaque)):
             return dict(part.data)
         raise ConfigurationError(f"Anthropic takes no {type(part).__name__}")
 
@@ -164,6 +170,7 @@ class AnthropicResponder(Responder):
             reasoning=whole("".join(as_str(block.get("thinking")) for block in blocks if block.get("type") == "thinking")),
             tool_calls=calls,
             candidates=(text,),
+            parts=_said_again(blocks) if any(block.get("type") not in _READABLE for block in blocks) else (),
             raw=reply,
             citations=anthropic_citations(blocks),
         )
@@ -248,6 +255,25 @@ class AnthropicChunks(ChunkReader):
         return made
 
 
+_READABLE = ("text", "tool_use")
+
+
+def _said_again(blocks: list[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """Return blocks as parts, in their order: thoughts have to go back unchanged before the tool calls that they led to.
+
+    https://platform.claude.com/docs/en/build-with-claude/extended-thinking (read 2026-11)
+    """
+    parts: list[Part] = []
+    for block in blocks:
+        if block.get("type") == "tool_use":
+            parts.append(ToolCall.of(as_str(block.get("id")), as_str(block.get("name")), block.get("input")))
+        elif block.get("type") != "text":
+            parts.append(Opaque("anthropic", block))
+        elif text := whole(as_str(block.get("text"))):  # an empty one is refused
+            parts.append(Text(text))
+    return tuple(parts)
+
+
 # Which kind of block a delta adds to.
 _KINDS = {
     "text_delta": "text",
@@ -326,15 +352,4 @@ def _media(part: Image | File) -> dict[str, Any]:
         made["source"] = {"type": "base64", "media_type": part.media_type, "data": part.base64}
     if part.name and kind == "document":
         made["title"] = part.name
-    return made
-
-
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema whose objects take no further properties, which Anthropic insists on."""
-    made = {key: _closed(value) if isinstance(value, Mapping) else value for key, value in schema.items()}
-    for key in ("anyOf", "allOf", "oneOf", "prefixItems"):
-        if isinstance(made.get(key), list):
-            made[key] = [_closed(part) if isinstance(part, Mapping) else part for part in made[key]]
-    if made.get("type") == "object":
-        made.setdefault("additionalProperties", False)
     return made

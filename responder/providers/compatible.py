@@ -42,6 +42,7 @@ class CompatibleResponder(OpenAIResponder):
             line.stream_options,
             line.takes_schemas,
         )
+        cls.returned, cls.returned_with_calls = line.returned, line.returned_with_calls
         cls.__doc__ = cls.__doc__ or f"{line.title}. {line.docs}"
 
     def _base_url_of_environment(self) -> str | None:

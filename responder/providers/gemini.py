@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import GEMINI, lowered
 from responder.providers.citing import gemini_citations
 from responder.providers.prompt import described, refuse_extra, text_of_result
 from responder.providers.urls import under
@@ -18,7 +19,7 @@ from responder.responder import Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import FinishReason, finish_reason, google_verdict
-from responder.values.messages import Audio, File, Image, Message, Part, Text, ToolCall, ToolResult
+from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, first, whole
 
@@ -33,6 +34,7 @@ class GeminiResponder(Responder):
     base_url = "https://generativelanguage.googleapis.com"
     base_url_variables: ClassVar[tuple[str, ...]] = ("GOOGLE_GEMINI_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    family = "google"
 
     def url(self) -> str:
         return self.model_url(":generateContent")
@@ -89,7 +91,12 @@ class GeminiResponder(Responder):
             if message.role == "system":
                 continue
             role = "model" if message.role == "assistant" else "user"
-            parts = [self.part_on_the_wire(part) for part in message.parts]
+            parts: list[dict[str, Any]] = []
+            for part in message.parts:
+                if isinstance(part, Opaque) and part.data.keys() == {"thoughtSignature"} and parts:
+                    parts[-1].update(part.data)  # it belongs to the text before it
+                else:
+                    parts.append(self.part_on_the_wire(part))
             # The results of one turn's tool calls belong into one content.
             if contents and contents[-1]["role"] == role and message.role == "tool":
                 contents[-1]["parts"] += parts
@@ -106,7 +113,7 @@ class GeminiResponder(Responder):
             "seed": options.seed,
             "candidateCount": options.candidates,
             "responseMimeType": "application/json" if options.schema is not None else None,
-            "responseJsonSchema": dict(options.schema) if options.schema is not None else None,
+            "responseJsonSchema": lowered(options.schema, GEMINI).schema if options.schema is not None else None,
             "thinkingConfig": _thinking(self.model, options.reasoning_effort) if options.reasoning_effort is not None else None,
         }
         return {name: value for name, value in given.items() if value is not None}
@@ -134,6 +141,8 @@ class GeminiResponder(Responder):
             return wire
         if isinstance(part, ToolResult):
             return _result(part)
+        if isinstance(part, Opaque):
+            return dict(part.data)
         if "type" in part.data:  # OpenAI's and Anthropic's form; Google's parts have none
             raise ConfigurationError(
                 f"Gemini takes no {described(part)}: write it as Google does, such as {{'text': ...}}, without a type"
@@ -172,6 +181,7 @@ class GeminiResponder(Responder):
             reasoning=_text(parts, thoughts=True),
             tool_calls=calls,
             candidates=(text,) if len(candidates) == 1 else tuple(_text(_parts(other), thoughts=False) for other in candidates),
+            parts=_said_again(parts) if any(map(_is_opaque, parts)) else (),
             raw=reply,
             citations=gemini_citations(candidate),
         )
@@ -341,6 +351,33 @@ def _parts(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _text(parts: list[Mapping[str, Any]], thoughts: bool) -> str:
     return whole("".join(as_str(part.get("text")) for part in parts if (part.get("thought") is True) is thoughts))
+
+
+def _is_opaque(part: Mapping[str, Any]) -> bool:
+    """Return whether a part says more than a text, a thought or a call with its signature."""
+    if "functionCall" in part:
+        return False
+    return "thoughtSignature" in part or "text" not in part
+
+
+def _said_again(parts: list[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """Return parts as they have to go back: each signature where it came, on a text, a call, or an empty text of its own.
+
+    https://ai.google.dev/gemini-api/docs/thought-signatures (read 2026-11). Thoughts without one need not go back.
+    """
+    made: list[Part] = []
+    for part in parts:
+        call = _tool_call(part)
+        text = part.get("text")
+        if call is not None:
+            made.append(call)
+        elif isinstance(text, str) and text and part.get("thought") is not True:
+            made.append(Text(whole(text)))
+            if "thoughtSignature" in part:
+                made.append(Opaque("google", {"thoughtSignature": part["thoughtSignature"]}))
+        elif part and _is_opaque(part):
+            made.append(Opaque("google", part))
+    return tuple(made)
 
 
 def _block(reply: Mapping[str, Any]) -> str:

@@ -29,6 +29,8 @@ class Host:
         max_tokens_field: What the limit of an answer is called.
         stream_options: What makes a stream report its usage; None where the field is refused, or not needed.
         takes_schemas: False where it makes any JSON object, but takes no schema.
+        returned: What else of an answer's message it wants to see again.
+        returned_with_calls: The same, in turns of tool calls alone.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Host:
     max_tokens_field: str = "max_tokens"
     stream_options: Mapping[str, Any] | None = None
     takes_schemas: bool = True
+    returned: tuple[str, ...] = ()
+    returned_with_calls: tuple[str, ...] = ()
 
     @property
     def class_name(self) -> str:
@@ -66,11 +70,13 @@ _ALL = (
     # `stream_options` was refused with 422 in the past, and is not needed: the last chunk always has the usage.
     _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "Mistral", "https://docs.mistral.ai/api",
           stream_options=None),
-    # It makes any JSON object, but takes no schema: https://api-docs.deepseek.com/guides/json_mode
+    # It makes any JSON object, but takes no schema: https://api-docs.deepseek.com/guides/json_mode; and it wants its thoughts back
+    # in turns of tools, and in no other: https://api-docs.deepseek.com/guides/thinking_mode
     _host("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", "DeepSeek", "https://api-docs.deepseek.com",
-          takes_schemas=False),
+          takes_schemas=False, returned_with_calls=("reasoning_content",)),
+    # Unchanged and in order: https://openrouter.ai/docs/use-cases/reasoning-tokens
     _host("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY", "OpenRouter",
-          "https://openrouter.ai/docs/api-reference"),
+          "https://openrouter.ai/docs/api-reference", returned=("reasoning_details",)),
     _host("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", "Together AI", "https://docs.together.ai/reference"),
     _host("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", "Fireworks AI",
           "https://docs.fireworks.ai/api-reference"),
@@ -83,8 +89,9 @@ _ALL = (
     _host("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY", "Z.ai", "https://docs.z.ai/api-reference", takes_schemas=False),
     _host("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY NVIDIA_NIM_API_KEY", "NVIDIA NIM",
           "https://docs.api.nvidia.com/nim/reference"),
+    # As DeepSeek: https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
     _host("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY MOONSHOTAI_API_KEY", "Moonshot AI (Kimi)",
-          "https://platform.moonshot.ai/docs/api/chat"),
+          "https://platform.moonshot.ai/docs/api/chat", returned_with_calls=("reasoning_content",)),
     _host("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY ALIBABA_API_KEY",
           "Alibaba's DashScope (Qwen)", "https://www.alibabacloud.com/help/en/model-studio/", takes_schemas=False),
     _host("minimax", "https://api.minimax.io/v1", "MINIMAX_API_KEY", "MiniMax", "https://platform.minimax.io/docs",

@@ -16,7 +16,7 @@ from responder.providers.usage import plain_usage
 from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
-from responder.values.messages import Image, Message, Part, Text, ToolCall, ToolResult
+from responder.values.messages import Image, Message, Opaque, Part, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_list, as_str, whole
 
@@ -112,6 +112,7 @@ class OllamaResponder(CompatibleResponder):
             reasoning=whole(as_str(message.get("thinking"))),
             tool_calls=calls,
             candidates=(text,),
+            parts=_said_again(message, text, calls),
             raw=reply,
         )
 
@@ -145,6 +146,14 @@ class OllamaChunks(ChunkReader):
         return {**self._last, "message": message} if self._last else {}
 
 
+def _said_again(message: Mapping[str, Any], text: str, calls: tuple[ToolCall, ...]) -> tuple[Part, ...]:
+    """Return the parts of an answer that called tools with its thoughts, which go back then; () where there are none."""
+    thinking = as_str(message.get("thinking"))
+    if not thinking or not calls:
+        return ()
+    return (Opaque("ollama", {"thinking": thinking}), *((Text(text),) if text else ()), *calls)
+
+
 # What a message of Ollama's own form may hold beside its content.
 _OWN_KEYS = ("images", "thinking", "tool_name", "tool_call_id")
 
@@ -160,6 +169,8 @@ def _on_the_wire(message: Message) -> list[dict[str, Any]]:
             images.append(part.base64)
         elif isinstance(part, ToolCall):
             calls.append({**({"id": part.id} if part.id else {}), "function": {"name": part.name, "arguments": part.object}})
+        elif isinstance(part, Opaque):
+            built.update(part.data)
         elif not isinstance(part, (Text, ToolResult)):
             raise ConfigurationError(f"Ollama's own API takes texts and images as bytes, no {_kind(part)}")
     if images:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import OPENAI, described, lowered
 from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
@@ -21,8 +22,8 @@ from responder.values.answer import Answer, Usage
 from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
 from responder.values.finish import Verdict, finish_reason, verdict
 from responder.values.keywords import Unpack
-from responder.values.messages import Audio, File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
-from responder.values.options import Options, overlaid, strict_schema
+from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.options import Options, overlaid
 from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
 
 Api = Literal["auto", "chat", "responses"]
@@ -53,6 +54,10 @@ class OpenAIResponder(Responder):
     """What makes a stream report its usage; None where a host refuses the field."""
     takes_schemas: ClassVar[bool] = True
     """False for hosts that make any JSON object, but take no schema: the prompt describes it then."""
+    returned: ClassVar[tuple[str, ...]] = ()
+    """What else of an answer's message the host wants to see again."""
+    returned_with_calls: ClassVar[tuple[str, ...]] = ()
+    """The same, where the answer called tools; in other turns the host refuses it."""
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
 
@@ -156,6 +161,8 @@ class OpenAIResponder(Responder):
             )
         if options.schema is not None:
             payload["response_format"] = self.response_format(options.schema)
+            if not self.takes_schemas:  # nor would they make JSON of a prompt without the word
+                payload["messages"].insert(0, {"role": "system", "content": described(options.schema)})
         return payload
 
     def response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,8 +171,8 @@ class OpenAIResponder(Responder):
             return {"type": "json_object"}
         title = str(schema.get("title") or "answer")
         name = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in title)[:64]
-        wanted = {"name": name, "schema": strict_schema(schema), "strict": True}
-        return {"type": "json_schema", "json_schema": wanted}
+        found = lowered(schema, OPENAI)
+        return {"type": "json_schema", "json_schema": {"name": name, "schema": found.schema, "strict": found.strict}}
 
     def messages_on_the_wire(self, message: Message) -> list[dict[str, Any]]:
         """Return a message as the dialect has it; each tool result becomes a message of its own."""
@@ -175,7 +182,7 @@ class OpenAIResponder(Responder):
             if isinstance(part, ToolResult)
         ]
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
-        said = [part for part in message.parts if not isinstance(part, (ToolResult, ToolCall))]
+        said = [part for part in message.parts if not isinstance(part, (ToolResult, ToolCall, Opaque))]
         if said or calls or (message.extra and not wire):
             built: dict[str, Any] = {"role": message.role}
             if len(said) == 1 and isinstance(said[0], Text):
@@ -184,6 +191,10 @@ class OpenAIResponder(Responder):
                 built["content"] = [self.part_on_the_wire(part) for part in said] or None
             if calls:
                 built["tool_calls"] = [_call(call) for call in calls]
+            for part in message.parts:
+                if isinstance(part, Opaque):
+                    again = (*self.returned, *self.returned_with_calls)
+                    built.update((name, value) for name, value in part.data.items() if name in again)
             wire.append(built)
         if message.extra:
             wire[-1].update(message.extra)
@@ -287,9 +298,16 @@ class OpenAIResponder(Responder):
             reasoning=reasoning,
             tool_calls=calls,
             candidates=(text,) if len(choices) == 1 else _texts(choices),
+            parts=self._said_again(message, text or refusal, calls) if self.returned or self.returned_with_calls else (),
             raw=reply,
             citations=openai_citations((message,)) or listed_citations(reply),
         )
+
+    def _said_again(self, message: Mapping[str, Any], text: str, calls: tuple[ToolCall, ...]) -> tuple[Part, ...]:
+        """Return the parts of an answer's message, with what the host needs to see again; () where that is nothing more."""
+        names = (*self.returned, *(self.returned_with_calls if calls else ()))
+        again = {name: message[name] for name in names if message.get(name)}
+        return (Opaque(self.provider, again), *((Text(text),) if text else ()), *calls) if again else ()
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
         """Return the usage of a reply in our terms."""

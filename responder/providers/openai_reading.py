@@ -129,6 +129,8 @@ class _Choice:
             self._calls.add(call)
         if isinstance(delta.get("function_call"), dict):  # the older form of a single call
             self._calls.add({"index": 0, "function": delta["function_call"]})
+        if isinstance(delta.get("reasoning_details"), list):
+            self._detail(delta["reasoning_details"])
         if isinstance(delta.get("annotations"), list):
             self._more.setdefault("annotations", []).extend(delta["annotations"])
         if isinstance(delta.get("audio"), dict):
@@ -150,6 +152,19 @@ class _Choice:
         if self._calls.whole():
             new.pop("tool_calls", None)
         return new
+
+    def _detail(self, details: list[Any]) -> None:
+        """Put OpenRouter's pieces of reasoning together, which have to go back whole."""
+        known = self._more.setdefault("reasoning_details", [])
+        for detail in map(as_dict, details):
+            last = known[-1] if known else {}
+            if last.get("type") != detail.get("type") or last.get("index") != detail.get("index"):
+                known.append(dict(detail))
+                continue
+            for name, value in detail.items():
+                joined = name in ("text", "summary", "data") and isinstance(value, str) and isinstance(last.get(name), str)
+                if joined or value is not None:
+                    last[name] = last[name] + value if joined else value
 
     def _hear(self, audio: Mapping[str, Any]) -> None:
         known = self._more.setdefault("audio", {})

@@ -68,7 +68,7 @@ class History:
         self._causes: Counter[str] = Counter()
         self._repeats: Counter[str] = Counter()
         self.shortage = ""  # why there were fewer workers, in the system's words
-        self._items = self._failed = self._not_sent = self._truncated = self._reused = self._attempts = 0
+        self._items = self._failed = self._not_sent = self._truncated = self._reused = self._attempts = self._reasks = 0
         self._input = self._output = self._cached = self._reasoning = self._written = 0
         self._usage_known = False
         self._waited = self._limited = self._server = self._cost = self._wall = 0.0
@@ -100,6 +100,7 @@ class History:
                 self._wall = now
             self._items += 1
             self._attempts += trace.attempts
+            self._reasks += trace.reasks
             self._waited += trace.waited
             self._limited += trace.limited
             usage = trace.usage
@@ -205,6 +206,7 @@ class History:
             wall=self._wall,
             max_workers=self._max_workers,
             cost=self._cost if self._priced else None,
+            reasks=self._reasks,
         )
 
     def record(self) -> Record:

@@ -67,11 +67,13 @@ def _tiles(run: Summary) -> str:
     kept = f"{run.reused:,} without a request" if run.reused else ""
     cut = f"{run.truncated:,} cut at max_tokens" if run.truncated else ""
     again = sum(run.repeats.values())
+    more = [f"{again:,} repeated"] if again else []
+    more += [f"{run.reasks:,} did not fit"] if run.reasks else []
     tiles = [
         ("items", "prompts", f"{run.items:,}", kept),
         ("ok", "answered", f"{run.ok:,}", cut),
         ("failed", "failed", f"{run.failed:,}", _failed_more(run)),
-        ("attempts", "requests", f"{run.attempts:,}", f"{again:,} repeated" if again else ""),
+        ("attempts", "requests", f"{run.attempts:,}", ", ".join(more)),
         ("rate", "requests / s", f"{run.rate:,.1f}", f"{run.max_workers:,} workers" if run.max_workers else ""),
         ("p50", "half within", seconds(run.p50), f"99 % within {seconds(run.p99)}"),
         ("tokens", "tokens", short(run.usage.total_tokens), _in_and_out(run)),
@@ -81,8 +83,8 @@ def _tiles(run: Summary) -> str:
         tiles.append(("cost", "cost", dollars(run.cost), each))
     found = "".join(
         f"<div{' class=bad' if key == 'failed' and run.failed else ''}><dt>{label}</dt>"
-        f'<dd id="{key}">{value}</dd><dd class="more">{more}</dd></div>'
-        for key, label, value, more in tiles
+        f'<dd id="{key}">{value}</dd><dd class="more">{beside}</dd></div>'
+        for key, label, value, beside in tiles
     )
     return f'<dl class="tiles">{found}</dl>'
 

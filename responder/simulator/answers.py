@@ -6,12 +6,24 @@ matters here is that usage, limits, `max_tokens` and the pieces of a stream all 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import math
+import operator
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+if sys.version_info >= (3, 11):
+    from re import _parser as sre_parse  # type: ignore[attr-defined]  # not documented, and the only parser there is
+else:
+    import sre_parse
+
 from .reply import encode
+from .schemas import found_at
 
 CHARACTERS_PER_TOKEN = 4
 # What a real chat format adds around each message, in tokens (OpenAI's cookbook gives 3 and 3; any small number would
@@ -20,6 +32,8 @@ _TOKENS_PER_MESSAGE = 3
 _QUOTED_WHOLE = 200
 _THOUGHTS = "Simulated thoughts: the question is read, and the answer will quote it."
 _MAX_DEPTH = 12
+# A schema that refers to itself is followed so far: lists are empty then, and what may be null is.
+_ENOUGH_DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -155,25 +169,26 @@ def speak(question: Question, answer: Callable[[str], str], *, thinking: bool) -
 def example_of(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
     """Return a small JSON value that fits a JSON Schema (or Google's OpenAPI subset, whose types are upper case).
 
-    Understands $ref within the document, enum, const, anyOf, oneOf, allOf, required properties, minItems,
-    prefixItems, minLength, minimum and exclusiveMinimum, and the formats date, date-time, time, email, uri and uuid.
-    Other keywords are ignored.
+    Understands $ref within the document, enum, const, anyOf, oneOf, allOf, required properties, minItems, prefixItems,
+    minLength, bounds and multiples of numbers, simple patterns, and the formats of strings. Other keywords are ignored.
+    Bounds may stand in the description, as `{minimum: 3, maximum: 9}`: SDKs put there what a provider does not take.
     """
     root = schema if root is None else root
     if depth > _MAX_DEPTH:
         return None
     if isinstance(reference := schema.get("$ref"), str):
-        target: Any = root
-        for part in reference.lstrip("#/").split("/") if reference != "#" else ():
-            target = target.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(target, Mapping) else {}
-        return example_of(target, root, depth + 1)
+        return example_of(found_at(root, reference), root, depth + 1)
+    if isinstance(described := schema.get("description"), str) and "{" in described:
+        schema = {**_bounds_in(described), **schema}
     if "const" in schema:
         return schema["const"]
     if choices := schema.get("enum"):
         return choices[0]
     for word in ("anyOf", "oneOf"):
         if options := schema.get(word):
-            # A union with null is how strict schemas say "optional": prefer the other side, it shows more.
+            # A union with null is how strict schemas say "optional": prefer the other side, it shows more. But end somewhere.
+            if depth > _ENOUGH_DEPTH and any(option.get("type") == "null" for option in options):
+                return None
             solid = [option for option in options if option.get("type") not in ("null", "NULL")]
             return example_of((solid or options)[0], root, depth + 1)
     if parts := schema.get("allOf"):
@@ -198,23 +213,90 @@ def _example_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: 
         return {name: example_of(properties.get(name, {}), root, depth + 1) for name in names}
     if kind == "array":
         listed = [example_of(item, root, depth + 1) for item in schema.get("prefixItems", ())]
-        wanted = max(int(schema.get("minItems", 0)), 0 if listed else 1)
+        wanted = max(int(schema.get("minItems", 0)), 0 if listed or depth > _ENOUGH_DEPTH else 1)
         while len(listed) < wanted:
             listed.append(example_of(schema.get("items") or {}, root, depth + 1))
         return listed
     if kind in ("integer", "number"):
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if low is None and schema.get("exclusiveMinimum") is not None:
-            low = schema["exclusiveMinimum"] + 1
-        number = max(low or 0, 1) if high is None else min(max(low or 0, 1), high)
-        return int(number) if kind == "integer" else number
+        return _number(schema, whole=kind == "integer")
     if kind == "boolean":
         return True
     if kind == "null":
         return None
+    if isinstance(schema.get("pattern"), str):
+        return _text_like(schema["pattern"])
     return _TEXTS.get(str(schema.get("format")), "simulated").ljust(int(schema.get("minLength", 0)), ".")[
         : schema.get("maxLength", None)
     ]
+
+
+def _number(schema: Mapping[str, Any], *, whole: bool) -> Any:
+    lows = [schema[name] for name in ("minimum", "exclusiveMinimum") if schema.get(name) is not None]
+    highs = [schema[name] for name in ("maximum", "exclusiveMaximum") if schema.get(name) is not None]
+    low, high = max(lows, default=None), min(highs, default=None)
+    tries: list[Any] = [1]
+    if low is not None:
+        tries += [low, low + 1]
+    if high is not None:
+        tries += [high, high - 1]
+    if low is not None and high is not None:
+        tries.append((low + high) / 2)
+    if step := schema.get("multipleOf"):
+        tries = [-(-number // step) * step for number in tries]
+    if whole:
+        tries = [math.ceil(number) for number in tries]
+    return next((number for number in tries if _is_within(number, schema)), tries[-1])
+
+
+def _is_within(number: float, schema: Mapping[str, Any]) -> bool:
+    bounds = {"minimum": operator.ge, "exclusiveMinimum": operator.gt, "maximum": operator.le, "exclusiveMaximum": operator.lt}
+    return all(fits(number, schema[name]) for name, fits in bounds.items() if schema.get(name) is not None)
+
+
+_SAID = re.compile(r"\b(\w+): (.*?)(?=, \w+: |\}$)", re.DOTALL)
+
+
+def _bounds_in(description: str) -> dict[str, Any]:
+    """Return the keywords that stand at the end of a description, in braces."""
+    found: dict[str, Any] = {}
+    for name, value in _SAID.findall(description[description.rindex("\n") + 1 :] if "\n" in description else description):
+        if name == "pattern":
+            found[name] = value
+        elif name in _COUNTS:
+            with contextlib.suppress(ValueError):
+                found[name] = json.loads(value)
+    return found
+
+
+_COUNTS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems")
+
+
+def _text_like(pattern: str) -> str:
+    """Return a text that a simple regular expression matches: the least of each repetition, the first of each choice."""
+    try:
+        return "".join(_piece(step) for step in sre_parse.parse(pattern).data)
+    except (re.error, ValueError, TypeError):
+        return "simulated"
+
+
+def _piece(step: Any) -> str:
+    kind, value = str(step[0]), step[1]
+    if kind in ("LITERAL", "NOT_LITERAL"):
+        return chr(value) if kind == "LITERAL" else ("a" if value != ord("a") else "b")
+    if kind == "IN":
+        return _piece(value[0]) if str(value[0][0]) != "NEGATE" else "~"
+    if kind == "RANGE":
+        return chr(value[0])
+    if kind == "CATEGORY":
+        return {"CATEGORY_DIGIT": "0", "CATEGORY_SPACE": " "}.get(str(value), "a")
+    if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+        least, _, inner = value
+        return "".join(map(_piece, inner)) * int(least)
+    if kind in ("SUBPATTERN", "ATOMIC_GROUP"):
+        return "".join(map(_piece, value[-1] if kind == "SUBPATTERN" else value))
+    if kind == "BRANCH":
+        return "".join(map(_piece, value[1][0]))
+    return "a" if kind == "ANY" else ""
 
 
 _TEXTS = {
@@ -224,4 +306,8 @@ _TEXTS = {
     "email": "simulated@example.com",
     "uri": "https://example.com/simulated",
     "uuid": "00000000-0000-4000-8000-000000000000",
+    "duration": "P1D",
+    "hostname": "example.com",
+    "ipv4": "127.0.0.1",
+    "ipv6": "::1",
 }

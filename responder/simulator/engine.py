@@ -212,6 +212,8 @@ class Engine:
             _cut(spoken, "length" if name == "truncated" else "filter")
         elif name == "finish_word" and fault is not None:
             _cut(spoken, fault.message or "")
+        elif name == "invalid_answer" and fault is not None:
+            spoken = Spoken(fault.message or "", answer_tokens=token_count(fault.message or ""))
         state = self._charge(call, dialect, question, spoken)
         if name in ("empty_candidates", "null_content"):
             reply = dialect.empty(question, spoken, null=name == "null_content")

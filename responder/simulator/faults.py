@@ -177,6 +177,14 @@ class Fault:
         return cls("truncated", times=times)
 
     @classmethod
+    def invalid_answer(cls, text: str = '"simulated: does not fit"', *, times: int = 1) -> Fault:
+        """Answer with `text`, whatever schema was asked for, and the finish reason of a good answer.
+
+        A JSON string fits hardly any schema; `text="Sure! Here it is"` is no JSON at all.
+        """
+        return cls("invalid_answer", message=text, times=times)
+
+    @classmethod
     def finish_word(cls, word: str, *, times: int = 1) -> Fault:
         """Answer only the start of the text, with any finish reason, such as "sensitive", "network_error" or "MAX_TOKENS"."""
         return cls("finish_word", message=word, times=times)

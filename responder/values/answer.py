@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from responder.values.finish import FinishReason as FinishReason
-from responder.values.messages import ToolCall
+from responder.values.messages import Message, Part, Text, ToolCall
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")  # what the text becomes under a schema; only type checkers need the default
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +95,7 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Generic[T]):
     """One answer of a model.
 
     Attributes:
@@ -101,6 +110,9 @@ class Answer:
         candidates: The texts of all candidates, the first included, where more than one was asked for; else just the one.
         attempts: Requests that were sent for this answer, the successful one included.
         elapsed: Seconds from the call to the answer: waits and retries included.
+        parsed: The text as the type of `schema=`, or as plain JSON for a JSON Schema; None without one.
+        reasks: How often the model was asked again, because an answer did not fit the schema.
+        parts: What `message` is made of, where that is more than the text and the tool calls.
         raw: The provider's reply as parsed JSON.
         citations: The sources that it cites, where the provider names them.
         logprobs: Its tokens with their logarithmic probabilities, where `logprobs=` asked for them.
@@ -117,9 +129,21 @@ class Answer:
     candidates: tuple[str, ...] = ()
     attempts: int = 1
     elapsed: float = 0.0
+    parsed: T = None  # type: ignore[assignment]  # without a schema there is nothing
+    reasks: int = 0
+    parts: tuple[Part, ...] = field(default=(), repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     citations: tuple[Citation, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
+
+    @property
+    def message(self) -> Message:
+        """The assistant's message that goes back in a conversation, with all that the provider needs to see again.
+
+        `model.answer([*messages, answer.message, user("And now?")])` goes on with any provider; what only this one can read is
+        left out for another.
+        """
+        return Message("assistant", self.parts or (*((Text(self.text),) if self.text else ()), *self.tool_calls))
 
     @property
     def truncated(self) -> bool:

@@ -21,6 +21,7 @@
         InvalidResponseError        a 2xx that is not what the provider documents
         BlockedError                the provider's filter blocked the prompt or the answer
         EmptyAnswerError            a success with nothing in it
+        InvalidAnswerError          an answer that does not fit its schema, however often it was asked for
         StreamInterruptedError      a stream ended before its end marker; has the text so far
 
 Whether a repeat can help is decided where the error is made, and carried by it (`retryable`, `fatal`). Every error pickles,
@@ -251,6 +252,21 @@ class EmptyAnswerError(_PartialAnswerError):
         usage: The tokens that were billed.
         body: The provider's reply.
     """
+
+
+class InvalidAnswerError(_PartialAnswerError):
+    """The answer does not fit the schema that was asked for, also after `reasks` more questions.
+
+    Attributes:
+        text: The last answer's text.
+        problems: What does not fit, in a few short sentences.
+        usage: The tokens of the last answer.
+        body: The provider's last reply.
+    """
+
+    def __init__(self, message: str = "", *, problems: Sequence[str] = (), **details: Any) -> None:
+        super().__init__(message, **details)
+        self.problems = tuple(problems)
 
 
 class StreamInterruptedError(_PartialAnswerError):

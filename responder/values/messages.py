@@ -235,7 +235,22 @@ class Raw:
     data: Mapping[str, Any]
 
 
-Part: TypeAlias = Text | Image | Audio | File | ToolCall | ToolResult | Raw
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """What a provider needs to see again and nobody else can read: thoughts with their signature, encrypted reasoning.
+
+    `Answer.message` holds them. They go back to the provider that made them, unchanged, and are left out for another one.
+
+    Attributes:
+        family: Whose it is: the provider's name, or the one name of providers that read each other's ("google", "anthropic").
+        data: It, in the provider's own form.
+    """
+
+    family: str
+    data: Mapping[str, Any] = field(repr=False)
+
+
+Part: TypeAlias = Text | Image | Audio | File | ToolCall | ToolResult | Raw | Opaque
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -273,6 +288,11 @@ class Message:
     def text(self) -> str:
         """The text of all text parts, joined."""
         return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+    def for_family(self, family: str) -> Message:
+        """Return the message without the opaque parts of others than this family's providers."""
+        own = tuple(part for part in self.parts if not isinstance(part, Opaque) or part.family == family)
+        return self if len(own) == len(self.parts) else Message(self.role, own, self.extra)
 
 
 def system(*content: str | Part) -> Message:

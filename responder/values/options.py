@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from responder.values.errors import ConfigurationError
+from responder.values.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Options:
         seed: For repeatable sampling, where the provider has it.
         tools: Functions that the model may ask for.
         tool_choice: "auto", "none", "required", or the name of the tool that must be called.
-        schema: JSON Schema that the answer must fit, or a class with `model_json_schema` (pydantic).
+        schema: What the answer must fit: JSON Schema, or a type (a pydantic model, a dataclass, a TypedDict, an Enum, a Literal,
+            `list[...]`), which `Answer.parsed` then is.
         reasoning_effort: "minimal", "low", "medium", "high", ... where the model has it.
         candidates: How many answers to make; the first is `Answer.text`.
         extra: Merged into the provider's payload as it is: for everything without a word here.
@@ -50,7 +52,7 @@ class Options:
     seed: int | None = None
     tools: tuple[Tool, ...] | None = None
     tool_choice: str | None = None
-    schema: Mapping[str, Any] | None = None
+    schema: Schema | None = None
     reasoning_effort: str | None = None
     candidates: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +82,7 @@ class Options:
         if changes.get("tools") is not None:
             changes["tools"] = tuple(_as_tool(tool) for tool in _sequence(changes["tools"], "tools"))
         if changes.get("schema") is not None:
-            changes["schema"] = as_schema(changes["schema"])
+            changes["schema"] = Schema(changes["schema"])
         if "extra" in changes:
             extra = changes["extra"]
             changes["extra"] = {} if extra is None else overlaid(self.extra, _mapping(extra, "extra"))
@@ -95,7 +97,7 @@ _NAMES = frozenset(option.name for option in dataclasses.fields(Options))
 
 
 class AnswerOptions(TypedDict, total=False):
-    """The options as keywords, for type checkers and editors; `Options` explains them."""
+    """The options as keywords, for type checkers and editors; `Options` explains them. `schema` is a parameter of its own."""
 
     temperature: float | None
     top_p: float | None
@@ -104,7 +106,6 @@ class AnswerOptions(TypedDict, total=False):
     seed: int | None
     tools: Sequence[Tool | Mapping[str, Any]] | None
     tool_choice: str | None
-    schema: Mapping[str, Any] | type[Any] | None
     reasoning_effort: str | None
     candidates: int | None
     extra: Mapping[str, Any] | None
@@ -127,15 +128,6 @@ def _unknown(names: Sequence[str], beside: Callable[..., object] | None) -> Conf
     return ConfigurationError(
         f"unknown option {', '.join(names)}{hint}: known are {', '.join(sorted(_NAMES))}; {advice}", fatal=True
     )
-
-
-def as_schema(schema: Any) -> Mapping[str, Any]:
-    """Return a JSON Schema from a dict or from a class that can make one (pydantic's)."""
-    make = getattr(schema, "model_json_schema", None)
-    found = make() if callable(make) else schema
-    if not isinstance(found, Mapping):
-        raise ConfigurationError(f"schema is a JSON Schema (a dict) or a pydantic model, not {type(schema).__name__}", fatal=True)
-    return found
 
 
 def _as_tool(tool: Any) -> Tool:
@@ -171,29 +163,4 @@ def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     for name, value in above.items():
         under = made.get(name)
         made[name] = overlaid(under, value) if isinstance(under, Mapping) and isinstance(value, Mapping) else value
-    return made
-
-
-def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema as OpenAI's strict mode wants it: every object closed, and all of its properties required.
-
-    What a schema calls optional becomes required all the same, because strict mode refuses anything else; say "or null" in the
-    type of what the model may leave out.
-    """
-    made: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "default":
-            continue  # refused, though pydantic writes it; what is named so inside "properties" is a property
-        if isinstance(value, Mapping) and key in ("properties", "$defs", "definitions"):
-            made[key] = {name: strict_schema(part) if isinstance(part, Mapping) else part for name, part in value.items()}
-        elif isinstance(value, Mapping):
-            made[key] = strict_schema(value)
-        elif isinstance(value, Sequence) and not isinstance(value, str) and key in ("anyOf", "allOf", "oneOf", "prefixItems"):
-            made[key] = [strict_schema(part) if isinstance(part, Mapping) else part for part in value]
-        else:
-            made[key] = value
-    kinds = made.get("type")
-    if "properties" in made and (kinds == "object" or (isinstance(kinds, list) and "object" in kinds)):
-        made.setdefault("additionalProperties", False)
-        made["required"] = list(made["properties"])
     return made

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, overload
 
-from responder.values.answer import NO_USAGE, Answer, Usage
+from responder.values.answer import NO_USAGE, Answer, T, Usage
 from responder.values.errors import BatchError, ConfigurationError
 from responder.values.messages import Prompt
 from responder.values.summary import Summary, percentile, was_not_sent
@@ -58,7 +58,7 @@ class ItemResult(Generic[I, V]):
 
 
 @dataclass(frozen=True, slots=True)
-class Result(ItemResult[Prompt, Answer]):
+class Result(ItemResult[Prompt, Answer[T]], Generic[T]):
     """What became of one prompt: its answer or its error, never neither.
 
     Attributes:
@@ -75,7 +75,7 @@ class Result(ItemResult[Prompt, Answer]):
         return self.item
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> Answer[T] | None:
         """The answer; None when it failed."""
         return self.value
 
@@ -84,13 +84,18 @@ class Result(ItemResult[Prompt, Answer]):
         """The answer's text; when it failed, what text came before the error ("" when none did)."""
         return self.value.text if self.value is not None else getattr(self.error, "text", "")
 
+    @property
+    def parsed(self) -> T | None:
+        """The answer as the type of `schema=`, or as plain JSON; None without a schema, and when it failed."""
+        return self.value.parsed if self.value is not None else None
+
 
 # True for mypy alone, which takes a union apart by the truth of an attribute (`if result.ok:`). Pyright does not; it is shown an
 # attribute that never returns where there is none, so that what stands behind the same `if` is right for it as well.
 MYPY = False
 
 
-class Answered(Result):
+class Answered(Result[T]):
     """A prompt that got its answer: what a result is after `if result.ok:`, for type checkers."""
 
     __slots__ = ()
@@ -101,7 +106,10 @@ class Answered(Result):
         def ok(self) -> Literal[True]: ...  # noqa: D102 - documented in Result
 
         @property
-        def answer(self) -> Answer: ...  # noqa: D102 - documented in Result
+        def answer(self) -> Answer[T]: ...  # noqa: D102 - documented in Result
+
+        @property
+        def parsed(self) -> T: ...  # noqa: D102 - documented in Result
 
         if MYPY:
             error: None
@@ -109,7 +117,7 @@ class Answered(Result):
             error: NoReturn
 
 
-class Failed(Result):
+class Failed(Result[T]):
     """A prompt that got an error instead: what a result is after `if not result.ok:`, for type checkers."""
 
     __slots__ = ()
@@ -199,18 +207,18 @@ class RunHistory(Protocol):
         """Write the run as an HTML page."""
 
 
-class Batch(_Results["Answered | Failed"]):
+class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
     """The results of `Responder.map`, in input order."""
 
-    def __init__(self, results: Iterable[Answered | Failed], history: RunHistory | None = None) -> None:
+    def __init__(self, results: Iterable[Answered[T] | Failed[T]], history: RunHistory | None = None) -> None:
         super().__init__(results)
         self._history = history
 
-    def failures(self) -> list[Result]:  # type: ignore[override]  # programs write `failures: list[Result]`
+    def failures(self) -> list[Result[T]]:  # type: ignore[override]  # programs write `failures: list[Result]`
         """Return the results without an answer, in input order."""
         return [result for result in self._results if not result.ok]
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[Answer[T]]:
         """Return all answers.
 
         Raises:
@@ -218,6 +226,10 @@ class Batch(_Results["Answered | Failed"]):
         """
         self._raise_failures()
         return [result.unwrap() for result in self._results]
+
+    def parsed(self) -> list[T]:
+        """Return what all answers became under the schema; raises as `answers` does."""
+        return [answer.parsed for answer in self.answers()]
 
     def texts(self) -> list[str]:
         """Return the text of all answers; raises as `answers` does."""
@@ -264,6 +276,7 @@ class Batch(_Results["Answered | Failed"]):
             usage=self.usage,
             reused=sum(result.ok and not result.attempts for result in self._results),
             cost=self.cost,
+            reasks=sum(result.value.reasks for result in self._results if result.value is not None),
         )
 
     def to_pandas(self) -> pandas.DataFrame:

@@ -71,6 +71,7 @@ class Summary:
         cost: US dollars; None when something was used whose price is not known.
         not_sent: How many were never asked, because the run was over: cancelled, out of time or money, or its provider down.
         shortage: Why there were fewer workers than `max_workers`, in the system's words; "" when there were not.
+        reasks: How often a model was asked again because an answer did not fit its schema.
     """
 
     items: int
@@ -96,6 +97,7 @@ class Summary:
     cost: float | None = None
     not_sent: int = 0
     shortage: str = ""
+    reasks: int = 0
 
     @property
     def rate(self) -> float:
@@ -140,6 +142,7 @@ class Summary:
             },
             "cost": self.cost,
             "shortage": self.shortage,
+            "reasks": self.reasks,
             "advice": list(self.advice),
         }
 
@@ -175,6 +178,8 @@ class Summary:
         lines.append(f"answer times: half within {self.p50:.2f} s, 95 % within {self.p95:.2f} s, 99 % within {self.p99:.2f} s")
         tokens = f"tokens: {self.usage.input_tokens:,} in, {self.usage.output_tokens:,} out"
         lines.append(tokens + (f"; cost: {dollars(self.cost)}" if self.cost else ""))
+        if self.reasks:
+            lines.append(f"asked again because an answer did not fit: {self.reasks:,}")
         if self.truncated:
             lines.append(f"{self.truncated:,} answers were cut at max_tokens")
         lines += [f"next: {advice}" for advice in self.advice]
@@ -234,6 +239,11 @@ def _advice(run: Summary) -> Iterator[str]:
     if run.errors.get("DeadlineExceededError"):
         where = "lower max_workers, so that fewer wait at once, or raise it" if held_back >= _HELD_BACK else "raise it"
         yield f"{run.errors['DeadlineExceededError']:,} prompts passed a deadline: {where}"
+    if run.errors.get("InvalidAnswerError"):
+        yield (
+            f"{run.errors['InvalidAnswerError']:,} answers did not fit the schema: look at error.problems; describe the fields, "
+            "raise max_tokens where answers are cut, or raise reasks"
+        )
     if run.truncated:
         yield f"{run.truncated:,} answers were cut: raise max_tokens"
     content = unanswered <= _NOTABLE * run.attempts and held_back < _HELD_BACK / 3

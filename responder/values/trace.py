@@ -38,6 +38,7 @@ class Trace:
         usage: Tokens of all attempts, also of failed ones where the provider told.
         cost: US dollars for them, as far as a price is known.
         priced: False when something was used whose price is not known; `cost` lacks it then.
+        reasks: Questions that were asked again because an answer did not fit its schema.
     """
 
     attempts: int = 0
@@ -48,6 +49,7 @@ class Trace:
     usage: Usage = NO_USAGE
     cost: float = 0.0
     priced: bool = True
+    reasks: int = 0
 
     def account(self) -> str:
         """Return where the time of the call went, in words."""

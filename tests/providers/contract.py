@@ -117,6 +117,12 @@ def documented(provider: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+def documented_json(provider: str) -> dict[str, Any]:
+    """Return the same reply with the text `{"name": "baseball"}`, for questions with a schema."""
+    text = json.dumps({"name": "baseball"})
+    return json.loads(json.dumps(documented(provider)).replace('"A bat-and-ball game."', json.dumps(text)))  # type: ignore[no-any-return]
+
+
 def said(message: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     """Return a reply of OpenAI's dialect with this message."""
     return documented("openai", message={"role": "assistant", **message}, **changes)

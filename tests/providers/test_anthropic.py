@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from providers.contract import answered, documented, make, outcome
+from providers.contract import answered, documented, documented_json, make, outcome
 from wire.player import Player
 
 from responder import (
@@ -266,7 +267,7 @@ def test_a_schema_is_closed_at_every_depth(player: Player) -> None:
     """Anthropic insists on it; what is optional stays so."""
     inner = {"type": "object", "properties": {"b": {"type": "string"}}}
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": inner}}, "required": []}
-    answered(player, "anthropic", documented("anthropic"), schema=schema)
+    answered(player, "anthropic", documented_json("anthropic"), schema=schema)
     closed = {**inner, "additionalProperties": False}
     assert player.last.json["output_config"] == {
         "format": {
@@ -279,6 +280,23 @@ def test_a_schema_is_closed_at_every_depth(player: Player) -> None:
             },
         }
     }
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "object", "properties": {"name": {"type": "string"}, "more": {"$ref": "#"}}, "required": ["name"]},
+    ],
+    ids=["any keys", "recursive"],
+)
+def test_a_schema_that_anthropic_refuses_goes_into_the_system_text(player: Player, schema: dict[str, Any]) -> None:
+    """After the user's own; the answer is checked all the same."""
+    answer = answered(player, "anthropic", documented_json("anthropic"), schema=schema, system="Be terse.")
+    assert answer.parsed == {"name": "baseball"}
+    assert "output_config" not in player.last.json
+    assert player.last.json["system"].startswith("Be terse.\n\nAnswer with one JSON object")
+    assert player.last.json["system"].endswith(json.dumps(schema, separators=(",", ":")))
 
 
 @pytest.mark.parametrize("option", [{"seed": 1}, {"candidates": 2}])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from providers.contract import KEY, answered, documented, make, outcome
+from providers.contract import KEY, answered, documented, documented_json, make, outcome
 from wire.player import Player
 
 from responder import (
@@ -346,10 +346,11 @@ def test_the_choice_of_a_tool_has_the_documented_shape(player: Player, choice: s
 
 
 def test_a_schema_asks_for_json(player: Player) -> None:
-    """Both keys belong together."""
-    schema = {"type": "object", "properties": {"a": {"type": "string", "default": "x"}}}
-    answered(player, "gemini", documented("gemini"), schema=schema)
-    assert player.last.json["generationConfig"] == {"responseMimeType": "application/json", "responseJsonSchema": schema}
+    """Both keys belong together; defaults tell a model nothing, and Gemini does not know the word."""
+    schema = {"type": "object", "properties": {"name": {"type": "string", "default": "x"}}}
+    answered(player, "gemini", documented_json("gemini"), schema=schema)
+    sent = {"type": "object", "properties": {"name": {"type": "string"}}}
+    assert player.last.json["generationConfig"] == {"responseMimeType": "application/json", "responseJsonSchema": sent}
 
 
 def test_only_what_was_given_is_sent(player: Player) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from typing import Any
 
 import pytest
-from providers.contract import answered, documented, make, outcome, said
+from providers.contract import answered, documented, documented_json, make, outcome, said
 from wire.player import Player
 
 from responder import (
@@ -18,6 +20,7 @@ from responder import (
     File,
     Image,
     InternalServerError,
+    InvalidAnswerError,
     InvalidResponseError,
     Message,
     QuotaExceededError,
@@ -477,17 +480,26 @@ def test_mistral_has_words_of_its_own(player: Player) -> None:
     assert "seed" not in player.last.json
 
 
-def test_deepseek_is_asked_for_json_without_the_schema(player: Player) -> None:
-    """It knows json_object alone."""
-    answered(player, "deepseek", documented("deepseek"), schema={"type": "object", "properties": {}})
+@pytest.mark.parametrize("provider", ["deepseek", "zai"])
+def test_hosts_that_know_json_object_alone_are_told_the_schema_in_words(player: Player, provider: str) -> None:
+    """Before everything else that the system says, and with the word "JSON" in it, without which they refuse the question."""
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    answer = answered(player, provider, documented_json(provider), schema=schema, system="Be terse.")
+    assert answer.parsed == {"name": "baseball"}
     assert player.last.json["response_format"] == {"type": "json_object"}
+    first, second, _ = player.last.json["messages"]
+    assert (first["role"], second) == ("system", {"role": "system", "content": "Be terse."})
+    assert "JSON" in first["content"]
+    assert first["content"].endswith(json.dumps(schema, separators=(",", ":")))
 
 
 # Strict schemas
 
 
 def strict(player: Player, schema: dict[str, Any]) -> dict[str, Any]:
-    answered(player, "openai", documented("openai"), schema=schema)
+    player.play(200, {}, documented_json("openai"))
+    with make("openai", player.url) as responder, contextlib.suppress(InvalidAnswerError):  # it need not fit
+        responder.answer("Hi", schema=schema, reasks=0)
     found: dict[str, Any] = player.last.json["response_format"]
     assert found["type"] == "json_schema"
     assert found["json_schema"]["strict"] is True

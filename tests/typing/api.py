@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import requests
 
@@ -65,6 +67,26 @@ def one(gpt: Responder) -> str:
     request_id: str | None = answer.request_id
     truncated: bool = answer.truncated
     return f"{answer.text} {total} {request_id} {truncated} {calls} {answer.finish_reason} {answer.elapsed}"
+
+
+@dataclass
+class Invoice:
+    total: float
+
+
+def typed(gpt: Responder, texts: list[str]) -> list[Invoice]:
+    one: Invoice = gpt.answer("Read this", schema=Invoice).parsed
+    lists: list[list[Invoice]] = gpt.map(texts, schema=list[Invoice], reasks=2).parsed()
+    for result in gpt.imap(texts, schema=Invoice):
+        if result.ok:
+            total: float = result.parsed.total + result.answer.parsed.total + one.total
+            print(total)
+    gpt.answer("Which?", schema=Literal["a", "b"]).parsed.upper()
+    gpt.answer("Which?", schema=int | None)
+    gpt.answer("Which?", schema={"type": "object"}).parsed["name"].upper()
+    OpenAIResponder("m", schema=Invoice).answer("Hi", schema=None)
+    print(lists)
+    return gpt.map(texts, schema=Invoice).parsed()
 
 
 def many(gpt: Responder, prompts: list[str]) -> list[str]:

@@ -20,6 +20,16 @@ gpt.map(["Hi"], max_workers="all")  # wrong
 gpt.imap(["Hi"], max_wokers=3)  # wrong
 gpt.imap_unordered(["Hi"], on_error="ignore")  # wrong
 gpt.stream_map(["Hi"], budget="little")  # wrong
+gpt.answer("Hi", schema=3)  # wrong
+gpt.map(["Hi"], reasks="often")  # wrong
+
+
+class Invoice:
+    total: float
+
+
+print(gpt.answer("Hi", schema=Invoice).parsed.totel)  # wrong
+text: list[str] = gpt.map(["Hi"], schema=Invoice).parsed()  # wrong
 
 
 def read(batch: Batch) -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from responder.simulator.answers import Question, Spoken, Tool, message_tokens, pieces
 from responder.simulator.limits import LimitState
 from responder.simulator.reply import SSE_TYPE, Event, Problem, Reply, encode, refuse, to_bytes
+from responder.simulator.schemas import refused_by_anthropic, schema_in_words
 
 from .base import Call, Dialect, bearer, is_json_type, new_id, texts, unknown_field, whole_number
 
@@ -98,6 +99,11 @@ class Anthropic(Dialect):
             if limit is not None and budget >= limit:
                 raise refuse(400, "`max_tokens` must be greater than `thinking.budget_tokens`.")
         wanted = (body.get("output_config") or {}).get("format") or {}
+        schema = wanted.get("schema") if wanted.get("type") == "json_schema" else None
+        if schema is not None and (reason := refused_by_anthropic(schema)):
+            raise refuse(400, f"output_config.format.schema: {reason}")
+        if schema is None and "JSON Schema" in (told := _text_of(body.get("system") or "")):
+            schema = schema_in_words(told) or None
         return Question(
             model=body["model"],
             prompt=prompt,
@@ -105,7 +111,7 @@ class Anthropic(Dialect):
             stream=body.get("stream") is True,
             max_tokens=limit,
             stop=texts(body.get("stop_sequences")),
-            schema=wanted.get("schema") if wanted.get("type") == "json_schema" else None,
+            schema=schema,
             tool=tool,
             thinking=thinking.get("type") in ("enabled", "adaptive"),
         )

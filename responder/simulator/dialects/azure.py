@@ -27,7 +27,7 @@ class Azure(OpenAI):
     strict_fields: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        super().__init__(Host("azure"))
+        super().__init__(Host("azure", strict_schemas=True, wants_word_json=True))
 
     def key(self, call: Call) -> str:
         """Return the `api-key` header, or the bearer token of Entra."""

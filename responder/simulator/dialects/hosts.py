@@ -32,6 +32,9 @@ class Host:
         excludes_thoughts: Whether `completion_tokens` leaves the thoughts out.
         cost: Whether the usage states a cost.
         error_type: Content type of an error body.
+        schemas: Whether it takes a JSON Schema; else it knows `json_object` alone.
+        strict_schemas: Whether it refuses what OpenAI's strict mode refuses.
+        wants_word_json: Whether `json_object` needs the word "json" in the prompt.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Host:
     excludes_thoughts: bool = False
     cost: bool = False
     error_type: str = "application/json"
+    schemas: bool = True
+    strict_schemas: bool = False
+    wants_word_json: bool = False
 
 
 _ALL = (
@@ -71,6 +77,8 @@ _ALL = (
         opening=b": keep-alive\n\n",
         limits="none",
         error_type="application/octet-stream",
+        schemas=False,
+        wants_word_json=True,
     ),
     Host(
         "openrouter",
@@ -110,7 +118,7 @@ _ALL = (
         errors="huggingface",
         limits="none",
     ),
-    Host("zai", "/api/paas/v4", thoughts="reasoning_content", usage="last", limits="none"),
+    Host("zai", "/api/paas/v4", thoughts="reasoning_content", usage="last", limits="none", schemas=False),
     Host("ollama", thoughts="reasoning", limits="none"),
     Host("vllm", thoughts="reasoning_content", errors="vllm", limits="none"),
     Host("lmstudio", thoughts="reasoning_content", limits="none"),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from responder.simulator.answers import Question, Spoken, Tool, message_tokens, pieces
 from responder.simulator.limits import LimitState
 from responder.simulator.reply import SSE_TYPE, Event, Problem, Reply, encode, refuse, to_bytes
+from responder.simulator.schemas import refused_by_openai, schema_in_words
 
 from .base import Call, Dialect, bearer, is_json_type, new_id, texts, unknown_field, whole_number
 from .hosts import Host
@@ -88,7 +89,7 @@ class OpenAI(Dialect):
     strict_fields: ClassVar[bool] = True
 
     def __init__(self, host: Host | None = None) -> None:
-        self.host = host or Host("openai")
+        self.host = host or Host("openai", strict_schemas=True, wants_word_json=True)
 
     def provider(self, call: Call) -> str:
         """Return the host's name."""
@@ -150,7 +151,7 @@ class OpenAI(Dialect):
             max_tokens=limit,
             count=max(1, whole_number(body, "n") or 1),
             stop=texts(body.get("stop")),
-            schema=_schema_of(body.get("response_format")),
+            schema=self._schema(body),
             tool=self._forced_tool(body),
             thinking=body.get("reasoning_effort") not in (None, "none"),
             extra={
@@ -158,6 +159,33 @@ class OpenAI(Dialect):
                 "named_tool": isinstance(body.get("tool_choice"), dict),
             },
         )
+
+    def _schema(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the schema that the answer must fit; that of a prompt where any JSON object is asked for."""
+        wanted = body.get("response_format")
+        if isinstance(wanted, dict) and wanted.get("type") == "json_schema" and not self.host.schemas:
+            raise refuse(400, "This response_format type is unavailable now")
+        found = _schema_of(wanted)
+        if not isinstance(wanted, dict) or found is None:
+            return None
+        if wanted["type"] == "json_schema":
+            inner = wanted["json_schema"]
+            if inner.get("strict") is True and self.host.strict_schemas and (reason := refused_by_openai(found)):
+                raise refuse(
+                    400,
+                    f"Invalid schema for response_format '{inner['name']}': {reason}",
+                    param="response_format",
+                    code="invalid_json_schema" if self.host.name != "azure" else None,
+                )
+            return found
+        said = "\n".join(_said(message) for message in body["messages"] if message.get("role") != "assistant")
+        if self.host.wants_word_json and "json" not in said.lower():
+            raise refuse(
+                400,
+                "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
+                param="messages",
+            )
+        return schema_in_words(said)
 
     def _conversation(self, body: Mapping[str, Any]) -> tuple[str, int]:
         messages = body.get("messages")
@@ -455,6 +483,13 @@ _LIMIT_NAMES = {
     "mistral": ("req-minute", "tokens-minute"),
     "cerebras": ("requests-minute", "tokens-minute"),
 }
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
 
 
 def _schema_of(wanted: Any) -> Mapping[str, Any] | None:
