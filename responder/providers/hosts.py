@@ -70,7 +70,7 @@ _ALL = (
     # `stream_options` was refused with 422 in the past, and is not needed: the last chunk always has the usage.
     _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "Mistral", "https://docs.mistral.ai/api",
           stream_options=None),
-    # It makes any JSON object, but takes no schema: https://api-docs.deepseek.com/guides/json_mode; and it wants its thoughts back
+    # It makes any JSON object, but takes no schema: https://api-docs.deepseek.com/guides/json_mode; its thoughts go back to it
     # in turns of tools, and in no other: https://api-docs.deepseek.com/guides/thinking_mode
     _host("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", "DeepSeek", "https://api-docs.deepseek.com",
           takes_schemas=False, returned_with_calls=("reasoning_content",)),
