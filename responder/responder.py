@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -436,11 +437,17 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
 
+# What makes a URL that different programs read differently, or that loses what is added to it.
+AMBIGUOUS = re.compile(r"[#\\\s\x00-\x1f\x7f]")
+
+
 def _checked_url(url: str, who: str) -> str:
     """Return a base URL without a slash at its end, and without user and password, which belong into no log or pickle."""
+    url = url.strip()
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_url = is_url and not AMBIGUOUS.search(url)
     except ValueError:  # a port that is none, or brackets without an IPv6 address in them
         is_url = False
     if not is_url:

@@ -197,7 +197,7 @@ def _start_sweeper(process: int) -> None:
     if _sweepers.setdefault(process, thread) is thread:
         try:
             thread.start()
-        except RuntimeError:  # no more threads, or the interpreter ends: the next call sweeps for itself
+        except (RuntimeError, MemoryError):  # no more threads, or the interpreter ends: the next call sweeps for itself
             _sweepers.pop(process, None)
             _sweep()
 
