@@ -31,6 +31,7 @@ from responder.values.options import AnswerOptions, Options
 from responder.values.results import Answered, Batch, Failed
 from responder.values.trace import Trace
 from responder.wire.credentials import Credential, KeyCredential
+from responder.wire.masking import Secret
 
 if TYPE_CHECKING:
     from responder.call.endpoint import Endpoint
@@ -113,7 +114,7 @@ class Responder(Dialect):
         Deadline.after(deadline)  # reject a bad deadline here, not at the first call
         self.deadline = deadline
         self.options = Options().merged(options, Responder.__init__)
-        self.extra_headers = dict(extra_headers or {})
+        self.extra_headers = {name: _hidden(name, value) for name, value in (extra_headers or {}).items()}
         self.cache = os.fspath(cache) if cache is not None else None
         self.fallbacks = _responders(fallbacks)
         self._price = price
@@ -407,15 +408,22 @@ class Responder(Dialect):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in ("_access", "_session", "_answers")}
-        state["extra_headers"] = {
-            name: value for name, value in self.extra_headers.items() if not any(word in name.lower() for word in _SECRET_WORDS)
-        }
+        state["extra_headers"] = {name: value for name, value in self.extra_headers.items() if not _is_secret(name)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._session = None
         self._start()
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def _hidden(name: str, value: Any) -> Any:
+    """Return a header's value; one that may be a key as a secret, which no debugger or crash report shows."""
+    return Secret(value) if isinstance(value, str) and _is_secret(name) else value
 
 
 def _checked_timeout(timeout: float | Timeout) -> Timeout:

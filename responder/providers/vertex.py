@@ -106,11 +106,9 @@ class GoogleCloudResponder(Responder):
     def headers(self, secret: str) -> Mapping[str, str]:
         if self._is_express:
             return {"x-goog-api-key": secret}
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         billed = self._credential.quota_project()
-        if billed:
-            headers["x-goog-user-project"] = billed
-        return headers
+        headers = {"x-goog-user-project": billed} if billed else {}
+        return {"Authorization": f"Bearer {secret}", **headers} if secret else headers
 
 
 class VertexAIResponder(GoogleCloudResponder, GeminiResponder):
