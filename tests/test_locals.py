@@ -132,7 +132,7 @@ def test_a_callable_and_a_renewed_key_do_not_show_either(serve: Any) -> None:
 def test_no_providers_headers_show_the_key(serve: Any, provider: str) -> None:
     """Whatever a provider calls its header, no frame between here and the socket shows it."""
     server = serve(always(reply(b"{}", "400 Bad Request")))
-    named = {"vertex": {"project": "p"}, "azure": {"api_version": "2024-10-21"}}.get(provider, {})
+    named = {"project": "p"} if "vertex" in provider else {"api_version": "2024-10-21"} if provider == "azure" else {}
     model = PROVIDERS[provider]("m", api_key=KEY, base_url=server.url, max_retries=0, **named)
     with model, watched() as watch, pytest.raises(APIError):
         model.answer("Hi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from responder.values.errors import ConfigurationError
@@ -22,6 +23,24 @@ def under(base_url: str, path: str, *, unless: tuple[str, ...] = (), prefix: str
         base += prefix
     url = base + path
     return f"{url}{'&' if '?' in path else '?'}{query}" if query else url
+
+
+_IN_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+def in_host(value: str, what: str) -> str:
+    """Return a region, an account or the like, which becomes a part of a host's name: the key is sent there.
+
+    Args:
+        value: As the user, or the environment, gave it.
+        what: The keyword or the variable, for the error.
+
+    Raises:
+        ConfigurationError: It could lead to another host.
+    """
+    if _IN_HOST.fullmatch(value) is None:
+        raise ConfigurationError(f"{what}={value!r} cannot be a part of a host's name: letters, digits, - and . only", fatal=True)
+    return value
 
 
 def quoted(name: str, safe: str = "/@") -> str:

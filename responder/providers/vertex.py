@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from responder.providers.gemini import GeminiResponder
 from responder.providers.openai import CHAT, OpenAIResponder
-from responder.providers.urls import quoted, under
+from responder.providers.urls import in_host, quoted, under
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -20,7 +20,6 @@ from responder.wire.credentials import Credential, GoogleCredential
 
 # How the keys of Google's express mode begin; access tokens begin with "ya29." or, as JWTs, with "eyJ".
 _EXPRESS_KEYS = ("AIza", "AQ.")
-_LOCATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 # "my-project-1", a number, or (older ones of a domain) "example.com:my-project".
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
 
@@ -65,8 +64,7 @@ class GoogleCloudResponder(Responder):
         self._is_express = isinstance(api_key, str) and api_key.strip().startswith(_EXPRESS_KEYS)
         self.project = project or _first_set(self.project_variables)
         self.location = location or _first_set(self.location_variables) or "global"
-        if _LOCATION.fullmatch(self.location) is None:  # it becomes a part of the host to which the token is sent
-            raise ConfigurationError(f"location={self.location!r} is no location: it looks like 'europe-west4' or 'global'")
+        in_host(self.location, "location")
         if self.project is not None:
             _checked_project(self.project)
         super().__init__(model, base_url=base_url or self._base_url_of_environment() or _host(self.location), **keywords)

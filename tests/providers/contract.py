@@ -11,13 +11,8 @@ from typing import Any
 
 from wire.player import Player
 
-<<<<<<< HEAD
-from responder import Answer, Responder, ResponderError
-from responder.pace.registry import forget_limits
-=======
 from responder import Answer, Responder, ResponderError, __all__
-from responder.pace.limits import forget_limits
->>>>>>> 5d27848 (Reach two dozen more hosts, and know classes of others by name)
+from responder.pace.registry import forget_limits
 from responder.providers import PROVIDERS
 from responder.providers.hosts import HOSTS
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from providers.contract import NAMES, make
 
-from responder import AzureOpenAIResponder, ConfigurationError, GeminiResponder, OpenAIResponder, VertexAIResponder
+from responder import (
+    AnthropicBedrockResponder,
+    AnthropicFoundryResponder,
+    AnthropicVertexResponder,
+    AzureOpenAIResponder,
+    BedrockResponder,
+    ConfigurationError,
+    GeminiResponder,
+    OpenAIResponder,
+    VertexAIResponder,
+    VertexPartnerResponder,
+)
+from responder.providers import PROVIDERS
 
 ESCAPES = [
     "evil.example/",
@@ -57,6 +70,37 @@ def test_a_project_of_a_domain_is_taken() -> None:
         assert "/projects/example.com%3Ap-1/" in vertex.url()
 
 
+HOSTS: dict[str, Callable[[str], Any]] = {
+    "bedrock": lambda name: BedrockResponder("m", region=name, api_key="k"),
+    "claude on bedrock": lambda name: AnthropicBedrockResponder("m", region=name, api_key="k"),
+    "claude on vertex": lambda name: AnthropicVertexResponder("m", project="p", location=name, credentials="token"),
+    "partners on vertex": lambda name: VertexPartnerResponder("m", project="p", location=name, credentials="token"),
+    "claude in foundry": lambda name: AnthropicFoundryResponder("m", resource=name, api_key="k"),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in ESCAPES if name])
+@pytest.mark.parametrize("make_one", HOSTS.values(), ids=HOSTS)
+def test_a_region_or_resource_cannot_change_the_host(make_one: Callable[[str], Any], name: str) -> None:
+    """It is a part of the host's name, and the key goes there."""
+    with pytest.raises(ConfigurationError, match="part of a host's name"):
+        make_one(name)
+
+
+@pytest.mark.parametrize("name", ["evil.example/", "a@b", "a#", "a?", "a:1"])
+@pytest.mark.parametrize(
+    ("provider", "variable"),
+    [("cloudflare", "CLOUDFLARE_ACCOUNT_ID"), ("databricks", "DATABRICKS_HOST"), ("snowflake", "SNOWFLAKE_ACCOUNT")],
+)
+def test_an_account_in_the_environment_cannot_change_the_host(
+    provider: str, variable: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable stands in the URL, and fills its own place there alone."""
+    monkeypatch.setenv(variable, f"{name}x")
+    with pytest.raises(ConfigurationError, match=variable):
+        PROVIDERS[provider]("m", api_key="k")
+
+
 def models(name: str) -> list[Any]:
     return [
         OpenAIResponder(name, api_key="k"),
@@ -64,6 +108,9 @@ def models(name: str) -> list[Any]:
         VertexAIResponder(name, project="p", location="us", credentials="token"),
         AzureOpenAIResponder(name, endpoint="https://r.openai.azure.com", api_version="2024-10-21", api_key="k"),
         AzureOpenAIResponder(name, endpoint="https://r.openai.azure.com", api_key="k"),
+        BedrockResponder(name, region="us-east-1", api_key="k"),
+        AnthropicBedrockResponder(name, region="us-east-1", api_key="k"),
+        AnthropicVertexResponder(name, project="p", location="us", credentials="token"),
     ]
 
 
@@ -88,7 +135,7 @@ def test_a_models_name_cannot_change_host_or_path(name: str) -> None:
 @pytest.mark.parametrize("name", ["../../v1/files", "..", "a//b", "a\nb", "models/../../upload"])
 def test_a_models_name_that_leads_elsewhere_is_refused_with_what_it_is(name: str) -> None:
     """Gemini, Vertex AI and Azure have the model's name in their path."""
-    for model in models(name)[1:4]:
+    for model in [*models(name)[1:4], *models(name)[5:]]:
         with pytest.raises(ConfigurationError, match="model's name"):
             model.url()
 
