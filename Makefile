@@ -18,7 +18,7 @@ QUIET := --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help prepare demo test test-python test-wheel fuzz lint docs benchmarks clean
+.PHONY: help prepare demo test test-python test-wheel fuzz inject lint docs benchmarks clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -40,6 +40,9 @@ CASES ?= 100000
 fuzz: $(VENV)/.installed-dev ## Compare our HTTP and event readers with others for hundreds of thousands of cases
 	RESPONDER_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -k fuzzed --timeout=0 tests/test_http1.py tests/test_http1_oracles.py \
 		tests/test_events.py $(ARGUMENTS)
+
+inject: $(VENV)/.installed-dev ## Let each step to the operating system fail in turn, in each of its ways (minutes)
+	RESPONDER_INJECTIONS=all $(BIN)/python -m pytest --timeout=0 tests/test_every_step.py $(ARGUMENTS)
 
 lint: $(VENV)/.installed-dev ## Check types (those of what the documentation shows, too), style and format
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -30,6 +31,7 @@ from responder.values.options import AnswerOptions, Options
 from responder.values.results import Answered, Batch, Failed
 from responder.values.trace import Trace
 from responder.wire.credentials import Credential, KeyCredential
+from responder.wire.masking import Secret
 
 if TYPE_CHECKING:
     from types import UnionType
@@ -131,7 +133,7 @@ class Responder(Dialect):
         Deadline.after(deadline)  # reject a bad deadline here, not at the first call
         self.deadline = deadline
         self.options = Options().merged({**options, **({} if schema is None else {"schema": schema})}, Responder.__init__)
-        self.extra_headers = dict(extra_headers or {})
+        self.extra_headers = {name: _hidden(name, value) for name, value in (extra_headers or {}).items()}
         self.cache = os.fspath(cache) if cache is not None else None
         self.fallbacks = _responders(fallbacks)
         self._price = price
@@ -441,9 +443,7 @@ class Responder(Dialect):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in ("_access", "_session", "_answers")}
-        state["extra_headers"] = {
-            name: value for name, value in self.extra_headers.items() if not any(word in name.lower() for word in _SECRET_WORDS)
-        }
+        state["extra_headers"] = {name: value for name, value in self.extra_headers.items() if not _is_secret(name)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -454,6 +454,15 @@ class Responder(Dialect):
 
 def _with(options: AnswerOptions, schema: Any) -> Mapping[str, Any]:
     return dict(options) if schema is RESPONDERS_OWN else {**options, "schema": schema}
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def _hidden(name: str, value: Any) -> Any:
+    """Return a header's value; one that may be a key as a secret, which no debugger or crash report shows."""
+    return Secret(value) if isinstance(value, str) and _is_secret(name) else value
 
 
 def _checked_timeout(timeout: float | Timeout) -> Timeout:
@@ -475,11 +484,17 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
 
+# What makes a URL that different programs read differently, or that loses what is added to it.
+AMBIGUOUS = re.compile(r"[#\\\s\x00-\x1f\x7f]")
+
+
 def _checked_url(url: str, who: str) -> str:
     """Return a base URL without a slash at its end, and without user and password, which belong into no log or pickle."""
+    url = url.strip()
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_url = is_url and not AMBIGUOUS.search(url)
     except ValueError:  # a port that is none, or brackets without an IPv6 address in them
         is_url = False
     if not is_url:

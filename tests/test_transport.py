@@ -696,6 +696,23 @@ def test_https_goes_through_the_tunnel_of_the_proxy(
     responder.close()
 
 
+def test_what_a_proxy_sends_behind_its_reply_to_connect_is_refused(
+    serve: Any, responder_for: Any, trusted: Path, server_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider has not spoken yet: whatever comes is the proxy's own."""
+
+    def chatty(peer: Peer) -> None:
+        if peer.receive() is not None:
+            peer.send(b"HTTP/1.1 200 OK\r\n\r\n" + reply())
+            peer.wait_until_left()
+
+    server = serve(always(), server_context)
+    monkeypatch.setenv("HTTPS_PROXY", serve(chatty).url)
+    with pytest.raises(APIConnectionError, match="behind its reply to CONNECT"):
+        responder_for(server).answer("Hi")
+    assert not server.requests
+
+
 @pytest.mark.pain(24)
 def test_http_goes_through_the_proxy_in_absolute_form(
     serve: Any, responder_for: Any, monkeypatch: pytest.MonkeyPatch, brought: Any

@@ -28,7 +28,7 @@ from responder.values.errors import (
 )
 from responder.wire.credentials import Credential
 from responder.wire.error_bodies import read_error_body
-from responder.wire.masking import hide
+from responder.wire.masking import SecretValues, hide
 from responder.wire.transport import Incoming, Reply, Transport
 
 R = TypeVar("R", Reply, Incoming)
@@ -186,7 +186,8 @@ class Endpoint:
 
     def _headers(self, secret: str, question: Question) -> Mapping[str, str]:
         fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
-        headers = {**fixed, **self.dialect.headers(secret), **self._access.extra_headers}
+        # As secrets, so that no frame shows the key to a debugger or a crash report, whoever raised; and no variable holds them.
+        headers = {**fixed, **SecretValues(self.dialect.headers(secret)).hidden(), **self._access.extra_headers}
         return self.dialect.signed(question.url, question.body, headers)
 
     def _renewed(self, refused: str, bounds: Bounds) -> bool:

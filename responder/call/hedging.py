@@ -135,7 +135,7 @@ class Hedger:
             self._racing.add(race)
             if self._watcher is None:
                 watcher = threading.Thread(target=self._watch, name="responder-hedge", daemon=True)
-                with contextlib.suppress(RuntimeError):  # no thread is left for it: then nobody is slow
+                with contextlib.suppress(RuntimeError, MemoryError):  # no thread is left for it: then nobody is slow
                     watcher.start()
                     self._watcher = watcher
 
@@ -192,7 +192,7 @@ class Hedger:
         second = threading.Thread(target=self._second, args=(race, call, token, future), name="responder-hedge", daemon=True)
         try:
             second.start()
-        except RuntimeError:  # no thread is left
+        except (RuntimeError, MemoryError):  # no thread is left
             call.give_back()
             future.set_exception(CancelledError(LOST))
             with self._lock:

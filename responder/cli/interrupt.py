@@ -70,7 +70,13 @@ def interruptible() -> Iterator[Interruption]:
             interruption.token.cancel("interrupted")
 
     watcher = threading.Thread(target=watch, name="responder-interrupt", daemon=True)
-    watcher.start()
+    try:
+        watcher.start()
+    except (RuntimeError, MemoryError):  # no more threads: then a signal does what it did before
+        os.close(reader)
+        os.close(writer)
+        yield interruption
+        return
     try:
         for signal_number in before:
             signal.signal(signal_number, note)

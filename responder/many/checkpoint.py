@@ -91,9 +91,11 @@ class Checkpoint:
             refuse_foreign(self.path, deadline, cancel)
             _make(self.path)
             when_free(self.path, self._begin, deadline, cancel)
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
             self.close()  # now, and not when nobody holds the error any more
-            raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
+            raise
 
     def _opened(self) -> sqlite3.Connection:
         """Return the connection; after a fork, a new one. For whoever is inside the gate."""
@@ -111,7 +113,7 @@ class Checkpoint:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.text_factory = bytes  # text that is damaged need not be UTF-8
-            except sqlite3.Error:
+            except BaseException:
                 connection.close()
                 raise
             self._connection = connection
@@ -130,7 +132,7 @@ class Checkpoint:
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             self._run = int(connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid or 0)
             connection.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:  # Ctrl-C or a lack of memory as well: half of the tables must not be kept when the file is closed
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise

@@ -80,14 +80,22 @@ class RecordLock:
         """Give the lock back.
 
         Raises:
-            ConfigurationError: The file could not be read or written.
+            ConfigurationError: The file could not be read, written or unlocked.
         """
         try:
-            self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
+            self._unlock()
+        except OSError as failure:
+            error = error or failure
         finally:
             self._owner = 0
             self._threads.release()
         self._raise(error)
+
+    def _unlock(self) -> None:
+        try:
+            self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
+        except OSError:  # of a network's file system; tried again, since a lock that stays holds every other process
+            self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
 
     def _raise(self, error: BaseException | None) -> None:
         if isinstance(error, OSError) and not isinstance(error, BlockingIOError):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from urllib.parse import quote
 
-from responder.providers.urls import under
+from responder.providers.urls import in_host, quoted, under
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -46,6 +45,7 @@ class AmazonResponder(Responder):
         self.region = region or (named[1] if named else None) or environment or ("us-east-1" if base_url else "")
         if not self.region:
             raise ConfigurationError("no AWS region: export AWS_REGION=us-east-1 (or another), or pass region=")
+        in_host(self.region, "region")
         if profile is not None and api_key is not None:
             raise ConfigurationError("give api_key= or profile=, not both: a key needs no signature")
         has_key = profile is None and (api_key is not None or any(os.environ.get(name) for name in self.key_variables))
@@ -65,7 +65,7 @@ class AmazonResponder(Responder):
 
     def model_url(self, method: str) -> str:
         """Return the URL of a method of the model."""
-        return under(self.base_url, f"/model/{quote(self.model, safe='')}/{method}")
+        return under(self.base_url, f"/model/{quoted(self.model, safe='')}/{method}")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         accepted = {"Accept": "*/*"}  # a stream here is no `text/event-stream`

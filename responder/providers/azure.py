@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from responder.providers.openai import Api, OpenAIResponder
-from responder.providers.urls import under
-from responder.responder import CommonKeywords
+from responder.providers.urls import quoted, under
+from responder.responder import AMBIGUOUS, CommonKeywords
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
 from responder.values.messages import Audio, File, Part
@@ -71,8 +71,11 @@ class AzureOpenAIResponder(OpenAIResponder):
         given = given.strip()
         try:
             parts = urlsplit(given if "://" in given else f"https://{given}")
+            is_url = AMBIGUOUS.search(given) is None
         except ValueError:
-            raise ConfigurationError(f"{given!r} is no endpoint: it looks like https://NAME.openai.azure.com") from None
+            is_url = False
+        if not is_url:
+            raise ConfigurationError(f"{given!r} is no endpoint: it looks like https://NAME.openai.azure.com")
         root = f"{parts.scheme}://{parts.netloc}"
         query_version = next(iter(parse_qs(parts.query).get("api-version", [])), None)
         deployment = _DEPLOYMENT.search(parts.path)
@@ -110,7 +113,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         return under(self.base_url, f"{path}?api-version={quote(self.api_version, safe='')}" if self.api_version else path)
 
     def chat_url(self) -> str:
-        path = "/chat/completions" if self.uses_v1 else f"/openai/deployments/{quote(self.model, safe='')}/chat/completions"
+        path = "/chat/completions" if self.uses_v1 else f"/openai/deployments/{quoted(self.model, safe='')}/chat/completions"
         if self.api_version:
             path += f"?api-version={quote(self.api_version, safe='')}"
         return under(self.base_url, path)

@@ -11,6 +11,7 @@ from typing import Any
 
 from responder.providers.amazon import AmazonResponder
 from responder.providers.anthropic import AnthropicResponder
+from responder.providers.urls import in_host
 from responder.providers.vertex import GoogleCloudResponder
 from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
@@ -100,7 +101,7 @@ class AnthropicFoundryResponder(AnthropicResponder):
         resource = resource or (None if base_url else os.environ.get("ANTHROPIC_FOUNDRY_RESOURCE"))
         if resource and base_url:
             raise ConfigurationError("give resource= or base_url=, not both")
-        made = f"https://{resource}.services.ai.azure.com/anthropic" if resource else None
+        made = f"https://{in_host(resource, 'resource')}.services.ai.azure.com/anthropic" if resource else None
         found = base_url or made or self._base_url_of_environment()
         if not found:
             raise ConfigurationError(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from responder.providers.hosts import HOSTS, Host
 from responder.providers.openai import OpenAIResponder
+from responder.providers.urls import in_host
 from responder.values.errors import ConfigurationError
 from responder.values.options import Options
 
@@ -57,7 +58,7 @@ class CompatibleResponder(OpenAIResponder):
                 f"{type(self).__name__} needs the URL of your account: export {missing[0]}=..., or pass base_url= "
                 f"({line.base_url} with it filled in)"
             )
-        return line.base_url.format_map(values)
+        return line.base_url.format_map({name: in_host(value, name) for name, value in values.items()})
 
 
 def _host_name(value: str) -> str:

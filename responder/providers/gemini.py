@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
 from responder.providers.citing import gemini_citations
 from responder.providers.prompt import described, refuse_extra, text_of_result
-from responder.providers.urls import under
+from responder.providers.urls import quoted, under
 from responder.providers.usage import gemini_usage, merged_counts
 from responder.responder import Responder
 from responder.values.answer import Answer, Usage
@@ -51,8 +50,7 @@ class GeminiResponder(Responder):
     def model_url(self, method: str = "") -> str:
         """Return the URL of a method of the model."""
         path = self.model if "/" in self.model else f"models/{self.model}"
-        where = f"/{quote(path, safe='/@.-_~')}{method}"
-        return under(self.base_url, where, unless=("/v1beta", "/v1"), prefix="/v1beta")
+        return under(self.base_url, f"/{quoted(path)}{method}", unless=("/v1beta", "/v1"), prefix="/v1beta")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"x-goog-api-key": secret}

@@ -6,13 +6,13 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 from responder.providers.gemini import GeminiResponder
 from responder.providers.openai import CHAT, OpenAIResponder
-from responder.providers.urls import under
+from responder.providers.urls import in_host, quoted, under
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -20,6 +20,8 @@ from responder.wire.credentials import Credential, GoogleCredential
 
 # How the keys of Google's express mode begin; access tokens begin with "ya29." or, as JWTs, with "eyJ".
 _EXPRESS_KEYS = ("AIza", "AQ.")
+# "my-project-1", a number, or (older ones of a domain) "example.com:my-project".
+_PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
 
 
 class GoogleCloudResponder(Responder):
@@ -62,6 +64,9 @@ class GoogleCloudResponder(Responder):
         self._is_express = isinstance(api_key, str) and api_key.strip().startswith(_EXPRESS_KEYS)
         self.project = project or _first_set(self.project_variables)
         self.location = location or _first_set(self.location_variables) or "global"
+        in_host(self.location, "location")
+        if self.project is not None:
+            _checked_project(self.project)
         super().__init__(model, base_url=base_url or self._base_url_of_environment() or _host(self.location), **keywords)
         del self._credentials_given
 
@@ -76,12 +81,14 @@ class GoogleCloudResponder(Responder):
         """
         if self.project is None and not self._is_express:
             self.project = self._credential.project()
-            if self.project is None:
+            if self.project is not None:
+                _checked_project(self.project)
+            else:
                 raise ConfigurationError("no Google Cloud project: export GOOGLE_CLOUD_PROJECT=..., or pass project=", fatal=True)
         return path if self.project is None else f"projects/{self.project}/locations/{self.location}/{path}"
 
     def _url(self, path: str, method: str = "") -> str:
-        return under(self.base_url, f"/{quote(path, safe='/@.-_~')}{method}", unless=("/v1", "/v1beta1"), prefix="/v1")
+        return under(self.base_url, f"/{quoted(path)}{method}", unless=("/v1", "/v1beta1"), prefix="/v1")
 
     def model_url(self, method: str = "") -> str:
         """Return the URL of a method of the model; the model may name its publisher, or its whole path."""
@@ -97,11 +104,9 @@ class GoogleCloudResponder(Responder):
     def headers(self, secret: str) -> Mapping[str, str]:
         if self._is_express:
             return {"x-goog-api-key": secret}
-        headers = {"Authorization": f"Bearer {secret}"} if secret else {}
         billed = self._credential.quota_project()
-        if billed:
-            headers["x-goog-user-project"] = billed
-        return headers
+        headers = {"x-goog-user-project": billed} if billed else {}
+        return {"Authorization": f"Bearer {secret}", **headers} if secret else headers
 
 
 class VertexAIResponder(GoogleCloudResponder, GeminiResponder):
@@ -143,6 +148,11 @@ class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
 
 def _first_set(variables: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in variables if os.environ.get(name)), None)
+
+
+def _checked_project(project: str) -> None:
+    if _PROJECT.fullmatch(project) is None:
+        raise ConfigurationError(f"project={project!r} is no project's id: it looks like 'my-project-1'", fatal=True)
 
 
 def _host(location: str) -> str:

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from . import control
-from .delivery import deliver
+from .delivery import Gone, deliver
 from .engine import Engine
 from .journal import Journal
 from .names import Names
@@ -125,6 +125,8 @@ class Server:
             if verdict.latency:
                 await asyncio.sleep(verdict.latency)
             return await deliver(request, verdict, engine.tokens_per_second(), finish)
+        except ConnectionResetError:  # the client has left: nobody to answer, and nothing to complain of
+            return Gone()
         finally:
             finish("stopped" if self._stopping else "client left", None)
 

@@ -34,6 +34,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from responder.values.answer import FinishReason, Usage
+from responder.values.visible import visible_in_line
 
 
 class ResponderError(Exception):
@@ -127,7 +128,8 @@ class APIError(ResponderError):
         retry_after: float | None = None,
         fatal: bool = False,
     ) -> None:
-        super().__init__(message)
+        # It may quote a server, and is printed to terminals and written to logs.
+        super().__init__(visible_in_line(message))
         self.provider = provider
         self.model = model
         self.status = status

@@ -14,6 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from responder.values.errors import ConfigurationError
 from responder.wire.connection import proxy_authorization
+from responder.wire.masking import Secret
 from responder.wire.pool import Pool
 from responder.wire.routes import Route, route
 
@@ -134,24 +135,25 @@ def _request_start(url: str, proxy: str | None, method: str) -> str:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     target = f"http://{host}{path}" if proxy else path
-    return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *proxy_authorization(proxy)])
+    return Secret("\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *proxy_authorization(proxy)]))
 
 
-def _request_bytes(request: requests.PreparedRequest, proxy: str | None) -> bytes:
+def _request_bytes(request: requests.PreparedRequest, proxy: str | None) -> memoryview:
+    """Return what goes over the wire, as a view: a variable that holds one shows nothing of it, and it holds the key."""
     body = request.body if isinstance(request.body, bytes) else b""
     try:
         start = _request_start(request.url or "", proxy, request.method or "POST").encode("latin-1")
     except UnicodeEncodeError:
         raise ConfigurationError("the URL holds a character that HTTP does not take; look at base_url") from None
     check_headers(request)
-    return b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (start, len(body), _header_lines(request.headers), body)
+    return memoryview(b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (start, len(body), _header_lines(request.headers), body))
 
 
 def _header_lines(headers: Mapping[str, str]) -> bytes:
-    # The same name in another spelling is the same header: the later one wins.
-    lines = {name.lower(): f"{name}: {value}" for name, value in headers.items()}
-    lines.pop("content-length", None)
-    return "\r\n".join(lines.values()).encode("latin-1")
+    # The same name in another spelling is the same header: the later one wins. No variable holds a line: it may hold the key.
+    names = {name.lower(): name for name in headers}
+    names.pop("content-length", None)
+    return "\r\n".join([f"{name}: {headers[name]}" for name in names.values()]).encode("latin-1")
 
 
 def check_headers(request: requests.PreparedRequest) -> None:
@@ -166,11 +168,11 @@ def check_headers(request: requests.PreparedRequest) -> None:
 
 
 def _problem(headers: Mapping[str, str]) -> str:
-    values = "".join([*headers, *headers.values()])
+    values = Secret("".join([*headers, *headers.values()]))
     if "\n" in values or "\r" in values or "\0" in values:
         return "a line break"
     try:
-        values.encode("latin-1")
+        str.encode(values, "latin-1")
     except UnicodeEncodeError:
         return "a character that HTTP does not take"
     return ""

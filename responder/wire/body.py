@@ -12,6 +12,7 @@ from responder.values.sizes import Sizes, default_sizes
 from responder.wire.codings import codings_in, decoded
 from responder.wire.connection import READ_SIZE, Attempt, Connection, StoppedError
 from responder.wire.http1 import Framing, Head
+from responder.wire.signals import is_from_a_signal
 
 
 class Response:
@@ -76,8 +77,8 @@ class Response:
             body = body or bytearray(str(error).encode())
         except TimeoutError:
             raise
-        except (http.client.HTTPException, OSError, zlib.error):
-            if self._attempt.cancelled:  # that is why it broke off
+        except (http.client.HTTPException, OSError, zlib.error) as error:
+            if self._attempt.cancelled or is_from_a_signal(error):  # that is why it broke off
                 raise
         self.close()
         return bytes(body[:most])

@@ -9,6 +9,7 @@ cancelled call has its socket shut down, which wakes the thread that reads from 
 
 from __future__ import annotations
 
+import http.client
 import math
 import re
 import select
@@ -25,6 +26,7 @@ from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.wire.dialing import Dialing
 from responder.wire.http1 import read_head
+from responder.wire.masking import Secret
 from responder.wire.resolving import Resolver
 from responder.wire.signals import is_from_a_signal
 
@@ -182,10 +184,12 @@ class Connection:
         host = f"[{self.origin.host}]" if ":" in self.origin.host else self.origin.host
         target = f"{host}:{self.origin.port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *proxy_authorization(self.proxy)]
-        self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), attempt)
-        response, _ = read_head(lambda: self.receive(attempt))
+        self.send(memoryview(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")), attempt)
+        response, rest = read_head(lambda: self.receive(attempt))
         if response.status != 200:
             raise TunnelRefusedError(f"the proxy refused the tunnel to {target}: {response.status} {response.reason}")
+        if rest:  # the provider has said nothing yet: these bytes are the proxy's, and would be taken for the provider's
+            raise http.client.HTTPException("the proxy sent something behind its reply to CONNECT, before the tunnel was used")
 
     def receive(self, attempt: Attempt) -> bytes:
         """Return the next bytes as soon as there are any, waiting for them within the attempt's time; b"" at the end."""
@@ -208,15 +212,13 @@ class Connection:
                 self.has_answered = self.has_answered or bool(data)
                 return data
 
-    def send(self, data: bytes, attempt: Attempt) -> None:
+    def send(self, view: memoryview, attempt: Attempt) -> None:
         """Send all bytes within the attempt's time, or as many as the server wants: an early refusal ends the sending.
 
         A server that refuses a request (413, 401, 429) need not read it to its end. Its reply is kept for `receive`, and
         `was_cut_short` says that the connection cannot be used again.
         """
         sock = self._open_socket()
-        view = memoryview(data)
-        del data  # a view shows nothing of what it holds to whoever prints the locals of a traceback
         while view:
             try:
                 view = view[sock.send(view) :]
@@ -355,5 +357,5 @@ def proxy_authorization(proxy: str | None) -> list[str]:
     parts = urlsplit(proxy or "")
     if parts.username is None:
         return []
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return ["Proxy-Authorization: Basic " + b64encode(login.encode()).decode("ascii")]
+    login = Secret(f"{unquote(parts.username)}:{unquote(parts.password or '')}")
+    return [Secret("Proxy-Authorization: Basic " + b64encode(login.encode()).decode("ascii"))]

@@ -249,7 +249,7 @@ class GoogleCredential:
                 arguments = (credentials, shared, refresh)
                 try:
                     threading.Thread(target=self._fetch, args=arguments, name="responder-token", daemon=True).start()
-                except RuntimeError:  # the system gives no more threads
+                except (RuntimeError, MemoryError):  # the system gives no more threads
                     is_alone = True
         if is_alone:
             self._fetch(credentials, shared, refresh)

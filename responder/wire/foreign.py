@@ -150,7 +150,7 @@ class SessionCall:
         try:
             try:
                 threading.Thread(target=run, name="responder-session", daemon=True).start()
-            except RuntimeError:  # no more threads: the session's own timeouts are better than no answer
+            except (RuntimeError, MemoryError):  # no more threads: the session's own timeouts are better than no answer
                 run()
             finished.wait(self._attempt.remaining())
         finally:

@@ -76,6 +76,19 @@ class SecretBytes(bytes):
         return SecretBytes, (MASK.encode(),)
 
 
+class SecretValues(dict[str, str]):
+    """Headers whose values show as `***`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(dict.fromkeys(self, MASK))
+
+    def hidden(self) -> dict[str, str]:
+        """Return them as a plain dict of secrets. No variable, here or in between, holds a value as it is."""
+        return dict(zip(self, map(Secret, self.values()), strict=True))
+
+
 def masked(value: T, secret: str = "") -> T:
     """Return a text, bytes or JSON value without the secret, and without what looks like a key.
 

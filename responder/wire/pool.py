@@ -51,7 +51,7 @@ class Pool:
         self._by_process = {self._shared.process: self._shared}
         _pools.add(self)
 
-    def exchange(self, attempt: Attempt, way: Route, request: Callable[[], bytes]) -> Response:
+    def exchange(self, attempt: Attempt, way: Route, request: Callable[[], memoryview]) -> Response:
         """Send a request and return the reply as soon as its headers are there.
 
         A connection that the server closed while it was idle costs nothing: where not one byte of a reply has come on a
@@ -60,7 +60,7 @@ class Pool:
         Args:
             attempt: Its clock and its stop button.
             way: Where to, whom to trust, and over which proxy.
-            request: Returns the request's bytes. They hold the key: no frame keeps them while it waits.
+            request: Returns the request's bytes as a view. They hold the key: no variable of ours shows them.
         """
         if attempt.cancelled:
             raise StoppedError
@@ -77,7 +77,7 @@ class Pool:
             shared.every.add(connection)
         return self._exchange(attempt, connection, request, shared)
 
-    def _exchange(self, attempt: Attempt, connection: Connection, request: Callable[[], bytes], shared: _Shared) -> Response:
+    def _exchange(self, attempt: Attempt, connection: Connection, request: Callable[[], memoryview], shared: _Shared) -> Response:
         try:
             attempt.watch(connection)
             if not connection.is_open:
@@ -197,7 +197,7 @@ def _start_sweeper(process: int) -> None:
     if _sweepers.setdefault(process, thread) is thread:
         try:
             thread.start()
-        except RuntimeError:  # no more threads, or the interpreter ends: the next call sweeps for itself
+        except (RuntimeError, MemoryError):  # no more threads, or the interpreter ends: the next call sweeps for itself
             _sweepers.pop(process, None)
             _sweep()
 

@@ -137,7 +137,7 @@ class Resolver:
 
         try:
             threading.Thread(target=run, name="responder-resolver", daemon=True).start()
-        except RuntimeError:  # no more threads: better an unbounded lookup than none
+        except (RuntimeError, MemoryError):  # no more threads: better an unbounded lookup than none
             run()
 
 

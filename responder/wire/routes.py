@@ -13,6 +13,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from responder.values.errors import ConfigurationError
 from responder.wire.connection import Origin
 from responder.wire.dialing import EXHAUSTED
+from responder.wire.masking import Secret
 from responder.wire.tls import tls_context
 
 NO_SOCKS = (
@@ -46,7 +47,8 @@ def route(url: str) -> Route:
     if proxy is not None and proxy.lower().startswith("socks") and importlib.util.find_spec("socks") is None:
         raise ConfigurationError(NO_SOCKS, fatal=True)
     origin = Origin.of(url)
-    return Route(origin, _trusting_context() if origin.scheme == "https" else None, proxy)
+    hidden = Secret(proxy) if proxy is not None else None  # it may hold a password
+    return Route(origin, _trusting_context() if origin.scheme == "https" else None, hidden)
 
 
 def _trusting_context() -> ssl.SSLContext:

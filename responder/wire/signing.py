@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.values.errors import AuthenticationError, ConfigurationError
+from responder.wire.masking import Secret
 
 
 class AmazonSigner:
@@ -48,7 +49,7 @@ class AmazonSigner:
             SigV4Auth(self._found().get_frozen_credentials(), self._service, self._region).add_auth(request)
         except BotoCoreError as error:
             raise AuthenticationError(f"AWS gave no credentials: {error}", provider="bedrock", fatal=True) from error
-        return {**headers, **{name: str(value) for name, value in request.headers.items()}}
+        return {**headers, **{name: Secret(value) for name, value in request.headers.items()}}  # a session's token is one of them
 
     def _found(self) -> Any:
         if self._credentials is None:
