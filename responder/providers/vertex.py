@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from responder.providers.gemini import GeminiResponder
+from responder.providers.google_embeddings import VertexEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.urls import under
 from responder.responder import CommonKeywords, Responder
@@ -104,7 +105,7 @@ class GoogleCloudResponder(Responder):
         return headers
 
 
-class VertexAIResponder(GoogleCloudResponder, GeminiResponder):
+class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder):
     """Gemini on Vertex AI, in Gemini's dialect.
 
     Args:

@@ -15,6 +15,7 @@ from responder.simulator.limits import LimitState
 from responder.simulator.reply import SSE_TYPE, Event, Problem, Reply, encode, refuse, to_bytes
 
 from .base import Call, Dialect, bearer, is_json_type, new_id, texts, unknown_field, whole_number
+from .embeddings import read_openai, write_openai
 from .hosts import Host
 
 _FIELDS = frozenset(
@@ -355,6 +356,14 @@ class OpenAI(Dialect):
     def _headers(self) -> dict[str, str]:
         return {"x-request-id": new_id("req_"), "openai-version": "2020-10-01", "openai-processing-ms": "1"}
 
+    def read_embeddings(self, call: Call) -> Question:
+        """Read a request for embeddings."""
+        return read_openai(call, self.host)
+
+    def embeddings(self, question: Question) -> Reply:
+        """Return a list of embedding objects."""
+        return write_openai(question, self.host, self._headers())
+
     # Refusing -------------------------------------------------------------------------------------------------------
 
     def problem(self, problem: Problem) -> Reply:
@@ -544,6 +553,10 @@ def _huggingface_error(problem: Problem, code: str | None, kind: str, message: s
     return {"error": message}
 
 
+def _voyage_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
+    return {"detail": message}
+
+
 def _llamacpp_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
     return {"error": {"code": problem.status, "message": message, "type": kind}}
 
@@ -556,4 +569,5 @@ _ERROR_SHAPES = {
     "openrouter": _openrouter_error,
     "huggingface": _huggingface_error,
     "llamacpp": _llamacpp_error,
+    "voyage": _voyage_error,
 }
