@@ -5,6 +5,7 @@
  * an epoll loop, and a heap of due times in place of a thread or a timer a call. It is no simulator: it knows one
  * answer, sets no limits and makes no faults.
  *
+ *   POST .../embeddings  waits --latency-ms, then answers a base64 vector of --dimensions for each "item N" of the body.
  *   POST anything   waits --latency-ms, then answers about --answer-bytes of JSON. When the body asks for a stream
  *                   ("stream": true), answers --events server-sent events, --interval-ms apart (0: back to back).
  *                   The answer quotes the last "item N" of the body, so a client can prove whose answer it holds.
@@ -50,13 +51,15 @@ static struct {
     int64_t latency_ns;
     int64_t interval_ns;
     long events;
+    long dimensions;
     size_t answer_bytes;
     int threads;
     int port;
     bool limit_headers;
     const char *certificate;
 } options = {
-    .latency_ns = 100 * 1000000LL, .interval_ns = 20 * 1000000LL, .events = 100, .answer_bytes = 1000, .threads = 1};
+    .latency_ns = 100 * 1000000LL, .interval_ns = 20 * 1000000LL, .events = 100, .dimensions = 1536,
+    .answer_bytes = 1000, .threads = 1};
 
 static atomic_long requests, streams, connections, open_connections, in_flight, max_in_flight, aborted, bad_requests;
 static char *filler;
@@ -288,7 +291,44 @@ static void output_reply(Connection *c, const char *status, const char *body, si
     output(c, body, length);
 }
 
+static void base64_of(const unsigned char *bytes, size_t length, char *to) { /* length: a multiple of 3 */
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < length; i += 3, to += 4) {
+        unsigned bits = (unsigned)bytes[i] << 16 | (unsigned)bytes[i + 1] << 8 | bytes[i + 2];
+        for (int place = 0; place < 4; place++) to[place] = digits[bits >> (18 - 6 * place) & 63];
+    }
+}
+
+/* One vector for each string of the body that holds "item N": its first number is N, the others are the same for all. */
+static void output_embeddings(Connection *c) {
+    const char *body = c->in + c->head_length, *end = body + c->body_length;
+    size_t vector = (size_t)options.dimensions * 4 / 3 * 4, room = 1 << 20, length = 0;
+    char *reply = grown(NULL, room);
+    long count = 0;
+    length += (size_t)sprintf(reply, "{\"object\":\"list\",\"data\":[");
+    for (const char *at = body; (at = memmem(at, (size_t)(end - at), "item ", 5)); at += 5) {
+        if (length + vector + 256 > room) reply = grown(reply, room *= 2);
+        length += (size_t)sprintf(reply + length, "%s{\"object\":\"embedding\",\"index\":%ld,\"embedding\":\"",
+                                  count ? "," : "", count);
+        float first[3] = {(float)atol(at + 5), 0.25f, -0.5f};
+        base64_of((const unsigned char *)first, sizeof first, reply + length);
+        for (size_t done = 16; done < vector; done += 4) memcpy(reply + length + done, "PsaJ", 4);
+        length += vector;
+        length += (size_t)sprintf(reply + length, "\"}");
+        count++;
+    }
+    length += (size_t)sprintf(reply + length,
+                              "],\"model\":\"benchmark\",\"usage\":{\"prompt_tokens\":%ld,\"total_tokens\":%ld}}",
+                              12 * count, 12 * count);
+    output_reply(c, "200 OK", reply, length);
+    free(reply);
+}
+
 static void output_answer(Connection *c) {
+    if (memmem(c->in, c->head_length < 100 ? c->head_length : 100, "/embeddings ", 12)) {
+        output_embeddings(c);
+        return;
+    }
     char start[256], end[512];
     int before = snprintf(
         start, sizeof start,
@@ -714,7 +754,7 @@ static void usage(void) {
     fprintf(
         stderr,
         "usage: server [--port N] [--latency-ms X] [--answer-bytes N] [--events N] [--interval-ms X] [--threads N]\n"
-        "              [--limit-headers] [--certificate FILE]\n");
+        "              [--dimensions N] [--limit-headers] [--certificate FILE]\n");
     exit(2);
 }
 
@@ -730,12 +770,13 @@ static void read_options(int count, char **words) {
         else if (!strcmp(name, "--latency-ms")) options.latency_ns = (int64_t)(atof(value) * 1e6);
         else if (!strcmp(name, "--answer-bytes")) options.answer_bytes = strtoul(value, NULL, 10);
         else if (!strcmp(name, "--events")) options.events = atol(value);
+        else if (!strcmp(name, "--dimensions")) options.dimensions = atol(value) / 3 * 3;
         else if (!strcmp(name, "--interval-ms")) options.interval_ns = (int64_t)(atof(value) * 1e6);
         else if (!strcmp(name, "--threads")) options.threads = atoi(value);
         else if (!strcmp(name, "--certificate")) options.certificate = value;
         else usage();
     }
-    if (options.threads < 1 || options.events < 1 || options.latency_ns < 0 || options.interval_ns < 0) usage();
+    if (options.threads < 1 || options.events < 1 || options.dimensions < 3 || options.latency_ns < 0 || options.interval_ns < 0) usage();
 }
 
 static void prepare_tls(void) {

@@ -35,6 +35,7 @@ python_maximum_signature_line_length = 88
 # Every other name in a signature has to lead somewhere.
 nitpicky = True
 nitpick_ignore_regex = [
+    ("py:.*", r"OnError|ProgressOption|Vector|NDArray|numpy\..*"),  # aliases that stand in for what is documented beside them
     ("py:.*", r"(collections|os|ssl|types|typing)\..*"),
     ("py:.*", r"responder\..*\.[ITVR]"),  # type variables
     (

@@ -51,6 +51,7 @@ from responder.providers.ollama import OllamaResponder
 from responder.providers.openai import OpenAIResponder
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder, VertexPartnerResponder
+from responder.providers.voyage import VoyageResponder
 from responder.responder import Responder
 from responder.values.answer import Answer, Citation, FinishReason, TokenLogprob, Usage
 from responder.values.cancellation import CancelToken
@@ -100,6 +101,7 @@ from responder.values.summary import Summary
 
 if TYPE_CHECKING:
     from responder.pace.store import FileLimitStore, LimitStore
+    from responder.values.embeddings import EmbeddingResult, Embeddings
 
 __all__ = [
     "APIConnectionError",
@@ -134,6 +136,8 @@ __all__ = [
     "ConfigurationError",
     "DeadlineExceededError",
     "DeepSeekResponder",
+    "EmbeddingResult",
+    "Embeddings",
     "EmptyAnswerError",
     "Failed",
     "File",
@@ -190,6 +194,7 @@ __all__ = [
     "VLLMResponder",
     "VertexAIResponder",
     "VertexPartnerResponder",
+    "VoyageResponder",
     "XAIResponder",
     "ZAIResponder",
     "__version__",
@@ -215,6 +220,10 @@ def __getattr__(name: str) -> Any:
         from responder.pace import store
 
         return getattr(store, name)
+    if name in ("Embeddings", "EmbeddingResult"):
+        from responder.values import embeddings
+
+        return getattr(embeddings, name)
     if name.endswith("Responder"):  # of a host that is a line in the table, and nothing else
         from responder.providers import PROVIDERS
 

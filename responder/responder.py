@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from responder.call.asker import Asker, Source
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from responder.call.endpoint import Endpoint
     from responder.many.checkpoint import Checkpoint
+    from responder.values.embeddings import Embeddings
     from responder.wire.transport import Transport
 
 Self = TypeVar("Self", bound="Responder")
@@ -415,6 +416,79 @@ class Responder(Dialect):
         terms = terms_of(sources, max_workers, retry_share, budget)
         return start_streams(Job(sources, prompts, rules, Watch(), terms, seconds))
 
+    def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        dimensions: int | None = None,
+        purpose: Literal["query", "document"] | None = None,
+        max_workers: int = 16,
+        batch_size: int | None = None,
+        on_error: OnError = "collect",
+        max_errors: int | None = None,
+        deadline: float | None = None,
+        run_deadline: float | None = None,
+        progress: ProgressOption = None,
+        cancel: CancelToken | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        dedupe: bool = True,
+        budget: float | None = None,
+        retry_share: float = 0.2,
+        timeout: float | Timeout | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Embeddings:
+        """Turn many texts into vectors: packed into requests, several requests at once, in input order.
+
+        A request holds as many texts as the provider takes, by their number and their estimated tokens. One that is refused as
+        too large is halved. One that is refused for a text in it is halved until that text stands alone: it fails, the others do
+        not. An empty text fails without being sent.
+
+        Args:
+            texts: Any iterable of str; pulled in the caller's thread, as far as the requests under way need it.
+            dimensions: The length of the vectors, for models that can shorten them; None: the model's own.
+            purpose: "query" for what you search with, "document" for what is to be found, None for neither. Providers that make
+                no difference are not told.
+            max_workers: How many requests run at once.
+            batch_size: Texts in a request at most; None: as many as the provider takes.
+            on_error: "collect" (see `Embeddings.failures`), "raise" (the first failure is raised and ends the run), or "stop"
+                (nothing new is sent after the first one, and what there is is returned).
+            max_errors: Send nothing new once this many texts have failed; None: never.
+            deadline: Seconds for the texts of one request, retries and waits included; None: the responder's.
+            run_deadline: Seconds for the whole run; requests in flight end then.
+            progress: None (a bar only on a terminal or notebook, on stderr), True, False, or a callable that gets a Progress.
+            cancel: A token that ends the run, with its requests in flight, when another thread cancels it.
+            checkpoint: A file that keeps each vector as soon as it is there. A second run with the same file takes from it what
+                was asked with the same model and options, and asks only for the rest. It may be the checkpoint of a map.
+            dedupe: Send equal texts once.
+            budget: US dollars that the run may spend, as `map` takes it.
+            retry_share: The part of the run's requests that may be repeats of failed ones, as `map` takes it.
+            timeout: Seconds for one attempt; None: the responder's.
+            extra: Merged into the payload, on top of the responder's own `extra`, for what only this provider has.
+
+        Returns:
+            The vectors, in input order; look at `failures()`.
+
+        Raises:
+            ConfigurationError: The provider has no embeddings, or a keyword is invalid; nothing was sent.
+            APIError: With `on_error="raise"`, the first failure. It, and whatever else ends the run early (Ctrl-C), has an
+                attribute `batch`: an Embeddings of what is finished.
+        """
+        _check_embedding(dimensions, purpose, batch_size)
+        # Most programs do without vectors.
+        from responder.call.embedding import Embedder
+        from responder.many.embedding import EmbeddingJob, embed
+
+        rules = Rules(max_workers, on_error, max_errors, Deadline.after(run_deadline, "run_deadline"), cancel, fatal_ends=True)
+        (source, *_) = self._sources((), timeout, {}, Responder.embed, rules.deadline, cancel)
+        seconds = self.deadline if deadline is None else deadline
+        Deadline.after(seconds)
+        terms = terms_of([source], max_workers, retry_share, budget)
+        embedder = Embedder(
+            source.endpoint, source.timeout, terms, CancelToken(), dimensions, purpose, {**self.options.extra, **(extra or {})}
+        )
+        cache = self._cached_answers(rules.deadline, cancel)
+        return embed(EmbeddingJob(embedder, texts, rules, progress, seconds, checkpoint, cache, dedupe, batch_size))
+
     # Housekeeping
 
     def close(self) -> None:
@@ -463,6 +537,14 @@ def _is_secret(name: str) -> bool:
 def _hidden(name: str, value: Any) -> Any:
     """Return a header's value; one that may be a key as a secret, which no debugger or crash report shows."""
     return Secret(value) if isinstance(value, str) and _is_secret(name) else value
+
+
+def _check_embedding(dimensions: Any, purpose: Any, batch_size: Any) -> None:
+    for name, value in (("dimensions", dimensions), ("batch_size", batch_size)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ConfigurationError(f"{name} is a whole number, 1 or more, or None, not {value!r}", fatal=True)
+    if purpose not in (None, "query", "document"):
+        raise ConfigurationError(f"purpose is 'query', 'document' or None, not {purpose!r}", fatal=True)
 
 
 def _checked_timeout(timeout: float | Timeout) -> Timeout:

@@ -41,7 +41,8 @@ OWNERS = {
     "click": {"cli"},
     "pandas": {"values.frames", "values.results", "integrations.pandas"},  # the frames of a batch: imported when one is asked for
     "polars": {"values.frames", "values.results", "integrations.polars"},
-    "pyarrow": {"cli.tables", "values.frames", "values.results", "integrations.arrow"},
+    "numpy": {"values.embeddings"},  # imported where `Embeddings.numpy` is called
+    "pyarrow": {"cli.tables", "cli.vectors", "values.frames", "values.results", "integrations.arrow"},
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
     "pytest": {"simulator"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from responder.call import observing, replies
 from responder.call.hedging import LOST, Hedger
@@ -35,10 +35,25 @@ from responder.values.trace import Trace
 from responder.wire.error_bodies import read_error_body
 
 if TYPE_CHECKING:
+    from responder.call.dialect import Dialect
     from responder.call.endpoint import Endpoint
-    from responder.wire.transport import Incoming
+    from responder.wire.transport import Incoming, Reply
+
+
+class Counted(Protocol):
+    """What a model gave, with its tokens: an answer, or vectors."""
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens."""
+
+    @property
+    def model(self) -> str:
+        """The model that gave it; "" where nobody says."""
+
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +196,22 @@ class Call:
 
     def post(self, attempt: Attempt, bounds: Bounds) -> Answer:
         """Send the question and read the whole answer."""
+        return self.exchange(attempt, bounds, replies.read)
+
+    def exchange(self, attempt: Attempt, bounds: Bounds, read: Callable[[Dialect, Reply, str], C]) -> C:
+        """Send the question and return what `read` makes of the reply: an answer, or vectors.
+
+        Args:
+            attempt: Which has its turn.
+            bounds: What may end it.
+            read: Called with the dialect, the reply, and the secret that no error may show.
+        """
         attempt.start()
         try:
             reply, secret = self.endpoint.post(self.question, bounds)
             attempt.observe(reply.headers)
             try:
-                answer = replies.read(self.endpoint.dialect, reply, secret)
+                found = read(self.endpoint.dialect, reply, secret)
             except APIError as error:
                 repaired = self.question.repaired(self.endpoint.dialect, error)
                 if repaired is None:
@@ -194,12 +219,12 @@ class Call:
                 self.question = repaired
                 reply, secret = self.endpoint.post(repaired, bounds)
                 attempt.observe(reply.headers)
-                answer = replies.read(self.endpoint.dialect, reply, secret)
+                found = read(self.endpoint.dialect, reply, secret)
         except BaseException as error:
             attempt.end(error)
             raise
-        attempt.end(None, answer.usage, answer.model)
-        return answer
+        attempt.end(None, found.usage, found.model)
+        return found
 
     def open(self, attempt: Attempt) -> Incoming:
         """Send the question and return the body of its answer, to be read as it arrives; the attempt stays under way.

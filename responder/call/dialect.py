@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from responder.values.answer import Answer
-from responder.values.errors import APIError
+from responder.values.errors import APIError, ConfigurationError
 from responder.values.messages import Message
 from responder.values.options import Options
+from responder.values.vectors import Vectors
+
+Purpose: TypeAlias = Literal["query", "document"]
+"""What a text is embedded for: to search with, or to be found."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingLimits:
+    """How many texts fit into one request for embeddings.
+
+    Attributes:
+        texts: How many at most.
+        tokens: Tokens of all of them together; None: no bound is known.
+        tokens_a_text: Tokens of one text; None: no bound is known. Longer ones are sent, too: alone.
+    """
+
+    texts: int
+    tokens: int | None = None
+    tokens_a_text: int | None = None
 
 
 class ChunkReader(ABC):
@@ -124,3 +144,47 @@ class Dialect(ABC):
     def advice(self, error: APIError) -> str:  # noqa: ARG002 - for those that can say more
         """Return what the user can do about a refusal, "" where the provider's own words are enough."""
         return ""
+
+    # Embeddings, for those that have them
+
+    def embedding_limits(self) -> EmbeddingLimits:
+        """Return how much one request for embeddings may hold."""
+        return EmbeddingLimits(1)
+
+    def embed_url(self) -> str:
+        """Return the URL that embeddings are asked of.
+
+        Raises:
+            ConfigurationError: The provider has no embeddings.
+        """
+        raise ConfigurationError(
+            f"{self.provider} has no embeddings: ask a provider that has, such as OpenAIResponder('text-embedding-3-small')",
+            fatal=True,
+        )
+
+    def embed_payload(self, texts: Sequence[str], dimensions: int | None, purpose: Purpose | None) -> dict[str, Any]:  # noqa: ARG002
+        """Return the provider's JSON for the vectors of some texts.
+
+        Args:
+            texts: As many as `embedding_limits` allows.
+            dimensions: The length of the vectors; None: the model's own.
+            purpose: What they are for; left out where the provider makes no difference.
+
+        Raises:
+            ConfigurationError: The provider does not take one of them.
+        """
+        self.embed_url()  # says that there are none
+        raise NotImplementedError(f"{type(self).__name__} has an embed_url() and no embed_payload()")
+
+    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002
+        """Return the vectors that the provider's JSON holds, in the order of the texts.
+
+        Args:
+            reply: The JSON.
+            headers: The reply's, names in lower case: some providers count tokens there.
+
+        Raises:
+            InvalidResponseError: It holds none.
+        """
+        self.embed_url()
+        raise NotImplementedError(f"{type(self).__name__} has an embed_url() and no parse_embeddings()")

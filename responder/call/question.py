@@ -66,11 +66,11 @@ class Question:
             if options.extra:
                 _refuse_own(options.extra)
                 payload = overlaid(payload, options.extra)
-            body = _json_bytes(payload)
+            body = json_bytes(payload)
             first_form = None
             if dialect.is_repaired:
                 url, named = dialect.first_form(messages, options)
-                first_form = url, _json_bytes(overlaid(named, options.extra))
+                first_form = url, json_bytes(overlaid(named, options.extra))
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"this prompt cannot be sent: {error}") from error
         return cls(
@@ -117,7 +117,12 @@ def _refuse_own(extra: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"extra cannot hold {name!r}: {instead}", fatal=True)
 
 
-def _json_bytes(payload: Mapping[str, Any]) -> bytes:
+def json_bytes(payload: Mapping[str, Any]) -> bytes:
+    """Return a payload as it goes out.
+
+    Raises:
+        ValueError, TypeError: JSON cannot say it.
+    """
     try:
         return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can

@@ -47,7 +47,7 @@ def _read(dialect: Dialect, reply: Reply, secret: str) -> Answer:
     except (ValueError, RecursionError) as error:
         parsed = _of_events(dialect, reply, secret) if _may_be_events(reply.body, error) else None
         if parsed is None:
-            raise _invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
+            raise invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
     if isinstance(parsed, list):
         if len(parsed) == 1:
             parsed = parsed[0]  # Google wraps errors so
@@ -57,11 +57,11 @@ def _read(dialect: Dialect, reply: Reply, secret: str) -> Answer:
     if status is not None:
         raise refused(dialect, status, reply.headers, as_error(parsed), secret=secret)
     if not isinstance(parsed, dict):
-        raise _invalid(dialect, reply, "not a JSON object", parsed)
+        raise invalid(dialect, reply, "not a JSON object", parsed)
     try:
         answer = dialect.parse(parsed)
     except InvalidResponseError as error:
-        raise _invalid(dialect, reply, str(error), parsed, error.usage) from None
+        raise invalid(dialect, reply, str(error), parsed, error.usage) from None
     return checked(dialect, answer, reply.headers)
 
 
@@ -136,15 +136,33 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
     return answer
 
 
-def refused(dialect: Dialect, status: int, headers: Mapping[str, str], body: Any, reason: str = "", secret: str = "") -> APIError:
-    """Return the error that a refusal means: an error status, or what `error_status` found inside a success."""
+def refused(
+    dialect: Dialect,
+    status: int,
+    headers: Mapping[str, str],
+    body: Any,
+    reason: str = "",
+    secret: str = "",
+    url: str | None = None,
+) -> APIError:
+    """Return the error that a refusal means: an error status, or what `error_status` found inside a success.
+
+    Args:
+        dialect: Who refused.
+        status: HTTP status, or what stands for it in the error object.
+        headers: Names in lower case.
+        body: As `read_error_body` gives it.
+        reason: The status in words.
+        secret: The key that was sent, which no error may show.
+        url: What was asked; None: the dialect's URL for answers.
+    """
     error = error_from_reply(
         status,
         headers,
         body,
         provider=dialect.provider,
         model=dialect.model,
-        where=shown_url(dialect.url()),
+        where=shown_url(dialect.url() if url is None else url),
         reason=reason,
         secret=secret,
     )
@@ -165,9 +183,12 @@ def _partial(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _invalid(dialect: Dialect, reply: Reply, why: str, body: Any, usage: Usage = NO_USAGE) -> InvalidResponseError:
+def invalid(
+    dialect: Dialect, reply: Reply, why: str, body: Any, usage: Usage = NO_USAGE, url: str | None = None
+) -> InvalidResponseError:
+    """Return the error that a success is which holds no answer; `url` as `refused` takes it."""
     return InvalidResponseError(
-        f"{dialect.provider} answered {reply.status} at {shown_url(dialect.url())}, but {why}. "
+        f"{dialect.provider} answered {reply.status} at {shown_url(dialect.url() if url is None else url)}, but {why}. "
         "Is base_url the API's, and not a page's?",
         status=reply.status,
         request_id=request_id(reply.headers, body),

@@ -13,6 +13,7 @@ import click
 from responder._version import __version__
 from responder.cli.ask import ask
 from responder.cli.demo import demo
+from responder.cli.embed import embed
 from responder.cli.map import map_command
 from responder.cli.models import models
 from responder.cli.simulate import simulate
@@ -95,5 +96,5 @@ def main() -> None:
     """
 
 
-for _command in (ask, map_command, models, simulate, demo):
+for _command in (ask, map_command, embed, models, simulate, demo):
     main.add_command(_command)

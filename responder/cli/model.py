@@ -35,11 +35,13 @@ _MODELS = click.option(
     envvar="RESPONDER_MODEL",
     help="PROVIDER:MODEL; default: $RESPONDER_MODEL. Repeatable: several answer side by side.",
 )
-_OPTIONS = (
+_ABOUT_ANSWERS = (
     click.option("-s", "--system", help="How the model should behave; goes before every prompt."),
     click.option("--temperature", type=float, help="Randomness, 0 and up."),
     click.option("--max-tokens", type=int, help="Limit of an answer in tokens, reasoning included."),
     click.option("--schema", type=click.Path(), help="File with a JSON Schema that the answer must fit."),
+)
+_ABOUT_CALLS = (
     click.option(
         "--option",
         "pairs",
@@ -57,6 +59,13 @@ _OPTIONS = (
 )
 
 
+def call_options(command: F) -> F:
+    """Add the options that choose a model and say how it is asked, without those about its answers."""
+    for option in reversed(_ABOUT_CALLS):
+        command = option(command)
+    return _MODEL(command)
+
+
 def model_options(command: F) -> F:
     """Add the options that choose a model; the command gets them as keywords, and hands them to `make_responder`."""
     return _with_options(command, _MODEL)
@@ -68,7 +77,7 @@ def models_options(command: F) -> F:
 
 
 def _with_options(command: F, model: Callable[[F], F]) -> F:
-    for option in reversed(_OPTIONS):
+    for option in reversed(_ABOUT_ANSWERS + _ABOUT_CALLS):
         command = option(command)
     return model(command)
 

@@ -129,6 +129,55 @@ def map_frame(
     return (made, batch) if return_batch else made
 
 
+def embed_series(responder: Responder, series: pd.Series, *, errors: Errors = "raise", **keywords: Any) -> pd.Series:
+    """Turn each value of a column into a vector, and return them as a column of the same index and name.
+
+    Missing values (None, NaN, pd.NA, NaT) are not asked and become None; equal texts are asked once. For a matrix, put the
+    cells together with `numpy.stack(column)`, or call `Responder.embed(column).numpy()`, which needs no cells.
+
+    Args:
+        responder: Who is asked.
+        series: Texts; its index may have any form, duplicates included.
+        errors: What stands for a failed text: "raise" (nothing does, its own error is raised, whose `batch` holds all vectors),
+            "text" (the error's class and message), "object" (the error itself), "none" (None).
+        **keywords: As `Responder.embed` takes them.
+
+    Returns:
+        A series of dtype object, of arrays of float32.
+
+    Raises:
+        APIError: A text failed, with `errors="raise"`.
+        ConfigurationError: A keyword is invalid; nothing was sent.
+    """
+    table.check_errors(errors, ("raise", "text", "object", "none"))
+    texts = [value for value in series if not _is_missing(value)]
+    vectors = responder.embed(texts, **keywords)
+    failed = {failure.index: failure.error for failure in vectors.failures()}
+    for first in failed.values() if errors == "raise" else ():
+        if first is not None:
+            first.batch = vectors  # type: ignore[attr-defined]  # for whoever catches it
+            raise first
+    rows = vectors.numpy()
+    places = iter(range(len(texts)))
+    found: list[Any] = []
+    for value in series:
+        place = None if _is_missing(value) else next(places)
+        if place is None or place >= len(vectors):
+            found.append(None)
+        elif place in failed:
+            found.append(_shown(failed[place], errors))
+        else:
+            found.append(rows[place])
+    return _column(found, series.index, series.name)
+
+
+def _shown(error: Exception | None, errors: Errors) -> Any:
+    """Return what stands for a text that failed."""
+    if error is None or errors == "none":
+        return None
+    return error if errors == "object" else frames.error_text(error)
+
+
 def _is_missing(value: Any) -> bool:
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 

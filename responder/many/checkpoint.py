@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -42,7 +42,7 @@ CREATE TABLE answers (
     id INTEGER PRIMARY KEY,
     question BLOB NOT NULL,      -- SHA-256 of what was asked
     run INTEGER NOT NULL,        -- the last run that took it
-    reply TEXT NOT NULL,         -- the provider's reply and what came with it, as JSON
+    reply TEXT NOT NULL,         -- the provider's reply and what came with it, as JSON, or the vector of a text
     digest BLOB                  -- of question and reply, NULL in rows of version 1
 );
 CREATE INDEX answers_by_question ON answers (question, run);
@@ -202,7 +202,47 @@ class Checkpoint:
                 deadline, a cancel, or for a minute.
         """
         value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
-        row = (question, self._run, value, _digest(question, value.encode()))
+        self._insert([(question, self._run, value, _digest(question, value.encode()))], deadline, cancel)
+
+    def find_vectors(
+        self, texts: Sequence[bytes], deadline: Deadline = NEVER, cancel: CancelToken | None = None
+    ) -> dict[bytes, bytes]:
+        """Return the vectors that are here of those texts, as little-endian float32. Raises as `take` does."""
+
+        def step() -> dict[bytes, bytes]:
+            connection, found = self._opened(), {}
+            newest = "SELECT reply, digest FROM answers WHERE question = ? ORDER BY id DESC LIMIT 1"
+            for text in texts:
+                row = connection.execute(newest, (text,)).fetchone()
+                if row is not None and row[0] and row[1] == _digest(text, row[0]):
+                    found[text] = row[0]
+            return found
+
+        try:
+            return when_free(self.path, step, deadline, cancel)
+        except sqlite3.Error as error:
+            if _is_damage(error):
+                return {}
+            raise self._cannot_go_on(str(error)) from error
+
+    def store_vectors(
+        self, vectors: Sequence[tuple[bytes, bytes]], deadline: Deadline = NEVER, cancel: CancelToken | None = None
+    ) -> None:
+        """Keep the vectors of some texts; when this returns, the process may be killed.
+
+        Args:
+            vectors: Pairs of a text's name and its vector, as little-endian float32: a third of what JSON takes.
+            deadline: When a wait for another program ends.
+            cancel: Ends such a wait.
+
+        Raises:
+            ConfigurationError: As `store` raises it.
+        """
+        self._insert([(text, self._run, vector, _digest(text, vector)) for text, vector in vectors], deadline, cancel)
+
+    def _insert(
+        self, rows: Sequence[tuple[bytes, int, str | bytes, bytes]], deadline: Deadline, cancel: CancelToken | None
+    ) -> None:
         GATE.notice_fork()  # else another process might hold the lock below
 
         def insert() -> int:
@@ -210,7 +250,7 @@ class Checkpoint:
             connection = self._opened()
             if not connection.in_transaction:
                 connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO answers (question, run, reply, digest) VALUES (?, ?, ?, ?)", row)
+            connection.executemany("INSERT INTO answers (question, run, reply, digest) VALUES (?, ?, ?, ?)", rows)
             self._stored += 1
             return self._stored
 

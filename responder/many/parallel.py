@@ -273,7 +273,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._work.observe(result)
         if result.error is None:
             return
-        self._failed += 1
+        self._failed += getattr(result, "failed", 1)  # a result may stand for several
         if self._rules.on_error == "raise":
             raise result.error
         cause = f"not sent: the run was stopped by item {index}: {result.error}"

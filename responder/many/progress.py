@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from responder.values.answer import NO_USAGE
+from responder.values.answer import NO_USAGE, Usage
 from responder.values.clock import monotonic
 from responder.values.results import ItemResult
 from responder.values.visible import is_terminal
@@ -62,20 +62,30 @@ class ProgressReporter:
 
     def add(self, result: ItemResult[Any, Any]) -> None:
         """Count a result."""
-        self._done += 1
-        self._failed += not result.ok
-        usage = getattr(result, "usage", NO_USAGE)  # items of any function have none
+        # Items of any function have neither usage nor cost.
+        self.count(1, not result.ok, getattr(result, "usage", NO_USAGE), getattr(result, "cost", None))
+
+    def count(self, done: int, failed: int, usage: Usage, cost: float | None) -> None:
+        """Count several results at once.
+
+        Args:
+            done: How many there are, failed ones included.
+            failed: How many of them failed.
+            usage: Their tokens.
+            cost: US dollars for them; None where that is not known.
+        """
+        self._done += done
+        self._failed += failed
         self._input += usage.input_tokens
         self._output += usage.output_tokens
-        cost = getattr(result, "cost", None)
         self._cost = self._cost + cost if self._cost is not None and cost is not None else None
         if self._callable is not None:
             elapsed = monotonic() - self._begin
             self._callable(Progress(self._done, self._total, self._failed, self._input, self._output, elapsed, self._cost))
         if self._bar is not None:
-            self._draw(self._bar)
+            self._draw(self._bar, done)
 
-    def _draw(self, bar: Any) -> None:
+    def _draw(self, bar: Any, done: int) -> None:
         shown: dict[str, Any] = {"failed": self._failed} if self._failed else {}
         if self._input or self._output:
             shown["tokens"] = self._input + self._output
@@ -83,7 +93,7 @@ class ProgressReporter:
             shown["cost"] = f"${self._cost:.2f}" if self._cost >= 0.1 else f"${self._cost:.4f}"
         try:
             bar.set_postfix(shown, refresh=False)
-            bar.update(1)
+            bar.update(done)
         except Exception:  # noqa: BLE001 - stderr was closed, or its reader has gone: a bar is worth no result
             self._bar = None
 

@@ -17,6 +17,7 @@ from responder.providers.openai import OpenAIResponder
 from responder.providers.registry import R, Registry
 from responder.providers.simulated import SimulatedResponder
 from responder.providers.vertex import VertexAIResponder, VertexPartnerResponder
+from responder.providers.voyage import VoyageResponder
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -33,6 +34,7 @@ _OWN: tuple[type[Responder], ...] = (
     AnthropicFoundryResponder,
     BedrockResponder,
     CohereResponder,
+    VoyageResponder,
     *HOST_CLASSES.values(),
     OllamaResponder,
     CompatibleResponder,

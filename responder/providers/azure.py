@@ -88,7 +88,7 @@ class AzureOpenAIResponder(OpenAIResponder):
             model = named
             prefix = parts.path[: deployment.start()]
         else:
-            prefix = re.sub(r"/(?:chat/completions|responses)$", "", parts.path.rstrip("/"))
+            prefix = re.sub(r"/(?:chat/completions|responses|embeddings)$", "", parts.path.rstrip("/"))
             prefix = re.sub(r"/openai$", "", prefix)
         is_v1 = prefix.endswith("/openai/v1")
         self.api_version = api_version or query_version or (None if is_v1 else os.environ.get("OPENAI_API_VERSION"))
@@ -113,7 +113,14 @@ class AzureOpenAIResponder(OpenAIResponder):
         return under(self.base_url, f"{path}?api-version={quote(self.api_version, safe='')}" if self.api_version else path)
 
     def chat_url(self) -> str:
-        path = "/chat/completions" if self.uses_v1 else f"/openai/deployments/{quoted(self.model, safe='')}/chat/completions"
+        return self._deployment_url("/chat/completions")
+
+    def embed_url(self) -> str:
+        return self._deployment_url("/embeddings")
+
+    def _deployment_url(self, path: str) -> str:
+        if not self.uses_v1:
+            path = f"/openai/deployments/{quoted(self.model, safe='')}{path}"
         if self.api_version:
             path += f"?api-version={quote(self.api_version, safe='')}"
         return under(self.base_url, path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from responder.call.dialect import ChunkReader
 from responder.providers.amazon import AmazonResponder
+from responder.providers.bedrock_embeddings import BedrockEmbeddings
 from responder.providers.citing import bedrock_citations
 from responder.providers.prompt import refuse_extra
 from responder.providers.usage import bedrock_usage, merged_counts
@@ -25,7 +26,7 @@ from responder.values.reading import WholePieces, as_dict, as_index, as_list, as
 _FORMATS = {"jpg": "jpeg", "plain": "txt", "markdown": "md", "msword": "doc", "mpeg": "mp3", "x-wav": "wav"}
 
 
-class BedrockResponder(AmazonResponder):
+class BedrockResponder(AmazonResponder, BedrockEmbeddings):
     """A model on Amazon Bedrock, by Converse.
 
     The key comes from AWS_BEARER_TOKEN_BEDROCK; without one, requests are signed with your AWS credentials (the extra `bedrock`).

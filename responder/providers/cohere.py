@@ -10,6 +10,7 @@ from typing import Any
 
 from responder.call.dialect import ChunkReader
 from responder.providers.citing import cohere_citations
+from responder.providers.cohere_embeddings import CohereEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.openai_reading import StreamedCalls, calls_of
 from responder.providers.urls import under
@@ -22,7 +23,7 @@ from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
 
-class CohereResponder(OpenAIResponder):
+class CohereResponder(CohereEmbeddings, OpenAIResponder):
     """Cohere's models. The key comes from CO_API_KEY or COHERE_API_KEY."""
 
     provider = "cohere"

@@ -73,6 +73,8 @@ class GroqResponder(CompatibleResponder, host="groq"):
 class MistralResponder(CompatibleResponder, host="mistral"):
     """Mistral. https://docs.mistral.ai/api"""
 
+    dimensions_field = "output_dimension"
+
     def chat_payload(self, messages: tuple[Any, ...], options: Options) -> dict[str, Any]:
         payload = super().chat_payload(messages, options)
         if "seed" in payload:

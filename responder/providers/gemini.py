@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
 from responder.providers.citing import gemini_citations
+from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.prompt import described, refuse_extra, text_of_result
 from responder.providers.urls import quoted, under
 from responder.providers.usage import gemini_usage, merged_counts
-from responder.responder import Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import FinishReason, finish_reason, google_verdict
@@ -23,7 +23,7 @@ from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, first, whole
 
 
-class GeminiResponder(Responder):
+class GeminiResponder(GeminiEmbeddings):
     """Gemini with an API key.
 
     Keys come from GEMINI_API_KEY or GOOGLE_API_KEY.

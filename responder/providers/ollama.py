@@ -5,11 +5,12 @@ https://github.com/ollama/ollama/blob/main/docs/api.md (read 2026-08)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from responder.call.dialect import ChunkReader
+from responder.call.dialect import ChunkReader, Purpose
 from responder.providers.compatible import CompatibleResponder
+from responder.providers.openai_embeddings import counted
 from responder.providers.prompt import described, refuse_extra, text_of_result
 from responder.providers.urls import ends_with, under
 from responder.providers.usage import plain_usage
@@ -19,6 +20,7 @@ from responder.values.finish import finish_reason, verdict
 from responder.values.messages import Image, Message, Opaque, Part, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_list, as_str, whole
+from responder.values.vectors import Vectors, vectors_of
 
 
 class OllamaResponder(CompatibleResponder):
@@ -73,6 +75,18 @@ class OllamaResponder(CompatibleResponder):
                 for tool in options.tools
             ]
         return payload
+
+    def embed_url(self) -> str:
+        return under(self.base_url, "/embed", unless=("/api",), prefix="/api") if self.is_native else super().embed_url()
+
+    def embed_payload(self, texts: Sequence[str], dimensions: int | None, purpose: Purpose | None) -> dict[str, Any]:
+        payload = super().embed_payload(texts, dimensions, purpose)
+        return {**payload, "truncate": False} if self.is_native else payload  # else the end of a long text is cut off silently
+
+    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:
+        if not self.is_native:
+            return super().parse_embeddings(reply, headers)
+        return vectors_of(as_list(reply.get("embeddings")), counted(reply.get("prompt_eval_count")))
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         return {**payload, "stream": True} if self.is_native else super().stream_payload(payload)

@@ -13,11 +13,12 @@ from urllib.parse import quote
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
 from responder.providers.citing import listed_citations, openai_citations
+from responder.providers.openai_embeddings import OpenAIEmbeddings
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
 from responder.providers.urls import under
 from responder.providers.usage import openai_usage
-from responder.responder import CommonKeywords, Responder
+from responder.responder import CommonKeywords
 from responder.values.answer import Answer, Usage
 from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
 from responder.values.finish import Verdict, finish_reason, verdict
@@ -30,7 +31,7 @@ Api = Literal["auto", "chat", "responses"]
 CHAT: Api = "chat"
 
 
-class OpenAIResponder(Responder):
+class OpenAIResponder(OpenAIEmbeddings):
     """OpenAI, and whatever speaks its dialect at another `base_url`.
 
     Keys come from OPENAI_API_KEY, another base URL from OPENAI_BASE_URL.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from responder.providers.gemini import GeminiResponder
+from responder.providers.google_embeddings import VertexEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.urls import in_host, quoted, under
 from responder.responder import CommonKeywords, Responder
@@ -109,7 +110,7 @@ class GoogleCloudResponder(Responder):
         return {"Authorization": f"Bearer {secret}", **headers} if secret else headers
 
 
-class VertexAIResponder(GoogleCloudResponder, GeminiResponder):
+class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder):
     """Gemini on Vertex AI, in Gemini's dialect.
 
     Args:

@@ -194,7 +194,7 @@ class Engine:
         dialect.check_key(call, self._keys)
         if call.action == "models":
             return None
-        question = dialect.read(call)
+        question = dialect.read_embeddings(call) if call.action == "embed" else dialect.read(call)
         if self.settings.models is not None:
             dialect.check_model(question, self.settings.models)
         return question
@@ -207,6 +207,12 @@ class Engine:
         name = fault.name if fault else ""
         if name == "blocked_prompt":
             return dialect.blocked_prompt(question)
+        if call.action == "embed":
+            charged = self._charge(call, dialect, question, Spoken())
+            reply = dialect.embeddings(question)
+            if charged is not None:
+                reply.headers.update(dialect.limit_headers(charged))
+            return reply
         spoken = speak(question, self._answer, thinking=self.settings.thinking or question.thinking)
         if name in ("truncated", "blocked_answer"):
             _cut(spoken, "length" if name == "truncated" else "filter")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from responder import BadRequestError, BatchError, ConfigurationError, OpenAIResponder, Price
-from responder.integrations.pandas import map_frame, map_series
+from responder.integrations.pandas import embed_series, map_frame, map_series
 from responder.simulator import Fault, Simulator
 
 
@@ -153,3 +153,27 @@ def test_a_template_that_fits_no_column_is_refused(gpt: OpenAIResponder, simulat
     with pytest.raises(ConfigurationError, match="template"):
         map_frame(gpt, pd.DataFrame({"text": ["a"]}), template)
     assert simulator.received == []
+
+
+def test_vectors_stand_under_the_same_index(gpt: OpenAIResponder, simulator: Simulator) -> None:
+    """Missing values are None, equal texts are asked once, and a cell is an array of float32."""
+    texts = pd.Series(["a cat", None, "a cat", "a dog"], index=["x", "y", "x", "z"], name="review")
+    found = embed_series(gpt, texts, dimensions=8)
+    assert found.index.equals(texts.index)
+    assert found.name == "review"
+    assert found.iloc[1] is None
+    assert np.array_equal(found.iloc[0], found.iloc[2])
+    assert (found.iloc[3].dtype, found.iloc[3].shape) == (np.float32, (8,))
+    assert [request.body["input"] for request in simulator.received] == [["a cat", "a dog"]]
+
+
+def test_a_text_without_a_vector_is_what_errors_says(gpt: OpenAIResponder) -> None:
+    """Its own error is raised, or stands in the cell, or None does."""
+    texts = pd.Series(["a cat", ""])
+    with pytest.raises(ConfigurationError, match="empty") as caught:
+        embed_series(gpt, texts)
+    assert len(caught.value.batch) == 2  # type: ignore[attr-defined]
+    assert isinstance(embed_series(gpt, texts, errors="object").iloc[1], ConfigurationError)
+    assert embed_series(gpt, texts, errors="none").iloc[1] is None
+    with pytest.raises(ConfigurationError, match="errors is"):
+        embed_series(gpt, texts, errors="fun")  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ KEY = "not-a-real-key-0123456789"
 # Those whose class is made from their line in the table: `test_hosts.py` has the contract of a line.
 LINES = tuple(name for name in HOSTS if PROVIDERS[name].__name__ not in __all__)
 # Those with a file of tests of their own.
-APART = ("bedrock", "anthropic-bedrock", "anthropic-vertex", "anthropic-foundry", "vertex-partner", "cohere")
+APART = ("bedrock", "anthropic-bedrock", "anthropic-vertex", "anthropic-foundry", "vertex-partner", "cohere", "voyage")
 NAMES = tuple(name for name in PROVIDERS if name not in (*LINES, *APART))
 # Those that answer without a key, and the one whose key is a token of Google's.
 KEYLESS = ("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated")

@@ -21,22 +21,27 @@ __all__ = ["BASE_PATHS", "Call", "Dialect", "base_path", "route"]
 _OPENAI, _AZURE, _GEMINI, _VERTEX, _ANTHROPIC, _OLLAMA = OpenAI(), Azure(), Gemini(), Vertex(), Anthropic(), Ollama()
 
 _GOOGLE_ACTIONS = {"generateContent": "chat", "streamGenerateContent": "stream", "countTokens": "count"}
+_GOOGLE_ACTIONS |= dict.fromkeys(("embedContent", "batchEmbedContents", "predict"), "embed")
 _FIXED: dict[str, tuple[Dialect, str]] = {
     "/v1/chat/completions": (_OPENAI, "chat"),
+    "/v1/embeddings": (_OPENAI, "embed"),
     "/v1/models": (_OPENAI, "models"),
     "/v1/messages": (_ANTHROPIC, "chat"),
     "/v1/messages/count_tokens": (_ANTHROPIC, "count"),
     "/openai/v1/chat/completions": (_AZURE, "chat"),
+    "/openai/v1/embeddings": (_AZURE, "embed"),
     "/openai/v1/models": (_AZURE, "models"),
     "/v1beta/models": (_GEMINI, "models"),
     "/api/chat": (_OLLAMA, "chat"),
+    "/api/embed": (_OLLAMA, "embed"),
     "/api/tags": (_OLLAMA, "models"),
     "/token": (TokenEndpoint(), "token"),
 }
-_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/chat/completions")
+_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/(chat/completions|embeddings)")
 _GEMINI_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/:]+):(\w+)")
 _VERTEX_MODEL = re.compile(r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):(\w+)")
-_HOST = re.compile(r"/hosts/([^/]+)(/.*)?/(chat/completions|models)")
+_HOST = re.compile(r"/hosts/([^/]+)(/.*)?/(chat/completions|embeddings|models)")
+_ACTIONS = {"chat/completions": "chat", "embeddings": "embed", "models": "models"}
 
 # What each provider's own SDK takes as its base URL, after the simulator's own URL.
 BASE_PATHS: dict[str, str] = {
@@ -71,10 +76,10 @@ def route(call: Call) -> Dialect:
         call.model, call.action = match[1], _GOOGLE_ACTIONS.get(match[2], "")
         return _GEMINI
     if match := _DEPLOYMENT.fullmatch(path):
-        call.model, call.action = match[1], "chat"
+        call.model, call.action = match[1], _ACTIONS[match[2]]
         return _AZURE
     if match := _HOST.fullmatch(path):
-        call.action = "chat" if match[3] == "chat/completions" else "models"
+        call.action = _ACTIONS[match[3]]
         return _host(match[1])
     return _nearest(path)
 

@@ -27,7 +27,7 @@ class Call:
         headers: Request headers, looked up without regard to case.
         content: Body as it came.
         body: Parsed JSON, or the text if it is not JSON, or None.
-        action: What the path asks for: "chat", "stream", "models", "count", "token", or "" for nothing the provider knows.
+        action: What the path asks for: "chat", "stream", "embed", "models", "count", "token", or "" for what it does not know.
         model: Model or deployment that the path names; "" if the body names it.
         valid_json: Whether the body is JSON.
     """
@@ -134,6 +134,14 @@ class Dialect(ABC):
 
     def count(self, question: Question) -> Reply:
         """Answer a request that only counts tokens."""
+        raise refuse(404, "", kind="missing_path")
+
+    def read_embeddings(self, call: Call) -> Question:
+        """Read a request for embeddings; `extra` holds its texts and the length of their vectors."""
+        raise refuse(404, "", kind="missing_path")
+
+    def embeddings(self, question: Question) -> Reply:
+        """Answer a request for embeddings."""
         raise refuse(404, "", kind="missing_path")
 
     def check_model(self, question: Question, models: Iterable[str]) -> None:

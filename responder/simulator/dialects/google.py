@@ -16,6 +16,7 @@ from responder.simulator.answers import Question, Spoken, Tool, message_tokens, 
 from responder.simulator.reply import Event, Problem, Reply, encode, refuse, to_bytes
 
 from .base import Call, Dialect, bearer, new_id, texts, unknown_field, whole_number
+from .embeddings import read_google, write_google
 
 _JSON_TYPE = "application/json; charset=UTF-8"
 # A real event holds more than one token; a few keep streams of Google's shape.
@@ -262,6 +263,15 @@ class Gemini(Dialect):
             "promptTokensDetails": [{"modality": "TEXT", "tokenCount": question.input_tokens}],
         }
         return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=_JSON_TYPE)
+
+    def read_embeddings(self, call: Call) -> Question:
+        """Read a request for embeddings."""
+        return read_google(call)
+
+    def embeddings(self, question: Question) -> Reply:
+        """Return the vectors in the form of the method that was called."""
+        body = write_google(question, counts=self.name == "vertex")
+        return Reply(body, headers=self._headers(), content_type=_JSON_TYPE)
 
     # Refusing -------------------------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class Host:
         finish: Word for a plain end.
         opening: Bytes that a stream begins with.
         blank_lines: Whether blank lines come before a plain JSON body (DeepSeek, while a request is queued).
-        errors: Shape of the error body: "openai", "mistral", "xai", "vllm", "openrouter", "huggingface", "llamacpp".
+        errors: Shape of the error body: "openai", "mistral", "xai", "vllm", "openrouter", "huggingface", "llamacpp", "voyage".
         bad_key_status: Status for a wrong key.
         limits: Form of the rate limit headers: "openai", "mistral", "cerebras", "openrouter", or "none".
         refused: Fields of the request that the host refuses.
@@ -123,6 +123,7 @@ _ALL = (
     Host("vllm", thoughts="reasoning_content", errors="vllm", limits="none"),
     Host("lmstudio", thoughts="reasoning_content", limits="none"),
     Host("llamacpp", thoughts="reasoning_content", usage="extra", errors="llamacpp", limits="none"),
+    Host("voyage", errors="voyage", limits="none"),
     Host("perplexity", "", thoughts="tags", usage="last", limits="none"),
 )
 HOSTS: dict[str, Host] = {host.name: host for host in _ALL}

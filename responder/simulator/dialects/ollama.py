@@ -14,6 +14,7 @@ from responder.simulator.answers import Question, Spoken, message_tokens, pieces
 from responder.simulator.reply import Event, Problem, Reply, encode, refuse, to_bytes
 
 from .base import Call, Dialect, bearer, new_id, texts, whole_number
+from .embeddings import read_ollama, write_ollama
 
 _NDJSON_TYPE = "application/x-ndjson"
 _WORDS = {
@@ -93,6 +94,14 @@ class Ollama(Dialect):
         last = {**self._line(question, {"role": "assistant", "content": ""}), **self._last(question, spoken)}
         events.append((to_bytes(encode(last) + "\n"), 0))
         return Reply(events=events, content_type=_NDJSON_TYPE)
+
+    def read_embeddings(self, call: Call) -> Question:
+        """Read a request for embeddings."""
+        return read_ollama(call)
+
+    def embeddings(self, question: Question) -> Reply:
+        """Return bare vectors."""
+        return write_ollama(question)
 
     def problem(self, problem: Problem) -> Reply:
         """Return `{"error": text}`."""

@@ -16,6 +16,7 @@ from responder.simulator.reply import SSE_TYPE, Event, Problem, Reply, encode, r
 from responder.simulator.schemas import refused_by_openai, schema_in_words
 
 from .base import Call, Dialect, bearer, is_json_type, new_id, texts, unknown_field, whole_number
+from .embeddings import read_openai, write_openai
 from .hosts import Host
 
 _FIELDS = frozenset(
@@ -383,6 +384,14 @@ class OpenAI(Dialect):
     def _headers(self) -> dict[str, str]:
         return {"x-request-id": new_id("req_"), "openai-version": "2020-10-01", "openai-processing-ms": "1"}
 
+    def read_embeddings(self, call: Call) -> Question:
+        """Read a request for embeddings."""
+        return read_openai(call, self.host)
+
+    def embeddings(self, question: Question) -> Reply:
+        """Return a list of embedding objects."""
+        return write_openai(question, self.host, self._headers())
+
     # Refusing -------------------------------------------------------------------------------------------------------
 
     def problem(self, problem: Problem) -> Reply:
@@ -579,6 +588,10 @@ def _huggingface_error(problem: Problem, code: str | None, kind: str, message: s
     return {"error": message}
 
 
+def _voyage_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
+    return {"detail": message}
+
+
 def _llamacpp_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
     return {"error": {"code": problem.status, "message": message, "type": kind}}
 
@@ -591,4 +604,5 @@ _ERROR_SHAPES = {
     "openrouter": _openrouter_error,
     "huggingface": _huggingface_error,
     "llamacpp": _llamacpp_error,
+    "voyage": _voyage_error,
 }

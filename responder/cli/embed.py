@@ -1,0 +1,116 @@
+"""`responder embed`: a file of texts in, a file of vectors out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from responder.cli.interrupt import interruptible
+from responder.cli.model import call_options, make_responder, refuse_deaf_port
+from responder.cli.rows import FORMATS, Rows
+from responder.cli.terminal import say
+from responder.cli.vectors import check_out, write
+from responder.cli.words import in_shell_words
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Prompt
+from responder.values.visible import is_terminal, visible_in_line
+
+SOME_FAILED = 1
+
+# Options of `Responder.embed`, by their names there.
+_SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max_errors", "run_deadline", "progress")
+
+
+@click.command("embed")
+@click.argument("file")
+@click.option(
+    "-o", "--out", metavar="OUT", help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output."
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
+@click.option("--column", default="text", show_default=True, help="Column (csv) or key (jsonl) that holds the text.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
+@click.option("--skip-empty", is_flag=True, help="Leave out rows without a text, in place of refusing FILE.")
+@call_options
+@click.option("--dimensions", type=click.IntRange(min=1), help="Length of the vectors, for models that can shorten them.")
+@click.option("--purpose", type=click.Choice(("query", "document")), help="What the vectors are for.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Texts in a request at most; default: what the provider takes.")
+@click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Requests at once.")
+@click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; requests in flight end then.")
+@click.option("--max-errors", type=click.IntRange(min=1), help="Send nothing new once this many texts have failed.")
+@click.option("--checkpoint", metavar="FILE", help="Keep each vector in FILE at once; what it holds already is not asked again.")
+@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run has spent more than that.")
+@click.option("--price", metavar="IN,OUT", help="The model's price in US dollars for a million tokens, such as 0.02,0.")
+@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
+@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
+def embed(
+    file: str,
+    out: str | None,
+    overwrite: bool,
+    form: str | None,
+    column: str,
+    encoding: str,
+    skip_empty: bool,
+    summary: bool | None,
+    workers: int,
+    **choices: Any,
+) -> None:
+    """Turn every text of FILE into a vector: several texts a request, several requests at once.
+
+    FILE is a txt file (a text a line), a csv or tsv file (with a header), or a jsonl file; - is standard input.
+
+    OUT.npy is an array of float32 with a row for each text (numpy.load reads it); a text that failed is a row of NaN. OUT.parquet
+    and OUT.jsonl have index, line, id (if the row has one), embedding and error. The file appears when it is complete; after
+    Ctrl-C, what is finished is in OUT.partial. With --checkpoint, the same command asks only for the rest.
+
+    Exit code: 0 all texts have a vector, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
+
+    \b
+    responder embed corpus.txt --model openai:text-embedding-3-small -o vectors.npy
+    responder embed reviews.csv --column review --purpose document --model voyage:voyage-3.5 -o vectors.parquet
+    """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
+    settings = {name: choices.pop(name) for name in _SETTINGS}
+    if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
+        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {settings['run_deadline']:g}")
+    check_out(out, overwrite, file)
+    with (
+        make_responder(**choices, schema=None) as responder,
+        Rows(file, form, check=_check, column=column, encoding=encoding, skip_empty=skip_empty) as rows,
+    ):
+        responder.embed_url()  # a provider without embeddings is told before a server is looked for
+        refuse_deaf_port(responder)
+        if rows.skipped:
+            say(f"{rows.skipped} rows without a text are left out")
+        with interruptible() as interruption:
+            vectors = responder.embed(_Texts(rows), max_workers=workers, cancel=interruption.token, **settings)
+        is_cut = interruption.number is not None
+        write(vectors, rows, out, partial=is_cut)
+    failures = vectors.failures()
+    if failures:
+        first = failures[0]
+        say(visible_in_line(f"{len(failures)} of {len(vectors)} texts have no vector; the first is {first.index}: {first.error}"))
+    if summary if summary is not None else is_terminal(sys.stderr):
+        say(in_shell_words(str(vectors.summary())))
+    sys.exit(interruption.exit_code if is_cut else SOME_FAILED if failures else 0)
+
+
+def _check(prompt: Prompt) -> None:
+    if not isinstance(prompt, str):
+        raise ConfigurationError("only texts are embedded, no messages")
+
+
+class _Texts:
+    """The texts of a file, in a number that is known from the start."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        for row in self._rows:
+            yield str(row.prompt)
