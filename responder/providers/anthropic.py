@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.providers.citing import anthropic_citations
-from responder.providers.prompt import refuse_extra
+from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.urls import under
 from responder.providers.usage import anthropic_usage, merged_counts
 from responder.responder import Responder
@@ -46,9 +46,7 @@ class AnthropicResponder(Responder):
         return {"x-api-key": secret, "anthropic-version": "2023-06-01"}
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
-        for name in ("seed", "candidates"):
-            if getattr(options, name) is not None:
-                raise ConfigurationError(f"Anthropic has no {name}: leave it out", fatal=True)
+        refuse_options(options, ("seed", "candidates", "logprobs"), "Anthropic")
         payload: dict[str, Any] = {
             "model": self.model,
             "max_tokens": options.max_tokens or DEFAULT_MAX_TOKENS,
@@ -68,6 +66,7 @@ class AnthropicResponder(Responder):
             "temperature": options.temperature,
             "top_p": options.top_p,
             "stop_sequences": list(options.stop) if options.stop is not None else None,
+            "service_tier": options.service_tier,
         }
         payload.update((name, value) for name, value in given.items() if value is not None)
         if options.tools:

@@ -14,7 +14,7 @@ from responder.call.dialect import ChunkReader
 from responder.providers.amazon import AmazonResponder
 from responder.providers.bedrock_embeddings import BedrockEmbeddings
 from responder.providers.citing import bedrock_citations
-from responder.providers.prompt import refuse_extra
+from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.usage import bedrock_usage, merged_counts
 from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
@@ -46,9 +46,7 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
         return payload  # the URL says it
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
-        for name in ("seed", "candidates"):
-            if getattr(options, name) is not None:
-                raise ConfigurationError(f"Bedrock's Converse has no {name}: leave it out", fatal=True)
+        refuse_options(options, ("seed", "candidates", "logprobs"), "Bedrock's Converse")
         payload: dict[str, Any] = {"messages": self._turns(messages)}
         spoken = [message for message in messages if message.role == "system"]
         if spoken:
@@ -72,6 +70,8 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
             output["effort"] = options.reasoning_effort
         if output:
             payload["outputConfig"] = output
+        if options.service_tier is not None:
+            payload["serviceTier"] = {"type": options.service_tier}
         return payload
 
     def lowered(self, schema: Any) -> dict[str, Any]:

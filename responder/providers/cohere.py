@@ -13,6 +13,7 @@ from responder.providers.citing import cohere_citations
 from responder.providers.cohere_embeddings import CohereEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.openai_reading import StreamedCalls, calls_of
+from responder.providers.prompt import refuse_options
 from responder.providers.urls import under
 from responder.providers.usage import merged_counts, plain_usage
 from responder.values.answer import Answer, Usage
@@ -38,8 +39,7 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
         return under(self.base_url, "/chat", unless=("/v2",), prefix="/v2")
 
     def chat_payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
-        if options.candidates is not None:
-            raise ConfigurationError("Cohere has no candidates: leave it out", fatal=True)
+        refuse_options(options, ("candidates", "service_tier", "logprobs"), "Cohere")
         payload = super().chat_payload(messages, options)
         payload = {_NAMES.get(name, name): value for name, value in payload.items()}
         choice = payload.pop("tool_choice", None)

@@ -11,9 +11,15 @@ from typing import Any, ClassVar
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
 from responder.providers.citing import gemini_citations
+<<<<<<< HEAD
 from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.prompt import described, refuse_extra, text_of_result
 from responder.providers.urls import quoted, under
+=======
+from responder.providers.likelihood import gemini_logprobs
+from responder.providers.prompt import described, refuse_extra, refuse_options, text_of_result
+from responder.providers.urls import under
+>>>>>>> providers2
 from responder.providers.usage import gemini_usage, merged_counts
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
@@ -56,6 +62,7 @@ class GeminiResponder(GeminiEmbeddings):
         return {"x-goog-api-key": secret}
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
+        refuse_options(options, ("service_tier",), "Gemini")
         payload: dict[str, Any] = {"contents": self._contents(messages)}
         for message in messages:
             told = message.role == "tool" and all(isinstance(part, ToolResult) and part.name for part in message.parts)
@@ -110,6 +117,8 @@ class GeminiResponder(GeminiEmbeddings):
             "stopSequences": list(options.stop) if options.stop is not None else None,
             "seed": options.seed,
             "candidateCount": options.candidates,
+            "responseLogprobs": True if options.logprobs is not None else None,
+            "logprobs": options.logprobs or None,
             "responseMimeType": "application/json" if options.schema is not None else None,
             "responseJsonSchema": lowered(options.schema, GEMINI).schema if options.schema is not None else None,
             "thinkingConfig": _thinking(self.model, options.reasoning_effort) if options.reasoning_effort is not None else None,
@@ -182,6 +191,7 @@ class GeminiResponder(GeminiEmbeddings):
             parts=_said_again(parts) if any(map(_is_opaque, parts)) else (),
             raw=reply,
             citations=gemini_citations(candidate),
+            logprobs=gemini_logprobs(candidate),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:

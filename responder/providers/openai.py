@@ -13,7 +13,11 @@ from urllib.parse import quote
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
 from responder.providers.citing import listed_citations, openai_citations
+<<<<<<< HEAD
 from responder.providers.openai_embeddings import OpenAIEmbeddings
+=======
+from responder.providers.likelihood import openai_logprobs
+>>>>>>> providers2
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
 from responder.providers.urls import under
@@ -121,7 +125,9 @@ class OpenAIResponder(OpenAIEmbeddings):
     def _responses_payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         payload = responses_payload(self.model, messages, options, self._text_format(options))
         if self._hides_thoughts:
-            payload.pop("include", None)
+            included = [name for name in payload.pop("include", ()) if name != "reasoning.encrypted_content"]
+            if included:
+                payload["include"] = included
         return payload
 
     def _text_format(self, options: Options) -> dict[str, Any] | None:
@@ -141,6 +147,9 @@ class OpenAIResponder(OpenAIEmbeddings):
             "seed": options.seed,
             "reasoning_effort": options.reasoning_effort,
             "n": options.candidates,
+            "service_tier": options.service_tier,
+            "logprobs": True if options.logprobs is not None else None,
+            "top_logprobs": options.logprobs or None,
         }
         payload.update((name, value) for name, value in given.items() if value is not None)
         if options.tools:
@@ -302,6 +311,7 @@ class OpenAIResponder(OpenAIEmbeddings):
             parts=self._said_again(message, text or refusal, calls) if self.returned or self.returned_with_calls else (),
             raw=reply,
             citations=openai_citations((message,)) or listed_citations(reply),
+            logprobs=openai_logprobs(as_dict(choice.get("logprobs")).get("content")) if choice.get("logprobs") else (),
         )
 
     def _said_again(self, message: Mapping[str, Any], text: str, calls: tuple[ToolCall, ...]) -> tuple[Part, ...]:

@@ -73,6 +73,7 @@ class OpenAIChunks(ChunkReader):
                 "message": choice.message(),
                 "finish_reason": choice.finish_reason,
                 **choice.beside,
+                **choice.likelihood(),
             }
             for index, choice in sorted(self._choices.items())
         ]
@@ -100,6 +101,7 @@ class _Choice:
         self._refusal = WholePieces()
         self._calls = StreamedCalls()
         self._more: dict[str, Any] = {}
+        self._logprobs: list[Any] = []
 
     def read(self, choice: Mapping[str, Any]) -> str:
         """Take in the choice of a chunk and return its text, or the text of its refusal."""
@@ -112,6 +114,8 @@ class _Choice:
             for name in _OF_A_CHOICE:  # Azure's reasons, should it be a block; OpenRouter's word of the model's own provider
                 if choice.get(name):
                     self.beside[name] = choice[name]
+        if choice.get("logprobs"):
+            self._logprobs += as_list(as_dict(choice["logprobs"]).get("content"))
         delta = choice.get("delta")
         if not delta:
             delta = self._new_in(as_dict(choice.get("message")))  # a whole message comes from proxies that do not stream
@@ -175,6 +179,10 @@ class _Choice:
     def end(self) -> str:
         """Return what was held back for its other half."""
         return self._text.end() + self._refusal.end()
+
+    def likelihood(self) -> dict[str, Any]:
+        """Return the tokens' probabilities as a whole reply has them, where there are any."""
+        return {"logprobs": {"content": self._logprobs}} if self._logprobs else {}
 
     @property
     def text(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from responder.values.errors import ConfigurationError
 from responder.values.messages import Message, Part, Raw, Text, ToolResult
+from responder.values.options import Options
 
 
 def refuse_extra(message: Message, provider: str, known: tuple[str, ...] = ()) -> None:
@@ -20,6 +21,23 @@ def refuse_extra(message: Message, provider: str, known: tuple[str, ...] = ()) -
     for name, value in message.extra.items():
         if name not in known and value not in ("", {}):
             raise ConfigurationError(f"{provider} has no {name!r} in a message of the {message.role}: leave it out")
+
+
+def refuse_options(options: Options, names: tuple[str, ...], provider: str, advice: str = "leave it out") -> None:
+    """Refuse the options that a provider does not have.
+
+    Args:
+        options: What was given.
+        names: Those that it does not have.
+        provider: The provider's name, for the error.
+        advice: What to do instead.
+
+    Raises:
+        ConfigurationError: One has a value.
+    """
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ConfigurationError(f"{provider} has no {name}: {advice}", fatal=True)
 
 
 def text_of_result(result: ToolResult, provider: str) -> str:

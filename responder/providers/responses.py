@@ -11,6 +11,8 @@ from typing import Any
 
 from responder.call.dialect import ChunkReader
 from responder.providers.citing import openai_citations
+from responder.providers.likelihood import openai_logprobs
+from responder.providers.prompt import refuse_options
 from responder.providers.usage import openai_usage
 from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
@@ -39,9 +41,7 @@ def responses_payload(
     Raises:
         ConfigurationError: This API does not have a part or an option.
     """
-    for name in ("stop", "seed", "candidates"):
-        if getattr(options, name) is not None:
-            raise ConfigurationError(f"OpenAI's Responses have no {name}: leave it out, or ask with api='chat'", fatal=True)
+    refuse_options(options, ("stop", "seed", "candidates"), "OpenAI's Responses API", "leave it out, or ask with api='chat'")
     instructions, rest = _instructions(messages)
     payload: dict[str, Any] = {"model": model, "input": [item for message in rest for item in _items(message)]}
     given = {
@@ -49,6 +49,8 @@ def responses_payload(
         "temperature": options.temperature,
         "top_p": options.top_p,
         "max_output_tokens": options.max_tokens,
+        "service_tier": options.service_tier,
+        "top_logprobs": options.logprobs or None,
         "reasoning": {"effort": options.reasoning_effort} if options.reasoning_effort is not None else None,
     }
     payload.update((name, value) for name, value in given.items() if value is not None)
@@ -70,8 +72,11 @@ def responses_payload(
         inner = as_dict(text_format.get("json_schema"))
         payload["text"] = {"format": {"type": text_format["type"], **inner}}
     payload["store"] = False
-    if not _THOUGHTLESS.match(model):
-        payload["include"] = ["reasoning.encrypted_content"]
+    include = [] if _THOUGHTLESS.match(model) else ["reasoning.encrypted_content"]
+    if options.logprobs is not None:
+        include.append("message.output_text.logprobs")
+    if include:
+        payload["include"] = include
     return payload
 
 
@@ -202,6 +207,7 @@ def parse_response(reply: Mapping[str, Any], model: str, provider: str) -> Answe
         tool_calls=tuple(calls),
         candidates=(text,),
         citations=openai_citations(parts),
+        logprobs=tuple(token for part in parts if part.get("logprobs") for token in openai_logprobs(part["logprobs"])),
         raw=reply,
     )
 

@@ -42,6 +42,8 @@ class Options:
             `list[...]`), which `Answer.parsed` then is.
         reasoning_effort: "minimal", "low", "medium", "high", ... where the model has it.
         candidates: How many answers to make; the first is `Answer.text`.
+        service_tier: How soon and how dearly the request is served, in the provider's own words ("flex", "priority", ...).
+        logprobs: Ask for `Answer.logprobs`, with so many of the likeliest tokens at each place; 0: the token alone.
         extra: Merged into the provider's payload as it is: for everything without a word here.
     """
 
@@ -55,6 +57,8 @@ class Options:
     schema: Schema | None = None
     reasoning_effort: str | None = None
     candidates: int | None = None
+    service_tier: str | None = None
+    logprobs: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def merged(self, given: Mapping[str, Any], beside: Callable[..., object] | None = None) -> Options:
@@ -90,6 +94,9 @@ class Options:
             value = changes.get(name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}", fatal=True)
+        logprobs = changes.get("logprobs")
+        if logprobs is not None and (isinstance(logprobs, bool) or not isinstance(logprobs, int) or logprobs < 0):
+            raise ConfigurationError(f"logprobs is a whole number, 0 or more, not {logprobs!r}", fatal=True)
         return dataclasses.replace(self, **changes)
 
 
@@ -108,6 +115,8 @@ class AnswerOptions(TypedDict, total=False):
     tool_choice: str | None
     reasoning_effort: str | None
     candidates: int | None
+    service_tier: str | None
+    logprobs: int | None
     extra: Mapping[str, Any] | None
 
 
