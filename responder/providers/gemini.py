@@ -11,15 +11,10 @@ from typing import Any, ClassVar
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
 from responder.providers.citing import gemini_citations
-<<<<<<< HEAD
 from responder.providers.google_embeddings import GeminiEmbeddings
-from responder.providers.prompt import described, refuse_extra, text_of_result
-from responder.providers.urls import quoted, under
-=======
 from responder.providers.likelihood import gemini_logprobs
 from responder.providers.prompt import described, refuse_extra, refuse_options, text_of_result
-from responder.providers.urls import under
->>>>>>> providers2
+from responder.providers.urls import quoted, under
 from responder.providers.usage import gemini_usage, merged_counts
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError

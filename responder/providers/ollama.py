@@ -10,12 +10,8 @@ from typing import Any
 
 from responder.call.dialect import ChunkReader, Purpose
 from responder.providers.compatible import CompatibleResponder
-<<<<<<< HEAD
 from responder.providers.openai_embeddings import counted
-from responder.providers.prompt import described, refuse_extra, text_of_result
-=======
 from responder.providers.prompt import described, refuse_extra, refuse_options, text_of_result
->>>>>>> providers2
 from responder.providers.urls import ends_with, under
 from responder.providers.usage import plain_usage
 from responder.values.answer import Answer

@@ -13,11 +13,8 @@ from urllib.parse import quote
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
 from responder.providers.citing import listed_citations, openai_citations
-<<<<<<< HEAD
-from responder.providers.openai_embeddings import OpenAIEmbeddings
-=======
 from responder.providers.likelihood import openai_logprobs
->>>>>>> providers2
+from responder.providers.openai_embeddings import OpenAIEmbeddings
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
 from responder.providers.urls import under
