@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import COHERE, lowered
 from responder.providers.citing import cohere_citations
 from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.openai_reading import StreamedCalls, calls_of
@@ -52,7 +53,7 @@ class CohereResponder(OpenAIResponder):
         return payload
 
     def response_format(self, schema: Any) -> dict[str, Any]:
-        return {"type": "json_object", "json_schema": dict(schema)}
+        return {"type": "json_object", "json_schema": lowered(schema, COHERE).schema}
 
     def reader(self) -> ChunkReader:
         return CohereChunks()
