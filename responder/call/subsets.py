@@ -1,7 +1,8 @@
 """Which JSON Schema does a provider take? Each takes a subset; what it lacks goes into the descriptions, and is checked by us.
 
 Sources, read 2026-11: OpenAI's guide "Structured model outputs" and openai 3.57 (`lib/_pydantic.py`); Anthropic's guide
-"Structured outputs" and anthropic 2.14 (`lib/_parse/_transform.py`); Google's reference of `responseJsonSchema`.
+"Structured outputs" and anthropic 2.14 (`lib/_parse/_transform.py`); Google's reference of `responseJsonSchema`;
+Cohere's guide "Structured outputs".
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ GEMINI = Subset(
     keeps=_EVERYWHERE
     | {"$id", "$anchor", "format", "prefixItems", "minItems", "maxItems", "minimum", "maximum", "oneOf", "propertyOrdering"},
     lone_references=True,
+)
+COHERE = Subset(
+    keeps=_EVERYWHERE | {"const", "format"}, formats=frozenset({"date-time", "date", "time", "uuid"}), needs_object=True
 )
 PLAIN = Subset()
 """Servers that turn the schema into a grammar themselves (Ollama, vLLM, llama.cpp)."""

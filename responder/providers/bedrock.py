@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.providers.amazon import AmazonResponder
 from responder.providers.bedrock_embeddings import BedrockEmbeddings
 from responder.providers.citing import bedrock_citations
@@ -19,7 +20,7 @@ from responder.providers.usage import bedrock_usage, merged_counts
 from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
-from responder.values.messages import Audio, File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
@@ -64,8 +65,12 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
             payload["toolConfig"] = self._tools(options)
         output: dict[str, Any] = {}
         if options.schema is not None:
-            made = {"name": "answer", "schema": json.dumps(self.lowered(options.schema))}
-            output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": made}}
+            form = lowered(options.schema, ANTHROPIC)  # the narrowest of the models behind it
+            if form.strict:
+                made = {"name": "answer", "schema": json.dumps(form.schema)}
+                output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": made}}
+            else:
+                payload.setdefault("system", []).append({"text": described(options.schema)})
         if options.reasoning_effort is not None:
             output["effort"] = options.reasoning_effort
         if output:
@@ -73,10 +78,6 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
         if options.service_tier is not None:
             payload["serviceTier"] = {"type": options.service_tier}
         return payload
-
-    def lowered(self, schema: Any) -> dict[str, Any]:
-        """Return a schema as the models here take it."""
-        return closed(schema)
 
     def _tools(self, options: Options) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -126,7 +127,7 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
         if isinstance(part, ToolResult):
             result: dict[str, Any] = {"toolUseId": part.id, "content": [self.part_on_the_wire(inner) for inner in part.parts]}
             return {"toolResult": {**result, "status": "error"} if part.is_error else result}
-        if isinstance(part, Raw):
+        if isinstance(part, (Raw, Opaque)):
             return dict(part.data)
         raise ConfigurationError(f"Bedrock takes no {type(part).__name__} in this place")
 
@@ -158,6 +159,7 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
             reasoning=whole("".join(as_str(thought.get("text")) for thought in thoughts)),
             tool_calls=calls,
             candidates=(text,),
+            parts=_said_again(blocks) if any(map(_is_opaque, blocks)) else (),
             raw=reply,
             citations=bedrock_citations(blocks),
         )
@@ -189,15 +191,22 @@ def _media(part: Image | Audio | File) -> dict[str, Any]:
     return {kind: made}
 
 
-def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema whose objects take no further properties, which Bedrock insists on."""
-    made = {key: closed(value) if isinstance(value, Mapping) else value for key, value in schema.items()}
-    for key in ("anyOf", "allOf", "oneOf", "prefixItems"):
-        if isinstance(made.get(key), list):
-            made[key] = [closed(part) if isinstance(part, Mapping) else part for part in made[key]]
-    if made.get("type") == "object":
-        made.setdefault("additionalProperties", False)
-    return made
+def _is_opaque(block: Mapping[str, Any]) -> bool:
+    return not block.keys() & {"text", "toolUse", "citationsContent"}
+
+
+def _said_again(blocks: list[Mapping[str, Any]]) -> tuple[Part, ...]:
+    """Return blocks as parts, in their order: thoughts with their signature go back before the calls that they led to."""
+    parts: list[Part] = []
+    for block in blocks:
+        use = as_dict(block.get("toolUse"))
+        if use:
+            parts.append(ToolCall.of(as_str(use.get("toolUseId")), as_str(use.get("name")), use.get("input")))
+        elif block and _is_opaque(block):
+            parts.append(Opaque("bedrock", block))
+        elif text := whole(_text(block)):
+            parts.append(Text(text))
+    return tuple(parts)
 
 
 class ConverseChunks(ChunkReader):

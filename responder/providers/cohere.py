@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.call.dialect import ChunkReader
+from responder.call.subsets import COHERE, lowered
 from responder.providers.citing import cohere_citations
 from responder.providers.cohere_embeddings import CohereEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
@@ -53,7 +54,7 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
         return payload
 
     def response_format(self, schema: Any) -> dict[str, Any]:
-        return {"type": "json_object", "json_schema": dict(schema)}
+        return {"type": "json_object", "json_schema": lowered(schema, COHERE).schema}
 
     def reader(self) -> ChunkReader:
         return CohereChunks()

@@ -17,7 +17,7 @@ from responder.providers.usage import openai_usage
 from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import Verdict, finish_reason
-from responder.values.messages import Audio, File, Image, Message, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
@@ -103,9 +103,17 @@ def _items(message: Message) -> list[dict[str, Any]]:
             items.append({"role": message.role, "content": said[0]["text"] if plain else list(said), **message.extra})
             said.clear()
 
-    known = {part.data.get("call_id") for part in message.parts if isinstance(part, Raw)}
+    known = {part.data.get("call_id") for part in message.parts if isinstance(part, (Raw, Opaque))}
+    # The items of an answer hold its texts and calls, which stand beside them for other providers.
+    again = any(isinstance(part, Opaque) and part.data.get("type") == "message" for part in message.parts)
     for part in message.parts:
-        if isinstance(part, ToolCall):
+        if isinstance(part, Opaque):
+            if "type" in part.data:
+                close()
+                items.append(dict(part.data))
+        elif again and isinstance(part, Text):
+            continue
+        elif isinstance(part, ToolCall):
             if part.id not in known:
                 close()
                 items.append(_call(part))
@@ -147,6 +155,20 @@ def items_to_send_again(reply: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the items of a reply as the next question has to repeat them: all, in order, without their status."""
     items = [as_dict(item) for item in as_list(reply.get("output"))]
     return [{name: value for name, value in item.items() if name != "status" and value is not None} for item in items]
+
+
+_READABLE = ("message", "function_call", "custom_tool_call")
+
+
+def _said_again(reply: Mapping[str, Any], provider: str, text: str, calls: list[ToolCall]) -> tuple[Part, ...]:
+    """Return the parts of an answer's message: its items as they are, where there is more in it than a text and calls.
+
+    A call whose thoughts do not stand before it is refused.
+    """
+    items = items_to_send_again(reply)
+    if all(item.get("type") in _READABLE for item in items):
+        return ()
+    return (*(Opaque(provider, item) for item in items), *((Text(text),) if text else ()), *calls)
 
 
 def is_response(reply: Mapping[str, Any]) -> bool:
@@ -208,6 +230,7 @@ def parse_response(reply: Mapping[str, Any], model: str, provider: str) -> Answe
         candidates=(text,),
         citations=openai_citations(parts),
         logprobs=tuple(token for part in parts if part.get("logprobs") for token in openai_logprobs(part["logprobs"])),
+        parts=_said_again(reply, provider, text or refusal, calls),
         raw=reply,
     )
 

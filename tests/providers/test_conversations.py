@@ -12,7 +12,7 @@ import pytest
 from providers.contract import NAMES, documented, make, said
 from wire.player import Player
 
-from responder import Answer, Message, OllamaResponder, Opaque, Responder, Text, ToolCall, ToolResult, user
+from responder import Answer, BedrockResponder, Message, OllamaResponder, Opaque, Responder, Text, ToolCall, ToolResult, user
 
 WIRE = Path(__file__).parent.parent / "wire"
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
@@ -211,3 +211,61 @@ def test_anthropics_streamed_thoughts_go_back(player: Player) -> None:
         list(stream)
     assert stream.answer is not None
     assert stream.answer.message.parts == (*(Opaque("anthropic", block) for block in THOUGHTS), Text("I look."))
+
+
+def test_a_turn_of_responses_is_the_very_request_that_was_recorded(player: Player) -> None:
+    """Thoughts, encrypted, and the call with its own id, each as it came; then the result."""
+    call, again = (json.loads((WIRE / "openai" / f"responses_reasoning_{name}.json").read_text()) for name in ("call", "return"))
+    player.play(200, {"content-type": "application/json"}, call["response"]["body"])
+    first, *_, result = again["request"]["body"]["input"]
+    with make("openai", player.url, api="responses") as responder:
+        question = user(first["content"])
+        answer = responder.answer(question)
+        player.play(200, {"content-type": "application/json"}, again["response"]["body"])
+        responder.answer([question, answer.message, Message("tool", ToolResult(result["call_id"], result["output"]))])
+    assert player.last.json["input"] == again["request"]["body"]["input"]
+
+
+def test_what_responses_made_is_left_out_of_chat_completions(player: Player) -> None:
+    """The text and the call go on, without the thoughts."""
+    recorded = json.loads((WIRE / "openai" / "responses_reasoning_call.json").read_text())["response"]["body"]
+    player.play(200, {"content-type": "application/json"}, recorded)
+    with make("openai", player.url, api="responses") as responder:
+        answer = responder.answer("Hi")
+    for provider in ("openai", "groq"):
+        player.play(200, {}, documented(provider))
+        keywords = {"api": "chat"} if provider == "openai" else {}
+        sent = second_turns(player, make(provider, player.url, **keywords), answer.message, user("Go on"))
+        (made,) = sent[1]["tool_calls"]
+        assert (sent[1]["content"], made["function"]["name"]) == (None, "update_plan")
+        assert set(sent[1]) == {"role", "content", "tool_calls"}
+
+
+def test_a_text_of_responses_goes_back_once(player: Player) -> None:
+    """As the item that it was, with the thoughts before it."""
+    items = [
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "ZW5j"},
+        {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "Hello."}]},
+    ]
+    body = {"object": "response", "status": "completed", "model": "m", "output": items}
+    player.play(200, {"content-type": "application/json"}, body)
+    with make("openai", player.url, api="responses") as responder:
+        answer = responder.answer("Hi")
+        assert (answer.message.text, answer.text) == ("Hello.", "Hello.")
+        responder.answer([user("Hi"), answer.message, user("Go on")])
+    assert player.last.json["input"] == [{"role": "user", "content": "Hi"}, *items, {"role": "user", "content": "Go on"}]
+
+
+def test_bedrock_sees_its_thoughts_again(player: Player) -> None:
+    """With their signature, before the call."""
+    content = [
+        {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}},
+        {"text": "I look."},
+        {"toolUse": {"toolUseId": "call_1", "name": "weather", "input": {"city": "Rome"}}},
+    ]
+    reply = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "tool_use"}
+    player.play(200, {"content-type": "application/json"}, reply)
+    with BedrockResponder("m", api_key="any", base_url=player.url) as responder:
+        answer = responder.answer("What is the weather?")
+        responder.answer([user("What is the weather?"), answer.message, Message("tool", ToolResult("call_1", "sun"))])
+    assert player.last.json["messages"][1] == {"role": "assistant", "content": content}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,8 +11,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 from providers.contract import NAMES, make
+from wire.player import Player
 
-from responder import InvalidAnswerError, OllamaResponder, Responder
+from responder import BedrockResponder, CohereResponder, InvalidAnswerError, OllamaResponder, Responder
 from responder.simulator import Fault, Simulator
 
 
@@ -98,3 +100,34 @@ def test_an_invalid_answer_is_sent_back_to_every_provider(simulator: Simulator, 
     simulator.script(Fault.invalid_answer("I would rather not.", times=2))
     with pytest.raises(InvalidAnswerError, match="it is not JSON"):
         ask.answer("Which?", schema=Order)
+
+
+def reply_of(provider: str, text: str) -> dict[str, Any]:
+    """Return what Bedrock's Converse or Cohere's chat answers."""
+    if provider == "bedrock":
+        return {"output": {"message": {"role": "assistant", "content": [{"text": text}]}}, "stopReason": "end_turn"}
+    return {"id": "1", "message": {"role": "assistant", "content": [{"type": "text", "text": text}]}, "finish_reason": "COMPLETE"}
+
+
+@pytest.mark.parametrize("provider", ["bedrock", "cohere"])
+def test_providers_that_are_not_simulated_get_what_they_take(player: Player, provider: str) -> None:
+    """Bounds in the description, and a list in an object."""
+    player.play(200, {"content-type": "application/json"}, reply_of(provider, '{"result": [{"x": 1, "y": 2}]}'))
+    kind: Any = BedrockResponder if provider == "bedrock" else CohereResponder
+    with kind("m", api_key="any", base_url=player.url) as responder:
+        assert responder.answer("Which?", schema=list[Point]).parsed == [Point(1, 2)]
+        text = json.dumps(player.last.json)
+        assert "result" in text
+        player.play(200, {"content-type": "application/json"}, reply_of(provider, '{"kind": "cat", "lives": 9}'))
+        assert responder.answer("Which?", schema=Cat).parsed == Cat(kind="cat", lives=9)
+        assert "{maximum: 9, minimum: 2}" in json.dumps(player.last.json)
+
+
+def test_bedrock_is_told_of_an_open_map_in_words(player: Player) -> None:
+    """Its models refuse it as a schema."""
+    player.play(200, {"content-type": "application/json"}, reply_of("bedrock", '{"words": {"a": 1}}'))
+    with BedrockResponder("m", api_key="any", base_url=player.url, system="Be terse.") as responder:
+        assert responder.answer("Count", schema=Counts).parsed == Counts(words={"a": 1})
+    first, second = player.last.json["system"]
+    assert first == {"text": "Be terse."}
+    assert "fits this JSON Schema" in second["text"]
