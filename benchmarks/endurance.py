@@ -1,6 +1,6 @@
 """Does a long run hold its limits, its memory and every answer?
 
-A day in the life: 100,000 prompts by 256 workers to a simulated provider (a process of its own) with limits; 2 % of the requests
+A day in the life: 100,000 prompts by 256 workers to a simulated provider (a process of its own) with limits; 2% of the requests
 meet a 500, a 503 or a reset, and one in a thousand takes five seconds longer. Allowed are 36,000 requests a minute; the ideal is
 what that takes. Then 1,000,000 prompts through `imap_unordered` with a checkpoint and a report at the end, to the server of the
 other benchmarks, which answers at once.

@@ -455,7 +455,7 @@ MEMORY: Column = ("peak MB", lambda row: f"{row['peak_memory']:.0f}")
 CONNECTIONS: Column = ("connections", lambda row: f"{row['connections']:.0f}")
 IN_FLIGHT: Column = ("in flight", lambda row: f"{row['max_in_flight']:.0f}")
 WRONG: Column = ("wrong", lambda row: f"{row['wrong']:.0f}")
-SERVER: Column = ("server CPU", lambda row: f"{row['server_share'] * 100:.0f} %")
+SERVER: Column = ("server CPU", lambda row: f"{row['server_share'] * 100:.0f}%")
 
 
 def show(title: str, rows: Sequence[Row], columns: Sequence[Column]) -> None:
@@ -485,7 +485,7 @@ class Report:
         self.busy_before = busy_share()
         print(question)
         if self.busy_before > 0.1:
-            print(f"note: other work keeps {self.busy_before * 100:.0f} % of the processors busy; times suffer from it")
+            print(f"note: other work keeps {self.busy_before * 100:.0f}% of the processors busy; times suffer from it")
 
     def measure(self, runs: Sequence[Run]) -> list[Row]:
         """Measures and keeps the rows."""
@@ -512,7 +512,7 @@ class Report:
             verdict = (
                 "not the bottleneck" if share < SERVER_IS_A_BOTTLENECK else "A BOTTLENECK: these numbers are not the client's"
             )
-            print(f"\nServer: at most {share * 100:.0f} % of one core in any run ({busiest.label}): {verdict}")
+            print(f"\nServer: at most {share * 100:.0f}% of one core in any run ({busiest.label}): {verdict}")
         wrong = sum(row["wrong"] for row in self.rows if row.numbers)
         if busiest is not None:
             print(f"Answers: {f'{wrong:.0f} are missing or wrong' if wrong else 'every one belongs to its prompt'}")

@@ -48,7 +48,7 @@ def main() -> int:
         WALL,
         ("ideal s", lambda row: f"{ideal(row):.2f}"),
         ("loop s", lambda row: f"{sequential(row):.2f}"),
-        ("speed-up", lambda row: f"{sequential(row) / row['wall']:.1f} x"),
+        ("speed-up", lambda row: f"{sequential(row) / row['wall']:.1f}x"),
         ("CPU ms", lambda row: f"{row['cpu'] * 1000:.0f}"),
         WRONG,
         SERVER,
@@ -57,7 +57,7 @@ def main() -> int:
     for calls, limit in ((10, 9.0), (4, 3.8)):
         ours, loop = (harness.find(rows, name, str(calls)) for name in ("responder", "responder_sequential"))
         factor = ours and loop and loop["wall"] / ours["wall"]
-        report.goal(f"{calls} calls: speed-up over the loop", factor, limit, at_least=True, unit=" x")
+        report.goal(f"{calls} calls: speed-up over the loop", factor, limit, at_least=True, unit="x")
     return report.finish()
 
 

@@ -5,7 +5,7 @@ workers. It says "wait" in each form that providers have, or not at all; and it 
 it by `Limits`, or nobody has. Reached is the throughput as a share of what the server allows; refused is the share of the
 requests that got a 429.
 
-Expected: where the limit is known or told, at least 90 % reached and under 2 % refused; where it must be found by refusals alone,
+Expected: where the limit is known or told, at least 90% reached and under 2% refused; where it must be found by refusals alone,
 every prompt is answered all the same.
 """
 
@@ -170,8 +170,8 @@ def main() -> int:
     harness.show(f"{calls:,} prompts by {WORKERS} workers, 50 allowed a second (ideal {ideal:.1f} s)", rows, columns)
     for name in ("limits", "headers"):
         row = harness.find(rows, name)
-        report.goal(f"{SCENARIOS[name][0]}: reached", row and ideal / row["wall"] * 100, 90, at_least=True, unit=" %")
-        report.goal(f"{SCENARIOS[name][0]}: refused", row and row["refused"] * 100, 2, unit=" %")
+        report.goal(f"{SCENARIOS[name][0]}: reached", row and ideal / row["wall"] * 100, 90, at_least=True, unit="%")
+        report.goal(f"{SCENARIOS[name][0]}: refused", row and row["refused"] * 100, 2, unit="%")
     return report.finish()
 
 

@@ -2,7 +2,7 @@
 
 Run `python docs/generated.py` after changing a provider, a command or the first line of a file; the tests notice when somebody
 forgets.
-Whatever stands between `<!-- made:NAME -->` and `<!-- end -->` is replaced.
+Everything between `<!-- made:NAME -->` and `<!-- end -->` is replaced.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _KEYS = {
     "anthropic-vertex": _GOOGLE,
     "bedrock": _AMAZON,
     "anthropic-bedrock": _AMAZON,
-    "compatible": "`api_key=`, if it wants one",
+    "compatible": "`api_key=`, if it needs one",
 }
 _BASES = {
     "azure": "yours, from `AZURE_OPENAI_ENDPOINT`",
