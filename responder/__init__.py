@@ -210,12 +210,12 @@ __all__ = [
 ]
 
 
-# What a library logs is shown only where the program asks for it.
+# A library's logs are shown only if the program asks for them.
 logging.getLogger("responder").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    # Imported by those who name them: most programs are one process, and need no store for their limits.
+    # Imported on first use: most programs are one process, and need no store for their limits.
     if name in ("FileLimitStore", "LimitStore"):
         from responder.pace import store
 

@@ -1,4 +1,4 @@
-"""The old name of what `from responder import FileLimitStore, LimitStore` gives; it goes with version 0.3."""
+"""The old name of what `from responder import FileLimitStore, LimitStore` gives; removed in version 0.3."""
 
 import warnings
 

@@ -83,28 +83,28 @@ class Responder(Dialect):
 
     Args:
         model: The model's name, as the provider spells it.
-        api_key: The key, or a callable that returns one (asked for each request); None: the environment.
+        api_key: The key, or a callable that returns one (called for each request); None: the environment.
         base_url: Where the API is, as the provider's own SDK takes it; None: the provider's own, or the environment's.
         system: How the model should behave; goes before every prompt.
-        timeout: Seconds for one attempt in total, or a Timeout with its several bounds; None: ten minutes. `math.inf` is
-            the way to say "no limit".
-        deadline: Seconds for one call in total, retries and waits included; None: no such bound.
-        max_retries: Repeats after a failed attempt, where a repeat can help; 0: one attempt. A RetryPolicy also sets the waits.
+        timeout: Seconds for one attempt in total, or a Timeout with its several bounds; None: ten minutes. For
+            no limit, write `math.inf`.
+        deadline: Seconds for one call in total, retries and waits included; None: no deadline.
+        max_retries: Retries after a failed attempt, where a retry can help; 0: one attempt. A RetryPolicy also sets the waits.
         limits: What the provider allows, shared by every responder of the process with the same provider, base URL, key and
-            model; None: what it asks for by its refusals and headers.
+            model; None: learned from its refusals and headers.
         session: A `requests.Session` of your own to send with (adapters, proxies, client certificates, mocks).
         extra_headers: Sent with every request, on top of ours.
-        price: What the model costs; None: what genai-prices says, where it is installed and knows the model.
-        cache: A file that keeps every answer, and gives it again to whoever asks the same (its `attempts` are 0). It may be the
+        price: What the model costs; None: what genai-prices says, if it is installed and knows the model.
+        cache: A file that keeps every answer, and returns it when the same is asked again (its `attempts` are 0). It may be the
             checkpoint of a map.
-        fallbacks: Responders that are asked in turn, in their own words, when this one cannot answer: it is down, refuses the
-            key, or failed after all repeats. Not when the prompt is at fault, or is blocked.
+        fallbacks: Responders that are asked in turn, in their own dialects, when this one cannot answer: it is down, refuses the
+            key, or failed after all retries. Not when the prompt is at fault, or is blocked.
         schema: What every answer must fit, as `answer` takes it.
-        allow_http: Send the key over plain http to a host outside this network, where everybody on the way can read it.
+        allow_http: Send the key over plain http to a host outside this network, where anyone on the way can read it.
         **options: Defaults for every call, see `Options`: temperature, max_tokens, stop, seed, tools, schema, extra, ...
 
     Raises:
-        ConfigurationError: No key, or an option that does not exist; the message says what to type.
+        ConfigurationError: No key, or an unknown option; the message says what to type.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Responder(Dialect):
         self._start()
 
     def _start(self, transport: Transport | None = None) -> None:
-        """Make what can neither be pickled nor shared with another process; a transport is shared where there is one."""
+        """Make what can neither be pickled nor shared with another process; reuse the given transport, if any."""
         # Imported with the first responder: `requests` alone is half of the time that importing all of this would take.
         from responder.call.endpoint import Access
         from responder.wire.transport import Transport
@@ -203,7 +203,7 @@ class Responder(Dialect):
             **options: On top of the responder's defaults, see `Options`.
 
         Returns:
-            The answer; never an empty one without tool calls. Look at `truncated` when you set `max_tokens`.
+            The answer; never empty unless it has tool calls. Check `truncated` when you set `max_tokens`.
 
         Raises:
             ConfigurationError: The prompt or an option is invalid; nothing was sent.
@@ -232,7 +232,7 @@ class Responder(Dialect):
             prompt: As `answer` takes it.
             timeout: Seconds for one attempt to its last piece, or a Timeout that also bounds the first piece (`first`) and
                 the time between two (`gap`); None: the responder's.
-            deadline: Seconds for the whole stream, repeats before its first piece included; None: the responder's.
+            deadline: Seconds for the whole stream, retries before its first piece included; None: the responder's.
             cancel: A token that ends the stream when another thread cancels it; `Stream.cancel` does the same.
             fallbacks: Who is asked when this one cannot begin to answer; None: the responder's own.
             schema: What the whole answer must fit, as `answer` takes it; `Stream.answer.parsed` is the value. Nothing is asked
@@ -264,7 +264,7 @@ class Responder(Dialect):
         deadline: Deadline,
         cancel: CancelToken | None,
     ) -> list[Source]:
-        """Return who is asked first, and who steps in for whom, each with its own options, time and file."""
+        """Return the sources in the order they are asked, each with its own options, time and file."""
         others = self.fallbacks if fallbacks is None else _responders(fallbacks)
         return [
             Source(
@@ -308,30 +308,30 @@ class Responder(Dialect):
         reasks: int = 1,
         **options: Unpack[AnswerOptions],
     ) -> Job[T]:
-        """Gather what a map is to do.
+        """Collect the parameters of a map.
 
         Args:
             prompts: Any iterable; pulled in the caller's thread.
             max_workers: How many calls run at once.
             on_error: "collect" (a failure becomes its result's `error`), "raise" (the first one is raised and ends the run),
-                or "stop" (nothing new is sent after the first one, and what there is is returned).
+                or "stop" (nothing new is sent after the first one, and the results so far are returned).
             max_errors: Send nothing new once this many have failed; None: never.
             deadline: Seconds for each prompt, retries and waits included; None: the responder's.
             run_deadline: Seconds for the whole run; calls in flight end then.
             progress: None (a bar only on a terminal or notebook, on stderr), True, False, or a callable that gets a Progress.
             on_result: Called with each result as it comes in, in the caller's thread.
             cancel: A token that ends the run, with its calls in flight, when another thread cancels it.
-            checkpoint: A file that keeps each answer as soon as it is there. A second run with the same file takes from it what
-                was asked in the same words with the same options (its `attempts` are 0), and asks only the rest.
-            dedupe: Ask equal prompts once, and give each of them that answer (the repeats' `attempts` are 0). The answers of
-                the run stay in memory for it.
-            budget: US dollars that the run may spend. Each request sets its estimated cost aside and books the real one; when the
-                rest is not enough for another one, the run ends with a BudgetExceededError in what was not sent.
-            hedge: The part of the prompts, such as 0.05, that may be asked a second time when they take longer than all others:
+            checkpoint: A file that keeps each answer as soon as it arrives. A second run with the same file takes the answers to
+                equal prompts with equal options from it (their `attempts` are 0), and asks only for the rest.
+            dedupe: Ask equal prompts once, and give each of them that answer (the copies' `attempts` are 0). This keeps the run's
+                answers in memory.
+            budget: US dollars that the run may spend. Each request reserves its estimated cost and books the real one; when the
+                remainder is not enough for another one, the run ends with a BudgetExceededError in what was not sent.
+            hedge: The part of the prompts, such as 0.05, that may be sent a second time when they take longer than the others:
                 the first answer counts, the other call is cancelled. Only with room in the limits and the budget.
             fallbacks: Who is asked when this one cannot answer; None: the responder's own.
-            retry_share: The part of the run's requests that may be repeats of failed ones, so that a provider that fails broadly
-                is not asked five times as much. Refusals for the rate do not count. Two for each worker are always allowed.
+            retry_share: The part of the run's requests that may be retries of failed ones, so that a provider with an outage
+                does not get five times the load. Rate refusals (429) do not count. Two for each worker are always allowed.
             timeout: Seconds for one attempt; None: the responder's.
             schema: What the answers must fit, as `answer` takes it; `batch.parsed()` has the values. Only what fits is kept in a
                 checkpoint or cache.
@@ -341,7 +341,7 @@ class Responder(Dialect):
         rules = Rules(max_workers, on_error, max_errors, Deadline.after(run_deadline, "run_deadline"), cancel, fatal_ends=True)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder._job, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
-        Deadline.after(seconds)  # reject a bad deadline here, once, and not in every item
+        Deadline.after(seconds)  # reject a bad deadline here, once, not in every item
         terms = terms_of(sources, max_workers, retry_share, budget, hedge)
         return Job(sources, prompts, rules, Watch(progress, on_result, "prompts"), terms, seconds, checkpoint, dedupe, reasks)
 
@@ -349,13 +349,13 @@ class Responder(Dialect):
     def map(self, job: Job[T]) -> Batch[T]:
         """Ask many prompts at once, wait for all, and return their results in input order.
 
-        Errors that no other prompt can survive (a wrong key, no credit, a quota of the day) end the run at once; what was not
-        sent then has a CancelledError that says so.
+        Errors that every other prompt would get too (a wrong key, no credit, a daily quota) end the run at once; prompts
+        that were not sent then have a CancelledError that says so.
 
         Raises:
             ConfigurationError: A keyword or option is invalid; nothing was sent.
-            APIError: With `on_error="raise"`, the first failure. It, and whatever else ends the run early (Ctrl-C), has an
-                attribute `batch` that holds what is finished.
+            APIError: With `on_error="raise"`, the first failure. It, and anything else that ends the run early (Ctrl-C), has an
+                attribute `batch` with what is finished.
         """
         run = start(job, ordered=False)
         return collect(run, run.batch)
@@ -395,7 +395,7 @@ class Responder(Dialect):
         """Stream the answers of several prompts at once, merged: events as they arrive, or `snapshots()` of all texts.
 
         Args:
-            prompts: Any iterable; `event.index` is the place in it.
+            prompts: Any iterable; `event.index` is the position in it.
             max_workers: How many stream at once.
             timeout: As `stream` takes it.
             deadline: Seconds for each stream; None: the responder's.
@@ -403,7 +403,7 @@ class Responder(Dialect):
             cancel: A token that ends them all.
             budget: US dollars that they may spend together, as `map` takes it.
             fallbacks: Who is asked when this one cannot begin to answer; None: the responder's own.
-            retry_share: The part of the requests that may be repeats of failed ones, as `map` takes it.
+            retry_share: The part of the requests that may be retries of failed ones, as `map` takes it.
             schema: As `stream` takes it.
             **options: As `answer` takes them.
         """
@@ -558,7 +558,7 @@ def _responders(found: Any) -> tuple[Responder, ...]:
     if isinstance(found, Responder):
         found = (found,)
     if not isinstance(found, Sequence) or not all(isinstance(each, Responder) for each in found):
-        raise ConfigurationError(f"fallbacks is a list of responders, not {found!r}", fatal=True)
+        raise ConfigurationError(f"fallbacks must be a list of responders, not {found!r}", fatal=True)
     return tuple(found)
 
 
@@ -571,20 +571,20 @@ AMBIGUOUS = re.compile(r"[#\\\s\x00-\x1f\x7f]")
 
 
 def _checked_url(url: str, who: str) -> str:
-    """Return a base URL without a slash at its end, and without user and password, which belong into no log or pickle."""
+    """Return a base URL without a slash at its end, and without user and password, which belong in no log or pickle."""
     url = url.strip()
     try:
         parts = urlsplit(url)
         is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         is_url = is_url and not AMBIGUOUS.search(url)
-    except ValueError:  # a port that is none, or brackets without an IPv6 address in them
+    except ValueError:  # an invalid port, or brackets without an IPv6 address in them
         is_url = False
     if not is_url:
         raise ConfigurationError(f"{who} needs base_url=, such as 'https://host/v1', not {shown_url(url)!r}")
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
-# Names that the internet does not have (RFC 6761, RFC 6762, RFC 8375, and what cloud providers and clusters use).
+# Names that do not exist on the internet (RFC 6761, RFC 6762, RFC 8375, and what cloud providers and clusters use).
 _PRIVATE_ENDINGS = (
     *(".localhost", ".local", ".internal", ".home.arpa", ".lan", ".corp", ".intranet", ".svc"),
     *(".test", ".example", ".invalid"),

@@ -1,4 +1,4 @@
-"""The old name of what `from responder import ChunkReader, Stream` gives; it goes with version 0.3."""
+"""The old name of what `from responder import ChunkReader, Stream` gives; removed in version 0.3."""
 
 import warnings
 

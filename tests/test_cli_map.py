@@ -111,9 +111,9 @@ def test_a_pipe_is_read_to_its_end_before_anything_is_sent(simulator: Simulator)
         ('{"prompt": "x", "score": 1e999}', "1e999 is too large"),
         ('{"messages": [{"role": "user", "content": [{"type": "x", "n": NaN}]}]}', "NaN is not JSON"),
         ('{"messages": [{"role": "user", "content": [{"type": "x", "n": 1e999}]}]}', "1e999 is too large"),
-        ('{"messages": [{"role": "user", "content": 5}]}', "this is no prompt"),
-        ('{"messages": [{"role": "user", "content": null}]}', "this is no prompt"),
-        ('{"messages": [{"role": ["user"], "content": "x"}]}', "this is no prompt"),
+        ('{"messages": [{"role": "user", "content": 5}]}', "this is not a prompt"),
+        ('{"messages": [{"role": "user", "content": null}]}', "this is not a prompt"),
+        ('{"messages": [{"role": ["user"], "content": "x"}]}', "this is not a prompt"),
         ('{"messages": [{"role": "boss", "content": "x"}]}', "unknown role"),
         ('{"messages": [{"content": "x"}]}', "'role'"),
         ('{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": 5}}]}]}', "line 2"),
@@ -301,7 +301,7 @@ def test_an_interrupted_table_leaves_its_lines(simulator: Simulator) -> None:
     assert simulator.wait_for(6, timeout=60)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert errors.endswith("out.csv.partial; the same command with --resume asks only the rest\n")
+    assert errors.endswith("out.csv.partial; the same command with --resume asks only for the rest\n")
     assert len(records(Path("out.csv.partial").read_text())) >= 4
     resumed = run("map", "prompts.txt", *MODEL, "-o", "out.csv", "--checkpoint", "run.db", "--resume")
     assert resumed.exit_code == 0
@@ -348,7 +348,7 @@ def test_cells_may_be_divided_by_other_characters(simulator: Simulator) -> None:
     run("map", source, *MODEL, "--delimiter", ";")
     run("map", write("tabs.csv", "id\tprompt\n1\tHa, you\n"), *MODEL, "--delimiter", "\\t")
     assert [request.prompt for request in simulator.received] == ["Hi, you", "Ho, you", "Ha, you"]
-    assert "--delimiter is one character" in error_line(run("map", source, *MODEL, "--delimiter", ";;"))
+    assert "--delimiter must be one character" in error_line(run("map", source, *MODEL, "--delimiter", ";;"))
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_empty_rows_are_left_out_on_request_and_counted(
     """Every line of the output still names its line of the input."""
     result = run("map", write(name, content), *MODEL, *options, "--skip-empty", "--workers", 1)
     assert result.exit_code == 0
-    assert result.stderr == "2 rows without a prompt are left out\n"
+    assert result.stderr == "2 rows without a prompt were skipped\n"
     assert [request.prompt for request in simulator.received] == ["one", "two"]
     assert [record["index"] for record in records(result.stdout)] == [0, 1]
 
@@ -579,7 +579,7 @@ def test_an_interrupted_run_keeps_what_is_finished(simulator: Simulator, number:
     assert 5 not in found
     assert "out.jsonl" not in names()
     assert errors.startswith(f"Interrupted: the {len(found)} finished of 10 results are in ")
-    assert "out.jsonl.partial; with --checkpoint FILE, the same command with --resume asks only the rest" in errors
+    assert "out.jsonl.partial; with --checkpoint FILE, the same command with --resume asks only for the rest" in errors
 
 
 def test_an_interrupt_before_the_first_answer_leaves_nothing(simulator: Simulator) -> None:
@@ -617,13 +617,13 @@ def test_a_killed_run_leaves_whole_lines_and_no_output(simulator: Simulator) -> 
         (("bad.jsonl", *MODEL), "bad.jsonl, line 2"),
         (("good.csv", *MODEL), "no column 'prompt'"),
         (("good.csv", *MODEL, "--column", "x"), "no column 'x'"),
-        (("good.csv", *MODEL, "--template", "{x}"), "--template wants 'x'"),
+        (("good.csv", *MODEL, "--template", "{x}"), "--template needs 'x'"),
         (("good.txt", *MODEL, "--template", "{"), "--template"),
         (("good.txt", *MODEL, "--run-deadline", "0"), "--run-deadline"),
         (("good.txt", *MODEL, "--option", "nonsense=1"), "nonsense"),
         (("good.txt", *MODEL, "-o", "no/such/out.jsonl"), "no/such/out.jsonl: No such file"),
         (("good.txt", *MODEL, "-o", "."), "directory"),
-        (("picture.jsonl", "--model", "ollama:m"), "picture.jsonl, line 1: Ollama takes images as bytes"),
+        (("picture.jsonl", "--model", "ollama:m"), "picture.jsonl, line 1: Ollama accepts images as bytes"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_happens(arguments: tuple[str, ...], words: str, simulator: Simulator) -> None:
@@ -702,10 +702,10 @@ def test_a_budget_ends_the_run_and_the_rest_is_not_sent(simulator: Simulator) ->
     ("options", "words"),
     [
         (("--budget", "1"), "add --price IN,OUT"),
-        (("--budget", "0", "--price", "1,1"), "--budget is"),
+        (("--budget", "0", "--price", "1,1"), "--budget must be"),
         (("--price", "cheap"), "--price"),
         (("--price", "1"), "--price"),
-        (("--price", "-1,1"), "--price: IN is"),
+        (("--price", "-1,1"), "--price: IN must be"),
         (("--hedge", "2"), "--hedge"),
         (("--fallback", "nobody:m"), "nobody"),
     ],

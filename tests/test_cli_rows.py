@@ -80,13 +80,13 @@ def test_a_file_without_an_ending_is_known_by_its_first_line(tmp_path: Path, con
         ("a.jsonl", '{"prompt": "x"}\n\n{"prompt":', "line 3: not JSON"),
         ("a.jsonl", '"x"\n5\n', "line 2: neither an object nor a string"),
         ("a.jsonl", '{"text": "x"}', "line 1: neither 'prompt' nor 'messages' in it; there is 'text'"),
-        ("a.jsonl", '{"prompt": null}', "line 1: this is no prompt"),
-        ("a.jsonl", '{"messages": []}', "line 1: this is no prompt"),
-        ("a.jsonl", '{"messages": [{"role": "usr", "content": "x"}]}', "line 1: this is no prompt: unknown role"),
+        ("a.jsonl", '{"prompt": null}', "line 1: this is not a prompt"),
+        ("a.jsonl", '{"messages": []}', "line 1: this is not a prompt"),
+        ("a.jsonl", '{"messages": [{"role": "usr", "content": "x"}]}', "line 1: this is not a prompt: unknown role"),
         ("a.jsonl", '{"prompt": ""}', "line 1: the prompt is empty"),
         ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
-        ("a.csv", "text\nx\n", "line 1: no column 'prompt'; there is 'text'"),
-        ("a.csv", "", "line 1: a csv file begins with the names of its columns"),
+        ("a.csv", "text\nx\n", "line 1: no column 'prompt'; the columns are 'text'"),
+        ("a.csv", "", "line 1: a csv file must begin with the names of its columns"),
         ("a.csv", "prompt,prompt\n", "line 1: there are two columns named 'prompt'"),
         ("a.csv", "a,prompt\n1,2\n\n1\n", "line 4: 1 cells, but there are 2 columns"),
         ("a.csv", 'prompt\nx\n"open\nend', "line 3: not CSV"),
@@ -112,7 +112,7 @@ def test_a_template_that_makes_no_sense_is_refused(template: str) -> None:
 
 def test_a_template_names_the_value_that_is_missing(tmp_path: Path) -> None:
     """A row without a value that the template wants is told with what there is."""
-    with pytest.raises(ConfigurationError, match="line 2: --template wants 'b', and there is 'a'"):
+    with pytest.raises(ConfigurationError, match="line 2: --template needs 'b'; there is 'a'"):
         rows(tmp_path / "a.csv", "a\nx\n", template=Template("{b}"))
 
 

@@ -89,7 +89,7 @@ def test_the_first_variable_that_is_set_wins(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("key", [5, ["k"], b"k"])
 def test_a_key_of_another_type_is_refused_without_showing_it(key: Any) -> None:
     """Bytes are a common slip."""
-    with pytest.raises(ConfigurationError, match="api_key is a str"):
+    with pytest.raises(ConfigurationError, match="api_key must be a str"):
         OpenAIResponder("m", api_key=key)
 
 

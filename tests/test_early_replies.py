@@ -256,7 +256,7 @@ def test_a_request_that_nobody_takes_was_not_billed(serve: Any, responder_for: A
         peer.server.released.wait(PATIENCE)
 
     server = serve(handler)
-    with pytest.raises(APITimeoutError, match="did not take the whole request") as caught:
+    with pytest.raises(APITimeoutError, match="did not accept the whole request") as caught:
         responder_for(server, timeout=1.0).answer(LARGE)
     assert "billed" not in str(caught.value)
     server.released.set()

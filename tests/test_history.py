@@ -354,15 +354,18 @@ def test_a_run_without_anything_to_change_gets_no_advice() -> None:
 @pytest.mark.parametrize(
     ("changes", "advice"),
     [
-        ({"server": 1568.0}, "max_workers=16 was busy 98 % of the time and nothing was refused: try max_workers=32"),
-        ({"server": 240.0}, "the workers were busy 15 % of the time"),
-        ({"limited": 2000.0, "wall": 300.0}, "67 % of the workers' time was spent waiting on limits"),
-        ({"causes": {"429": 40}}, "4 % of the requests were refused (429): set Limits(requests_per_minute=...) to about 580"),
+        ({"server": 1568.0}, "max_workers=16 was busy 98% of the time and nothing was refused: try max_workers=32"),
+        ({"server": 240.0}, "the workers were busy 15% of the time"),
+        ({"limited": 2000.0, "wall": 300.0}, "67% of the workers' time was spent waiting on limits"),
+        ({"causes": {"429": 40}}, "4% of the requests were refused (429): set Limits(requests_per_minute=...) to about 580"),
         ({"truncated": 12}, "12 answers were cut: raise max_tokens"),
-        ({"causes": {"timeout": 30}}, "30 requests hit their timeout, while 99 % of the answered ones came within 2 s"),
-        ({"causes": {"500": 60, "connection": 40}}, "10 % of the requests failed at the provider or on the way: fallbacks=[...]"),
+        ({"causes": {"timeout": 30}}, "30 requests hit their timeout, while 99% of the answered ones came within 2 s"),
+        (
+            {"causes": {"500": 60, "connection": 40}},
+            "10% of the requests failed at the provider or in the network: fallbacks=[...]",
+        ),
         ({"errors": {"DeadlineExceededError": 7}}, "7 prompts passed a deadline: raise it"),
-        ({"errors": {"BudgetExceededError": 70}}, "70 prompts did not fit into the budget: raise budget"),
+        ({"errors": {"BudgetExceededError": 70}}, "70 prompts did not fit in the budget: raise budget"),
         ({"p99": 9.0}, "one in a hundred took 9 s or more: hedge=0.02"),
     ],
 )
@@ -428,14 +431,14 @@ def test_a_summary_reads_well() -> None:
     )
     assert text.splitlines() == [
         "1,200 prompts: 1,000 answered, 3 failed (3 RateLimitError)",
-        "200 answers took no request: from a checkpoint, a cache or an equal prompt",
-        "1,019 requests in 100.0 s, 10.2 a second; 19 were repeated (17 429, 2 503)",
+        "200 answers needed no request: from a checkpoint, a cache or an equal prompt",
+        "1,019 requests in 100.0 s, 10.2 a second; 19 were retried (17 429, 2 503)",
         "time, over all workers: 1,000.0 s at the server, 120.0 s waiting on limits, 20.0 s between attempts",
-        "answer times: half within 1.00 s, 95 % within 1.50 s, 99 % within 2.00 s",
+        "answer times: median 1.00 s, 95% within 1.50 s, 99% within 2.00 s",
         "tokens: 123,456 in, 7,890 out; cost: $1.50",
         "4 answers were cut at max_tokens",
-        "next: 2 % of the requests were refused (429): set Limits(requests_per_minute=...) to about 600, which is what was let "
-        "through",
+        "next: 2% of the requests were refused (429): set Limits(requests_per_minute=...) to about 600, which is the rate that "
+        "got through",
         "next: 4 answers were cut: raise max_tokens",
     ]
 

@@ -320,7 +320,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     """Before any call."""
     with pytest.raises(ConfigurationError, match="cannot be used"):
         Limits(store=tmp_path / "missing" / "limits")
-    with pytest.raises(ConfigurationError, match="store is a path"):
+    with pytest.raises(ConfigurationError, match="store must be a path"):
         Limits(store=5)  # type: ignore[arg-type]  # what the test is about
 
 

@@ -346,7 +346,7 @@ def test_a_provider_that_fails_broadly_is_not_asked_many_times_as_much(simulator
     assert sent - 400 >= 0.15 * sent
     failed = batch.failures()
     assert failed
-    assert any("20% of this run's requests were repeats already" in str(result.error) for result in failed)
+    assert any("20% of this run's requests were retries already" in str(result.error) for result in failed)
 
 
 def test_a_short_failure_of_all_calls_in_flight_is_repeated(simulator: Simulator) -> None:

@@ -1,1 +1,1 @@
-"""One answer: its attempts, its repeats, its second try, its stream."""
+"""One answer: its attempts, its retries, its hedged second call, its stream."""

@@ -1,4 +1,4 @@
-"""Who answers a prompt: a file, an equal prompt that was asked already, the first one asked, or who steps in for it?"""
+"""Who answers a prompt: a file, an equal prompt already asked, the first provider, or a fallback?"""
 
 from __future__ import annotations
 
@@ -48,30 +48,30 @@ class StoredAnswer(Protocol):
 
 
 class AnswerStore(Protocol):
-    """Where finished answers are kept. A protocol, since the file that does it stands on a higher floor."""
+    """Where finished answers are kept. A protocol, since the implementation is on a higher floor."""
 
     def take(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:
         """Return an answer that this run has not taken yet; None where the question must be asked."""
 
     def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:
-        """Return the newest answer, and leave it to be found again."""
+        """Return the newest answer; it can be found again."""
 
     def store(
         self, question: bytes, reply: Mapping[str, Any], request_id: str | None, deadline: Deadline, cancel: CancelToken | None
     ) -> None:
-        """Keep an answer; when this returns, the process may be killed."""
+        """Keep an answer; once this returns, killing the process does not lose it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One of those who are asked.
+    """One of the providers that may be asked.
 
     Attributes:
         endpoint: Where its questions go.
         options: What holds for its answers.
         timeout: For one attempt.
         system: What goes before every prompt; None: nothing.
-        cache: Its file of answers that are given again; None: each question is asked.
+        cache: Its file of reusable answers; None: each question is asked.
         stores: False where the run's checkpoint is the cache's file, too: it keeps each answer once.
     """
 
@@ -116,7 +116,7 @@ class Asker:
     """Gets the answer to one prompt after another. Safe for threads.
 
     Args:
-        sources: Who is asked first, and who steps in for whom.
+        sources: The first provider and its fallbacks, in order.
         cancel: Ends the calls.
         terms: What the run allows.
         checkpoint: The run's file.
@@ -138,17 +138,17 @@ class Asker:
         self._reasks = reasks
         self._sources = sources
         self._cancel = cancel
-        # Nobody waits for one that is down while another one can step in.
+        # Do not wait for a provider that is down if another can step in.
         self._terms = [replace(terms, patience=0.0)] * (len(sources) - 1) + [terms]
         self._checkpoint = checkpoint
         self._asked = AskedOnce() if dedupe else None
-        self._out: set[int] = set()  # those that have refused what no prompt survives: a wrong key, no credit
+        self._out: set[int] = set()  # those that failed for every prompt: a wrong key, no credit
 
     def answer(self, prompt: Prompt, deadline: Deadline, trace: Trace) -> Answer:
         """Return the answer to a prompt.
 
         Raises:
-            ResponderError: Nobody answered; the last one's error.
+            ResponderError: None of them answered; the last one's error.
         """
         first = self._sources[0]
         question = first.question(prompt)
@@ -171,13 +171,13 @@ class Asker:
         return answer
 
     def stream(self, prompt: Prompt, deadline: Deadline, trace: Trace, ended: Callable[[Stream], object] | None = None) -> Stream:
-        """Return the answer to a prompt as a stream. Files and equal prompts have no part in it.
+        """Return the answer to a prompt as a stream. Files and equal prompts are not used.
 
         Args:
-            prompt: What is asked; refused here where it cannot be sent.
+            prompt: What is asked; refused here if it cannot be sent.
             deadline: When it must be over.
             trace: Gets what the stream did.
-            ended: Called once, when the stream has ended in whatever way.
+            ended: Called once, when the stream has ended, for any reason.
         """
         calls = [
             self._call(place, source.question(prompt, is_streamed=True), deadline, trace)
@@ -216,7 +216,7 @@ class Asker:
         raise AssertionError("the last answer is returned or refused above")
 
     def _in_turn(self, count: int, ask: Callable[[int], T]) -> tuple[int, T]:
-        """Ask one after another until one answers; return whose turn it was, and the answer."""
+        """Ask one after another until one answers; return who answered, and the answer."""
         places = [place for place in range(count) if place not in self._out] or [0]
         before: list[ResponderError] = []
         for place in places:
@@ -226,7 +226,7 @@ class Asker:
                 if place == places[-1] or not _another_may_answer(error):
                     if before:
                         error.fatal = error.fatal and all(other.fatal for other in before)
-                        error.args = (f"{error}. Before it: " + "; ".join(str(other) for other in before),)
+                        error.args = (f"{error}. Before that: " + "; ".join(str(other) for other in before),)
                     raise
                 if error.fatal and not isinstance(error, CircuitOpenError):
                     self._out.add(place)
@@ -242,7 +242,7 @@ class Asker:
                 file.store(source.key(question), answer.raw, answer.request_id, deadline, self._cancel)
             except ConfigurationError as error:
                 if self._cancel is not None:
-                    self._cancel.cancel(str(error))  # this answer is in our hands; what cannot be kept is not asked for
+                    self._cancel.cancel(str(error))  # return this answer; stop asking for more that could not be kept
 
     def _kept(self, place: int, question: Question, deadline: Deadline) -> Answer | None:
         """Return an answer that a file holds, as if it had just come; None where it has to be asked for."""

@@ -1,4 +1,4 @@
-"""One call: its attempts, each with its turn, its money and its line in the trace. Whole answers and streams enter here alike."""
+"""One call: its attempts, each with its turn, its money and its line in the trace. Answers and streams both come through here."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class Terms:
     """What a run allows its calls.
 
     Attributes:
-        retries: Repeats in all; None: as many as each call's own policy says.
+        retries: Retries in total; None: as many as each call's policy says.
         spending: Its money; None: no budget.
-        hedger: Starts second calls for the slowest; None: nobody does.
+        hedger: Starts second calls for the slowest; None: no hedging.
         patience: Seconds to wait for a provider that is down.
         is_priced: True when the cost of each attempt is wanted.
     """
@@ -145,12 +145,12 @@ class Call:
             lambda token: self.post(attempt, self.bounds.under(token)), self._second_attempt, self.bounds.cancel
         )
         if twice and self._known == known + 1:
-            # The loser was cancelled before its provider reported its tokens; the prompt was the same.
+            # The slower one was cancelled before its provider reported its tokens; the prompt was the same.
             self.book(replace(answer.usage, output_tokens=0, reasoning_tokens=0), answer.model)
         return answer
 
     def begin(self) -> Attempt:
-        """Wait for the turn of an attempt: while the provider is down, for money, and for a place within the limits.
+        """Wait until an attempt may start: while the provider is down, for money, and for a slot within the limits.
 
         Raises:
             CircuitOpenError, BudgetExceededError, DeadlineExceededError, CancelledError: It does not come.
@@ -177,7 +177,7 @@ class Call:
         return Attempt(self, permit, money, queued)
 
     def _second_attempt(self) -> _SecondAttempt | None:
-        """Return a second attempt, where limits and money have room for one at this moment."""
+        """Return a second attempt, if limits and money have room for one right now."""
         governor, breaker = self.endpoint.shared
         if breaker.is_open:
             return None
@@ -260,7 +260,7 @@ class Call:
         return self.terms.is_priced or observing.observer is not None
 
     def book(self, usage: Usage, model: str = "") -> float | None:
-        """Add an attempt's tokens to the trace; return what they cost in US dollars, None where that is not known.
+        """Add an attempt's tokens to the trace; return what they cost in US dollars, None if unknown.
 
         Args:
             usage: The tokens.
@@ -294,7 +294,7 @@ class Call:
 
 
 class Attempt:
-    """One request of a call: its place within the limits, its money, its line in the trace. To be ended once."""
+    """One request of a call: its slot within the limits, its money, its line in the trace. To be ended once."""
 
     __slots__ = ("_call", "_has_ended", "_money", "_permit", "_queued", "_sent")
 
@@ -320,14 +320,14 @@ class Attempt:
         self._permit.accept()
 
     def give_back(self) -> None:
-        """Give back the place and the money of an attempt that was not made."""
+        """Give back the slot and the money of an attempt that was not made."""
         self._has_ended = True
         self._permit.settle(CancelledError("not sent"))
         if self._money is not None:
             self._money.settle(0.0)
 
     def end(self, error: BaseException | None, usage: Usage | None = None, model: str = "") -> None:
-        """Give back the place, book tokens and money, and write the line in the trace; harmless when it is done.
+        """Give back the slot, book tokens and money, and write the line in the trace; does nothing the second time.
 
         Args:
             error: What went wrong; None for a whole answer.
@@ -346,7 +346,7 @@ class Attempt:
         if self._money is not None:
             if error is None and call.terms.spending is not None:
                 call.terms.spending.learn(len(call.question.body), usage)
-            # A refusal is not billed. What broke off on the way may have been: its estimate counts as spent.
+            # A refusal is not billed. A call that broke off midway may have been: its estimate counts as spent.
             is_refusal = error is not None and getattr(error, "status", None) is not None and not usage.known
             self._money.settle(0.0 if is_refusal else cost)
         cause = "" if error is None else _cause(error)
@@ -354,7 +354,7 @@ class Attempt:
 
 
 class _SecondAttempt:
-    """An attempt that has its place and its money, and races the one that is under way."""
+    """An attempt that has its slot and its money, and races the one under way."""
 
     def __init__(self, call: Call, attempt: Attempt) -> None:
         self._call = call
@@ -395,7 +395,7 @@ def _forget_frames(error: BaseException) -> None:
     """Drop the tracebacks of an error and of those behind it.
 
     Their frames hold the key and the whole request, for any crash reporter that shows local variables, and for as long as
-    somebody keeps the error. What went wrong stays in the messages.
+    the error is kept. What went wrong stays in the messages.
     """
     behind: list[BaseException | None] = [error]
     seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Has somebody asked this already? Equal questions of a run are asked once, and all who asked get what came of it."""
+"""Was this asked before? Equal prompts of a run are sent once, and each of them gets the result."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from responder.values.errors import DeadlineExceededError
 
 
 class AskedOnce:
-    """The questions of one run, with their answers or the errors that they ended in. Safe for threads."""
+    """The questions of one run, with their answers or errors. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked: dict[bytes, Future[Answer]] = {}
 
     def result(self, question: bytes, ask: Callable[[], Answer], deadline: Deadline) -> Answer:
-        """Return the answer to a question: of `ask` where it is the first time, else of the one who asked first.
+        """Return the answer to a question: from `ask` the first time, else from the call that asked first.
 
         Raises:
-            ResponderError: What `ask` raised, also for those who waited.
-            DeadlineExceededError: The one who asked first was not done in time.
+            ResponderError: What `ask` raised, also for the calls that waited.
+            DeadlineExceededError: The call that asked first was not done in time.
         """
         with self._lock:
             found = self._asked.get(question)

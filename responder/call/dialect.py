@@ -78,7 +78,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def headers(self, secret: str) -> Mapping[str, str]:
-        """Return the headers that carry the secret, and those that the provider wants beside it."""
+        """Return the headers that carry the secret, and any others the provider needs."""
 
     def signed(self, url: str, body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002 - for those that sign
         """Return the headers of one attempt, for providers that want them signed together with the rest of the request."""
@@ -89,15 +89,15 @@ class Dialect(ABC):
         """Return the provider's JSON for a question.
 
         Raises:
-            ConfigurationError: The provider does not take a part or an option.
+            ConfigurationError: The provider does not accept a part or an option.
         """
 
     @abstractmethod
     def parse(self, reply: Mapping[str, Any]) -> Answer:
-        """Return the answer that the provider's JSON holds; unknown fields and words are no errors.
+        """Return the answer in the provider's JSON; unknown fields and words are not errors.
 
         Raises:
-            InvalidResponseError: It holds none.
+            InvalidResponseError: There is none.
         """
 
     def stream_url(self) -> str:
@@ -184,7 +184,7 @@ class Dialect(ABC):
             headers: The reply's, names in lower case: some providers count tokens there.
 
         Raises:
-            InvalidResponseError: It holds none.
+            InvalidResponseError: There is none.
         """
         self.embed_url()
         raise NotImplementedError(f"{type(self).__name__} has an embed_url() and no parse_embeddings()")

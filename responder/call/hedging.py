@@ -22,14 +22,14 @@ from responder.values.errors import CancelledError, ConfigurationError
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# So many answers tell what is slow; the newest count, since a provider's speed changes over the day.
+# This many answers show what is slow; the newest count, since a provider's speed changes over the day.
 _ENOUGH = 20
 _REMEMBERED = 500
 
 # The watcher looks around this often, in seconds: hedging is for calls of seconds.
 _TICK = 0.02
 
-# Seconds that the winner waits for the loser's end, so that it is in the books; cancelled calls end within milliseconds.
+# Seconds that the winner waits for the loser to end, so that its cost is booked; cancelled calls end within milliseconds.
 _FAREWELL = 0.25
 
 LOST = "another request for the same prompt was faster"
@@ -37,7 +37,7 @@ LOST = "another request for the same prompt was faster"
 
 
 class Spare(Protocol[T_co]):
-    """A second call that has its place and its money already: to be made, or to be given back."""
+    """A second call that already has its slot and its money: to be made, or given back."""
 
     def __call__(self, token: CancelToken) -> T_co:
         """Make it."""
@@ -66,13 +66,14 @@ class Hedger:
         share: The part of the calls that may be made twice, above 0 and at most 0.5.
 
     Raises:
-        ConfigurationError: Not such a part.
+        ConfigurationError: Not a valid part.
     """
 
     def __init__(self, share: float) -> None:
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 0.5:
             raise ConfigurationError(
-                f"hedge is the part of the calls that may be made twice, such as 0.05, and at most 0.5, not {share!r}", fatal=True
+                f"hedge must be the part of the calls that may be made twice, such as 0.05 and at most 0.5, not {share!r}",
+                fatal=True,
             )
         self._share = share
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class Hedger:
 
         Args:
             first: The call; gets a token that ends it.
-            spare: Returns the second call, or None where there is no room for it now; it must not block.
+            spare: Returns the second call, or None if there is no room for it now; it must not block.
             cancel: Ends both.
 
         Returns:
@@ -135,7 +136,7 @@ class Hedger:
             self._racing.add(race)
             if self._watcher is None:
                 watcher = threading.Thread(target=self._watch, name="responder-hedge", daemon=True)
-                with contextlib.suppress(RuntimeError, MemoryError):  # no thread is left for it: then nobody is slow
+                with contextlib.suppress(RuntimeError, MemoryError):  # no thread is left for it: do without hedging
                     watcher.start()
                     self._watcher = watcher
 
@@ -170,7 +171,7 @@ class Hedger:
                         self._hedge(race)
 
     def _slow(self) -> float | None:
-        """Return the seconds beyond which a call is one of the slowest; None while that is not known."""
+        """Return the seconds beyond which a call is one of the slowest; None while unknown."""
         times = sorted(self._times)
         return times[min(len(times) - 1, int(len(times) * (1 - self._share)))] if len(times) >= _ENOUGH else None
 
@@ -183,7 +184,7 @@ class Hedger:
         token: CancelToken = CancelToken()
         future: Future[Any] = Future()
         with self._lock:
-            # Nobody cancels a token under this lock that is not in a race yet, so a call that has ended gets no second one.
+            # Under this lock no token is cancelled before its call races, so a call that has ended gets no second one.
             if race.ended or race.token.cancelled:
                 token.cancel(LOST)
             else:

@@ -1,4 +1,4 @@
-"""What is sent for a prompt, and under which name is its answer kept?"""
+"""What is sent for a prompt, and under which key is its answer stored?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Question:
     Attributes:
         url: Where it is sent.
         body: The provider's JSON, as UTF-8.
-        max_tokens: The longest answer, in tokens; None where it is open.
+        max_tokens: The longest answer, in tokens; None if not limited.
         is_streamed: True when the answer is to come piece by piece.
         is_polled: True when the provider makes the answer in the background, and is asked for it until it is there.
         first_form: URL and body under which files keep the answer, where it is asked in other words by now; None: in these.
@@ -47,7 +47,7 @@ class Question:
             dialect: The provider's.
             system: How the model should behave; goes before the prompt. None: nothing does.
             prompt: As `Responder.answer` takes it.
-            options: Everything about the answer but the prompt.
+            options: Everything about the answer except the prompt.
             is_streamed: Ask for a stream.
 
         Raises:
@@ -85,7 +85,7 @@ class Question:
         )
 
     def repaired(self, dialect: Dialect, error: APIError) -> Question | None:
-        """Return what to send instead, after this error; None where the provider knows nothing better."""
+        """Return what to send instead, after this error; None if the dialect has nothing better."""
         if self.made_of is None or not isinstance(error, (BadRequestError, NotFoundError)):
             return None
         if not dialect.repaired(json.loads(self.body), error):
@@ -95,12 +95,12 @@ class Question:
         return None if (again.url, again.body) == (self.url, self.body) else again
 
     def key(self, provider: str) -> bytes:
-        """Return the name under which a checkpoint or cache keeps the answer."""
+        """Return the key under which a checkpoint or cache stores the answer."""
         url, body = self.first_form or (self.url, self.body)
         return hashlib.sha256(b"\0".join((provider.encode(), url.encode(), body))).digest()
 
 
-# What is asked with other words than `extra`.
+# What to use instead of `extra`.
 _OWN: Mapping[str, str] = {
     "model": "a responder asks one model; make another one for another model, such as OpenAIResponder('gpt-4o')",
     "messages": "the messages are the prompt, as in answer([...])",
@@ -111,9 +111,9 @@ _OWN: Mapping[str, str] = {
 
 
 def _refuse_own(extra: Mapping[str, Any]) -> None:
-    """Refuse what the responder sets itself: it would ask for something else than what is read, priced and limited."""
+    """Refuse what the responder sets itself: the request would differ from what is read, priced and limited."""
     for name, instead in _OWN.items():
-        if name in extra and extra[name] != []:  # an empty list asks for nothing else: the provider refuses it
+        if name in extra and extra[name] != []:  # an empty list is not set by us: the provider refuses it
             raise ConfigurationError(f"extra cannot hold {name!r}: {instead}", fatal=True)
 
 
@@ -125,5 +125,5 @@ def json_bytes(payload: Mapping[str, Any]) -> bytes:
     """
     try:
         return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot encode but JSON can
         return json.dumps(payload, allow_nan=False, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""What does a reply mean? From a provider's bytes to an Answer, or to the error that they stand for."""
+"""What does a reply mean? From a provider's bytes to an Answer, or to the error they stand for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(dialect: Dialect, reply: Reply, secret: str = "") -> Answer:
         secret: The key that was sent, which no error may show.
 
     Raises:
-        APIError: The error that it means, or that it holds no answer.
+        APIError: The error it means, or that it has no answer.
     """
     try:
         return _read(dialect, reply, secret)
@@ -50,7 +50,7 @@ def _read(dialect: Dialect, reply: Reply, secret: str) -> Answer:
             raise invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body)) from None
     if isinstance(parsed, list):
         if len(parsed) == 1:
-            parsed = parsed[0]  # Google wraps errors so
+            parsed = parsed[0]  # Google wraps errors like this
         elif len(reply.body) <= _LONGEST_LINES:
             parsed = _of_events(dialect, reply, secret) or parsed  # Google's stream without `alt=sse`
     status = error_status(parsed)
@@ -77,9 +77,9 @@ def _may_be_events(body: bytes, error: Exception) -> bool:
 
 
 def _of_events(dialect: Dialect, reply: Reply, secret: str) -> dict[str, Any] | None:
-    """Return the reply that an event stream makes which nobody asked for; None where the body is no stream, or not whole.
+    """Return the reply from an event stream we did not ask for; None if the body is not a stream, or is incomplete.
 
-    Some gateways stream whatever is asked, and such an answer is paid for.
+    Some gateways always stream, and such an answer is paid for.
 
     Raises:
         APIError: The error that one of its events means.
@@ -114,7 +114,7 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
     Raises:
         BlockedError, EmptyAnswerError: It was, or it has.
     """
-    # The parsed answer is nobody else's yet: filling in what only this call knows saves a copy of it.
+    # Nothing else holds the parsed answer yet: filling in what only this call knows saves a copy.
     object.__setattr__(answer, "request_id", request_id(headers, answer.raw))
     if answer.finish_reason == "content_filter":
         why = dialect.explain(answer.raw)
@@ -130,7 +130,7 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
         else:
             advice = "there is neither text nor a tool call in it"
         raise EmptyAnswerError(
-            f"{dialect.provider} gave an empty answer of {answer.model}: {advice}{' (' + why + ')' if why else ''}",
+            f"{dialect.provider} gave an empty answer from {answer.model}: {advice}{' (' + why + ')' if why else ''}",
             **_partial(answer),
         )
     return answer
@@ -189,7 +189,7 @@ def invalid(
     """Return the error that a success is which holds no answer; `url` as `refused` takes it."""
     return InvalidResponseError(
         f"{dialect.provider} answered {reply.status} at {shown_url(dialect.url() if url is None else url)}, but {why}. "
-        "Is base_url the API's, and not a page's?",
+        "Does base_url point to the API, not to a web page?",
         status=reply.status,
         request_id=request_id(reply.headers, body),
         retryable=True,

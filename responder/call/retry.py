@@ -1,6 +1,6 @@
-"""Whether and when to try again: the policy. What can succeed on a repeat is the error's own knowledge (`retryable`).
+"""Whether and when to try again: the policy. The error itself says whether a retry can succeed (`retryable`).
 
-The only room that imports tenacity.
+The only module that imports tenacity.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _log = logging.getLogger("responder")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently to repeat.
+    """How often to retry, and how long to wait.
 
-    The wait before repeat n (1, 2, ...) is drawn evenly from the upper half of min(longest_backoff, first_backoff * 2**(n-1))
-    ("equal jitter"), so that threads that failed together do not come back together. Where the server named a wait, that is
-    the floor, and up to a tenth of it (at most 1 s) is added for the same reason.
+    The wait before retry n (1, 2, ...) is drawn evenly from the upper half of min(longest_backoff, first_backoff * 2**(n-1))
+    ("equal jitter"), so that threads that failed together do not come back together. If the server named a wait, that is
+    the minimum, and up to a tenth of it (at most 1 s) is added for the same reason.
 
     Attributes:
-        max_retries: Repeats after the first attempt; 0 means one attempt.
-        first_backoff: Seconds, the largest wait before the first repeat.
-        longest_backoff: Seconds, the largest wait that is ours.
-        longest_wait: Seconds, the largest wait that is obeyed when a server asks for it; a longer one ends the call at once.
+        max_retries: Retries after the first attempt; 0 means one attempt.
+        first_backoff: Seconds, the longest wait before the first retry.
+        longest_backoff: Seconds, the longest wait of our own.
+        longest_wait: Seconds, the longest wait we accept from a server; a longer one ends the call at once.
     """
 
     max_retries: int = 4
@@ -49,19 +49,19 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if isinstance(self.max_retries, bool) or not isinstance(self.max_retries, int) or self.max_retries < 0:
-            raise ValueError(f"max_retries is a whole number of repeats, 0 or more, not {self.max_retries!r}")
+            raise ValueError(f"max_retries must be a whole number, 0 or more, not {self.max_retries!r}")
 
     def backoff(self, repeat: int, hint: float | None) -> float:
-        """Return the seconds to wait before a repeat (1 is the first).
+        """Return the seconds to wait before a retry (1 is the first).
 
         Args:
-            repeat: Which repeat it is.
+            repeat: Which retry it is.
             hint: The wait that the server asked for, or None.
         """
         if not hint:
             return self._own(repeat)
         hinted = hint + random.uniform(0.0, min(1.0, max(0.05, 0.1 * hint)))
-        # A server that goes on refusing after the wait that it asked for gets more time, never less.
+        # A server that still refuses after the wait it asked for gets more time, never less.
         return hinted if repeat <= 1 else max(hinted, self._own(repeat - 1))
 
     def _own(self, repeat: int) -> float:
@@ -70,23 +70,24 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """How many repeats a run may make in all, so that a provider that fails broadly is not asked five times as much.
+    """How many retries a run may make in total, so that a provider with an outage does not get five times the load.
 
-    A refusal for its rate (429) costs nothing here: the governor holds those back, and the provider is well. Safe for threads.
+    A refusal for its rate (429) costs nothing here: the governor holds those back, and the provider is healthy. Thread-safe.
 
     Args:
-        share: The part of a run's requests that may be repeats.
-        workers: A run may always make two repeats for each of them: a short failure hits all calls in flight, and says
+        share: The part of a run's requests that may be retries.
+        workers: A run may always make two retries for each of them: a short failure hits all calls in flight, and says
             nothing about the rest.
 
     Raises:
-        ConfigurationError: Not a part.
+        ConfigurationError: Not a valid share.
     """
 
     def __init__(self, share: float, workers: int) -> None:
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
             raise ConfigurationError(
-                f"retry_share is the part of a run's requests that may be repeats, from 0 to below 1, not {share!r}", fatal=True
+                f"retry_share must be the part of a run's requests that may be retries, from 0 to below 1, not {share!r}",
+                fatal=True,
             )
         self._lock = threading.Lock()
         self.share = share
@@ -100,9 +101,9 @@ class RetryBudget:
             self._begun += 1
 
     def take(self) -> bool:
-        """Take a repeat out of the budget; False when there is none left."""
+        """Take a retry from the budget; False if none is left."""
         with self._lock:
-            # Of begun + repeats requests, `share` may be repeats.
+            # Of begun + repeats requests, `share` may be retries.
             if self._repeats + 1 > max(self._always, self._begun * self.share / (1 - self.share)):
                 return False
             self._repeats += 1
@@ -110,7 +111,7 @@ class RetryBudget:
 
 
 class Retrier:
-    """Runs attempts until one succeeds or a repeat cannot help. Safe for threads: its state is tenacity's, one per thread."""
+    """Runs attempts until one succeeds or a retry cannot help. Safe for threads: its state is tenacity's, one per thread."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         # With the first responder: where tornado is installed (Jupyter), importing tenacity imports that, and asyncio with it.
@@ -141,7 +142,7 @@ class Retrier:
             trace: Gets the waits.
             deadline: When the call must be over.
             cancel: Ends the waits.
-            budget: The repeats of the run that the call belongs to.
+            budget: The retry budget of the run that the call belongs to.
 
         Raises:
             APIError: The last attempt's own error, as it was.
@@ -162,7 +163,7 @@ class Retrier:
             return True
         if budget.take():
             return True
-        error.args = (f"{error}. Not repeated: {budget.share:.0%} of this run's requests were repeats already",)
+        error.args = (f"{error}. Not retried: {budget.share:.0%} of this run's requests were retries already",)
         return False
 
     def _may_repeat(self, error: BaseException) -> bool:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Half the cost of `json.loads`, which looks for the encoding and for spaces at either end first.
 _read_json = json.JSONDecoder().raw_decode
 
-# After the provider's end marker the body should end, too; a connection is only worth this many seconds of waiting for that.
+# After the provider's end marker the body should end, too; we wait only this many seconds for that to reuse the connection.
 _LAST_BYTES = 0.1
 
 
@@ -48,13 +48,13 @@ class Stream(Iterator[str]):
                 print(piece, end="")
         print(stream.usage)
 
-    A failure before the first piece is repeated as in `answer`; afterwards never, since the pieces are out. Iterating belongs
+    A failure before the first piece is retried as in `answer`; later ones never are, since the pieces are out. Iterating belongs
     to one thread at a time; `cancel` to any. Leaving the `with` block, or dropping the stream, ends an unfinished one.
 
     Raises (from iterating):
         StreamInterruptedError: The stream ended without the provider's end marker; `text` holds what came.
         BlockedError, EmptyAnswerError: The provider blocked the answer (perhaps after some pieces), or sent none.
-        APIError: As from `answer`; an error that the provider sends in mid-stream comes as its own class.
+        APIError: As from `answer`; an error that the provider sends mid-stream has its own class.
         CancelledError: It was cancelled.
     """
 
@@ -64,7 +64,7 @@ class Stream(Iterator[str]):
         in_turn: Callable[[Callable[[Call], None]], None],
         ended: Callable[[Stream], object] | None = None,
     ) -> None:
-        self._in_turn = in_turn  # begins one of the calls, or the next one where that one cannot answer
+        self._in_turn = in_turn  # starts one of the calls, or the next one if that cannot answer
         self._on_end = ended
         self._call = calls[0]
         self._trace = self._call.trace
@@ -81,9 +81,9 @@ class Stream(Iterator[str]):
         self._failure: ResponderError | None = None  # raised once the pieces before it are taken
         self._signed: ResponderError | None = None
         self._answer: Answer | None = None
-        self._begun = False  # something of an answer came
+        self._begun = False  # part of an answer came
         self._ended = False
-        # Held while a thread reads, so that a cancel from another one knows whether somebody else will close the connection.
+        # Held while a thread reads, so that a cancel from another one knows whether this thread will close the connection.
         self._reading = threading.Lock()
         self._registered = -1
         if cancel is not None:
@@ -95,7 +95,7 @@ class Stream(Iterator[str]):
 
     @property
     def text(self) -> str:
-        """The pieces that were handed out so far, joined."""
+        """The pieces returned so far, joined."""
         return "".join(self._said)
 
     @property
@@ -144,7 +144,7 @@ class Stream(Iterator[str]):
     # Iterating
 
     def __next__(self) -> str:
-        # Looked at again after the lock is free: a cancel that came while it was held has left the connection to this thread.
+        # Check again once the lock is free: a cancel that came while it was held has left the connection to this thread.
         while not self._pieces or (self._token.cancelled and not self._ended):
             with self._reading:
                 self._advance()
@@ -156,11 +156,11 @@ class Stream(Iterator[str]):
         """Read until there is a piece.
 
         Raises:
-            StopIteration: The answer is whole and was handed out.
+            StopIteration: The whole answer was returned.
         """
         try:
             if self._token.cancelled and not self._ended:
-                self._pieces.clear()  # nobody wants them any more
+                self._pieces.clear()  # no one will read them
             while not self._pieces:
                 if self._failure is not None:
                     raise self._failure
@@ -236,7 +236,7 @@ class Stream(Iterator[str]):
         except (APITimeoutError, CancelledError):
             raise
         except APIConnectionError as error:
-            raise self._interrupted("the connection broke off") from error
+            raise self._interrupted("the connection was lost") from error
 
     def _read_on(self, incoming: Incoming) -> None:
         data = incoming.read1()
@@ -269,7 +269,7 @@ class Stream(Iterator[str]):
                 self._failure = InvalidResponseError("an event of the stream is not JSON", retryable=True, body=_shown(data))
                 return
             if not isinstance(chunk, (dict, list)):
-                chunk = str(data, "utf-8", "replace")  # a text, or one that only begins like JSON
+                chunk = str(data, "utf-8", "replace")  # text, or something that only begins like JSON
             status = error_status(chunk, name)
             if status is not None:
                 if isinstance(chunk, dict) and isinstance(chunk.get("usage"), dict):
@@ -289,7 +289,7 @@ class Stream(Iterator[str]):
 
     @staticmethod
     def _drain(incoming: Incoming) -> None:
-        """Give the body the moment that it takes to end, so that its connection can be used again."""
+        """Give the body a moment to end, so that its connection can be reused."""
         try:
             incoming.must_continue_within(_LAST_BYTES, "end of the body")
             while incoming.read1():
@@ -298,7 +298,7 @@ class Stream(Iterator[str]):
             pass  # it stays open after its own end marker: the connection is dropped below
 
     def _end(self, incoming: Incoming) -> None:
-        """Finish: make the answer, or notice that it is not whole."""
+        """Finish: make the answer, or report that it is incomplete."""
         incoming.close()
         if not self._reader.complete:
             self._failure = self._cut_off(incoming)
@@ -313,7 +313,7 @@ class Stream(Iterator[str]):
         except UnfitError as unfit:
             self._failure = replies.invalid_answer(answer, unfit, 0)
             return
-        except InvalidResponseError as error:  # the end marker, and nothing before it that an answer has
+        except InvalidResponseError as error:  # the end marker, with no part of an answer before it
             error.status, error.retryable = incoming.status, True
             self._failure = error
             return
@@ -328,7 +328,7 @@ class Stream(Iterator[str]):
         return replies.refused(self._call.endpoint.dialect, status, headers, found, secret=self._call.secret)
 
     def _cut_off(self, incoming: Incoming) -> APIError:
-        """Return what a body means that ended without the provider's end marker."""
+        """Return the error for a body that ended without the provider's end marker."""
         stray = self._decoder.stray
         text = str(stray, "utf-8", "replace")
         status = error_status(text)
@@ -343,7 +343,9 @@ class Stream(Iterator[str]):
     @staticmethod
     def _not_a_stream(body: bytes) -> InvalidResponseError:
         return InvalidResponseError(
-            "the reply holds neither events nor JSON. Is base_url the API's, and not a page's?", retryable=True, body=_shown(body)
+            "the reply has neither events nor JSON. Does base_url point to the API, not to a web page?",
+            retryable=True,
+            body=_shown(body),
         )
 
     def _interrupted(self, why: str) -> StreamInterruptedError:
@@ -378,11 +380,11 @@ class Stream(Iterator[str]):
                 self._reading.release()
 
     def close(self) -> None:
-        """End the stream; what was handed out stays. The same as `cancel` for a stream that has not ended."""
+        """End the stream; the pieces already returned stay. The same as `cancel` for a stream that has not ended."""
         self.cancel("the stream was closed")
 
     def _release(self) -> None:
-        """Give back what the stream holds: its connection, its place within the limits, its money. Harmless when it is done."""
+        """Give back what the stream holds: its connection, its slot in the limits, its money. Does nothing the second time."""
         error = None
         if self._answer is None:
             error = self._failure or CancelledError(f"the stream was stopped: {self._token.reason}")

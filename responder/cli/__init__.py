@@ -49,7 +49,7 @@ class Commands(click.Group):
     """The commands; turns our errors into one line and an exit code, whichever command they come from."""
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
-        """Run the command line, with a standard error that can be written to: some programs are started without one."""
+        """Run the command line with a writable standard error: some programs are started without one."""
         log, warnings = logging.getLogger("responder"), Warnings(logging.WARNING)
         with contextlib.redirect_stderr(_usable(sys.stderr)), contextlib.ExitStack() as stack:
             warnings.addFilter(lambda record: not record.name.startswith("responder.simulator"))  # somebody else's server
@@ -57,7 +57,7 @@ class Commands(click.Group):
             stack.callback(log.removeHandler, warnings)
             try:
                 return super().main(*arguments, **keywords)
-            except OSError as error:  # the disk behind standard output is full, for one
+            except OSError as error:  # such as a full disk under standard output
                 discard_output()
                 say(f"Error: {error.filename or 'the output'} cannot be written or read: {error.strerror or error}")
                 sys.exit(1)

@@ -26,8 +26,8 @@ from responder.values.visible import VisibleStream, is_terminal
 @click.command()
 @click.argument("prompt", required=False)
 @models_options
-@click.option("--image", "images", multiple=True, type=click.Path(), help="Picture that goes with the prompt. Repeatable.")
-@click.option("--file", "files", multiple=True, type=click.Path(), help="Document that goes with the prompt. Repeatable.")
+@click.option("--image", "images", multiple=True, type=click.Path(), help="Picture to send with the prompt. Repeatable.")
+@click.option("--file", "files", multiple=True, type=click.Path(), help="Document to send with the prompt. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON: text, usage, request id, raw reply, ...")
 @click.option("--stream/--no-stream", default=None, help="Print the text as it arrives; default: on a terminal.")
 def ask(
@@ -41,15 +41,15 @@ def ask(
 ) -> None:
     """Ask one prompt and print the answer.
 
-    PROMPT is the text, or - to read it from standard input; it may be left out where standard input is a pipe or a file.
-    With several --model the same prompt goes to all at once, and their answers stand side by side.
+    PROMPT is the text, or - to read it from standard input; it may be left out if standard input is a pipe or a file.
+    With several --model, the same prompt goes to all at once, and the answers appear side by side.
 
     \b
     responder ask "What is baseball?" --model openai:gpt-4o-mini
     git diff | responder ask --system "Review this diff." --model anthropic:claude-sonnet-4-5
     responder ask "Why is the sky blue?" -m openai:gpt-4o-mini -m gemini:gemini-2.5-flash
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
-    output()  # closed: better said before anything is paid for
+    output()  # closed: report it before anything is paid for
     question = _with_attachments(_read_prompt(prompt), images, files)
     if as_json and stream:
         raise ConfigurationError("--json prints the whole answer at once: leave --stream out")
@@ -75,7 +75,7 @@ def ask(
     if not is_live:
         show(_shown(answer))
     if answer.truncated:
-        say("The answer was cut at its limit of tokens: raise --max-tokens.")
+        say("The answer was cut at its token limit: raise --max-tokens.")
 
 
 def _print_live(responder: Responder, question: Prompt, interruption: Interruption) -> Answer:

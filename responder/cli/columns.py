@@ -1,4 +1,4 @@
-"""How do several texts grow side by side on a terminal? Columns that are drawn anew in place."""
+"""How do several texts grow side by side on a terminal? Columns that are redrawn in place."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Columns:
         self._drawn = len(lines)
 
     def _lines(self, texts: Sequence[str], most: int | None) -> list[str]:
-        # Two places are what one wide character needs.
+        # One wide character needs two columns.
         width = max(2, (shutil.get_terminal_size().columns - len(_GAP) * (len(texts) - 1)) // len(texts))
         columns = [_wrapped(text, width) for text in texts]
         if most is not None:
@@ -63,7 +63,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _fitting(text: str, width: int) -> int:
-    """Return how many characters of a text fit into so many places."""
+    """Return how many characters of a text fit in this many columns."""
     left = width
     for position, character in enumerate(text):
         left -= _places(character)
@@ -77,7 +77,7 @@ def _filled(text: str, width: int) -> str:
 
 
 def _places(character: str) -> int:
-    """Return how many places a character takes on a terminal (Unicode Standard Annex #11, East Asian Width)."""
+    """Return how many columns a character takes on a terminal (Unicode Standard Annex #11, East Asian Width)."""
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1

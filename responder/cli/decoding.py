@@ -1,4 +1,4 @@
-"""Which lines of text does an input file hold? In its encoding, and readable twice, also where it is a pipe."""
+"""Which lines of text does an input file hold? In its encoding, and readable twice, even if it is a pipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Lines: TypeAlias = Iterator[tuple[int, str]]
 
 
 class BadRowError(ValueError):
-    """A row that cannot be used: whoever knows the file's name turns it into a ConfigurationError."""
+    """A row that cannot be used; the caller, who knows the file's name, turns it into a ConfigurationError."""
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(why)
@@ -49,13 +49,13 @@ def check_encoding(name: str) -> None:
     """Refuse an encoding that Python does not have.
 
     Raises:
-        ConfigurationError: It is unknown, or no encoding of texts.
+        ConfigurationError: It is unknown, or not an encoding of text.
     """
     try:
         "".encode(name)
     except (LookupError, ValueError):
         raise ConfigurationError(
-            f"--encoding {name} is unknown; use such as utf-8, cp932 (Excel in Japan), cp1252 or utf-16"
+            f"--encoding {name} is unknown; use one such as utf-8, cp932 (Excel in Japan), cp1252 or utf-16"
         ) from None
 
 

@@ -10,9 +10,9 @@ from responder.values.errors import ConfigurationError
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Smaller jobs and a faster provider: seconds in place of a minute.")
+@click.option("--quick", is_flag=True, help="Smaller jobs and a faster provider: seconds instead of a minute.")
 def demo(quick: bool) -> None:
-    """Run four classic jobs on a simulated provider, each next to its sequential time.
+    """Run four typical jobs on a simulated provider, each next to its sequential time.
 
     Needs no key and no network; nothing leaves this machine.
     """

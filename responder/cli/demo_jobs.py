@@ -1,4 +1,4 @@
-"""What does this package gain? Four classic jobs on the simulated provider, each next to its sequential time."""
+"""What do you gain? Four typical jobs on the simulated provider, each next to its sequential time."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def run(say: Say, quick: bool = False) -> None:
     from responder.simulator import Simulator  # its server library is an extra
 
     scale = _QUICK if quick else _FULL
-    say("Four classic jobs on a simulated provider: a server on this machine, in a")
+    say("Four typical jobs on a simulated provider: a server on this machine, in a")
     say("process of its own. Its answers are simulated; nothing is billed.")
     # In its own process: it must not compete with our threads for one interpreter.
     with Simulator(latency=scale.latency, process=True) as provider:
@@ -148,7 +148,7 @@ def _azure(say: Say, provider: Simulator, number: int) -> list[Line]:
     prompts = [f"Summarise in one sentence: report {number} on {_TOPICS[number % 10]}." for number in range(1, number + 1)]
     lines = []
     for workers in (4, 16, 64):
-        # A responder of its own for each: none of them profits from connections that another one has opened.
+        # A new responder for each: none benefits from connections that another one opened.
         with AzureOpenAIResponder(
             "summaries", endpoint=provider.base_url("azure"), api_version="2024-10-21", api_key="simulated"
         ) as responder:
@@ -216,6 +216,6 @@ def _show(say: Say, lines: Sequence[Line]) -> None:
         mark = "*" if line.summed else " "
         say(
             f"{line.job:<30}{line.workers:>8}{line.sequential:>11.2f} s{mark}{line.parallel:>12.2f} s"
-            f"{line.sequential / line.parallel:>9.1f} x"
+            f"{line.sequential / line.parallel:>10.1f}x"
         )
     say("* the sum of the calls' own times: what a loop would have taken")

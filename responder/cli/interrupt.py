@@ -13,7 +13,7 @@ from typing import Any
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 
-# What ends a program politely; SIGHUP is the terminal that is closed, and Windows has none.
+# What ends a program politely; SIGHUP is a closed terminal; Windows has none.
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 # Seconds. `timeout` and some shells send a signal twice; a person who presses Ctrl-C again has waited longer than this.
@@ -40,10 +40,10 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Let the first Ctrl-C (or SIGTERM, SIGHUP) cancel a token; one that comes later than that should take raises.
+    """Let the first Ctrl-C (or SIGTERM, SIGHUP) cancel a token; a later one raises if ending takes too long.
 
     A KeyboardInterrupt may come between any two steps of the program: in the middle of a written line, or while a result
-    changes hands. A token ends the run at a place of its own choice. Signals that are ignored stay ignored (`nohup`), and
+    changes hands. A token ends the run at a well-defined point. Signals that are ignored stay ignored (`nohup`), and
     outside the main thread nothing is changed.
     """
     interruption = Interruption()

@@ -1,6 +1,6 @@
 """Where do the results go? One JSON line each, to standard output or to a file that appears whole or not at all.
 
-A table (see `tables.py`) is made of the lines at the end.
+A table (see `tables.py`) is made from the lines at the end.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from responder.values.visible import is_terminal, visible
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """Return a value as JSON in UTF-8, without a line end; null stands for NaN and the infinities, which JSON has not."""
+    """Return a value as JSON in UTF-8, without a line end; NaN and infinities, which JSON lacks, become null."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot encode but JSON can
         return json.dumps(value, allow_nan=False, indent=indent).encode()
     except ValueError:  # a model may write NaN in the arguments of a tool, and Python reads it
         return to_json(_finite(value), indent)
@@ -104,7 +104,7 @@ def _usage(usage: Usage | None) -> dict[str, int] | None:
 
 
 def open_for_owner(path: Path) -> FileIO:
-    """Make a file that its owner alone can read, and that was not there before; no link is followed.
+    """Create a new file that only its owner can read; no link is followed.
 
     Raises:
         FileExistsError: Something has that name.
@@ -113,7 +113,7 @@ def open_for_owner(path: Path) -> FileIO:
 
 
 def _refuse_foreign_link(path: Path) -> None:
-    """Refuse a link that another user has made, in a folder that many may write in, such as /tmp."""
+    """Refuse a link made by another user in a shared folder such as /tmp."""
     if hasattr(os, "geteuid") and path.is_symlink() and path.lstat().st_uid not in (os.geteuid(), 0):
         raise ConfigurationError(f"{path} is a link that belongs to another user: write to another file")
 
@@ -167,24 +167,24 @@ class Lines:
             if target.exists() and not overwrite:
                 raise ConfigurationError(f"{out} exists: add --overwrite, or write to another file")
             _refuse_foreign_link(target)
-            self._target = target.resolve()  # a link of one's own stays a link to the new file
+            self._target = target.resolve()  # the user's own link stays a link to the new file
             self._partial = self._target.with_name(self._target.name + ".partial")
             if overwrite:
                 self._partial.unlink(missing_ok=True)
             self._file = open_for_owner(self._partial)
         except FileExistsError:
             raise ConfigurationError(
-                f"{out}.partial exists, with the finished lines of another run: move it away, add --overwrite, or go on with "
+                f"{out}.partial exists, with the finished lines of another run: move it away, add --overwrite, or continue "
                 "that run (--checkpoint FILE --resume)"
             ) from None
         except OSError as error:
             raise ConfigurationError(f"{out}: {error.strerror}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Write a line, and let it be seen at once.
+        """Write a line and flush it.
 
         Raises:
-            BrokenPipeError: Nobody reads standard output any more.
+            BrokenPipeError: The reader of standard output is gone.
             ResponderError: It could not be written (the disk is full); what was written before is whole.
         """
         line = to_json(record)

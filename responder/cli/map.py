@@ -43,43 +43,51 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
     "-o", "--out", metavar="OUT.jsonl", help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output."
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
 @click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
-@click.option("--template", metavar="TEXT", help='Make the prompt of a row\'s values: "Summarise: {text}"; {line} in txt.')
-@click.option("--delimiter", metavar="CHARACTER", help="What stands between the cells of a csv file, such as ';'.")
+@click.option("--template", metavar="TEXT", help='Make the prompt from a row\'s values: "Summarise: {text}"; {line} in txt.')
+@click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
-@click.option("--skip-empty", is_flag=True, help="Leave out rows without a prompt, in place of refusing FILE.")
+@click.option("--skip-empty", is_flag=True, help="Skip rows without a prompt instead of refusing FILE.")
 @model_options
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Calls at once.")
-@click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; calls in flight end then.")
-@click.option("--max-errors", type=click.IntRange(min=1), help="Send nothing new once this many rows have failed.")
-@click.option("--on-error", type=click.Choice(("collect", "stop")), default="collect", show_default=True, help="Go on or stop.")
-@click.option("--checkpoint", metavar="FILE", help="Keep each answer in FILE at once; what it holds already is not asked again.")
 @click.option(
-    "--resume", is_flag=True, help="Go on with the run that --checkpoint holds: the file must exist, and OUT is replaced."
+    "--run-deadline", type=float, metavar="SECONDS", help="Limit for the whole run; calls in flight are cancelled then."
 )
+@click.option("--max-errors", type=click.IntRange(min=1), help="Stop sending once this many rows have failed.")
+@click.option(
+    "--on-error",
+    type=click.Choice(("collect", "stop")),
+    default="collect",
+    show_default=True,
+    help="After a failure, continue (collect) or stop.",
+)
+@click.option(
+    "--checkpoint", metavar="FILE", help="Save each answer in FILE at once; answers already in it are not asked for again."
+)
+@click.option("--resume", is_flag=True, help="Continue the run saved in --checkpoint: the file must exist, and OUT is replaced.")
 @click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
-@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run has spent more than that.")
+@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run spends more than this.")
 @click.option(
     "--price",
     metavar="IN,OUT",
-    help="The model's price in US dollars for a million tokens, in and out; default: that of genai-prices, if installed.",
+    help="The model's price in US dollars per million tokens, in and out; default: from genai-prices, if installed.",
 )
-@click.option("--hedge", type=float, metavar="SHARE", help="Ask the slowest prompts, such as 0.05 of them, a second time.")
+@click.option("--hedge", type=float, metavar="SHARE", help="Send the slowest prompts a second time, such as 0.05 of them.")
 @click.option(
     "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
 )
 @click.option("--reasks", type=click.IntRange(min=0), default=1, help="How often to ask again when an answer does not fit.")
 @click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
-@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
-@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
+@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
+@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")
 def map_command(
     file: str, out: str | None, overwrite: bool, form: str | None, summary: bool | None, resume: bool, **choices: Any
 ) -> None:
     """Ask every prompt of FILE in parallel; write one JSON line for each, in order, or a table.
 
-    FILE is a txt file (a prompt a line), a csv or tsv file (with a header), or a jsonl file (an object with
-    "prompt" or "messages", or a string, a line); - is standard input. All of it is checked before the first prompt is sent.
+    FILE is a txt file (one prompt per line), a csv or tsv file (with a header), or a jsonl file (one object with
+    "prompt" or "messages", or one string, per line); - is standard input. All of it is checked before the first prompt is sent.
 
     Each line of the output has index, line, id (if the row has one), text or error, finish_reason, usage, attempts and
     elapsed (seconds), and with --schema what the answer holds as parsed; a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the
@@ -109,7 +117,7 @@ def map_command(
         ]
 
         def check(prompt: Prompt) -> None:
-            # Down to the bytes: NaN is found by nothing less.
+            # Down to the bytes: nothing less finds a NaN.
             Question.of(responder, responder.system, prompt, responder.options)
 
         with Rows(file, form, check=check, **reading) as rows:
@@ -121,7 +129,7 @@ def map_command(
                 refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file, fields_of(responder.options.schema))
             if rows.skipped:
-                say(f"{rows.skipped} rows without a prompt are left out")
+                say(f"{rows.skipped} rows without a prompt were skipped")
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)
@@ -143,17 +151,17 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
 def _check_settings(settings: dict[str, Any], resume: bool) -> None:
     run_deadline, checkpoint = settings["run_deadline"], settings["checkpoint"]
     if run_deadline is not None and not run_deadline > 0:
-        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {run_deadline:g}")
+        raise ConfigurationError(f"--run-deadline must be a number of seconds above 0, not {run_deadline:g}")
     if resume and checkpoint is None:
-        raise ConfigurationError("--resume goes on with a checkpoint: add --checkpoint FILE")
+        raise ConfigurationError("--resume continues a checkpoint: add --checkpoint FILE")
     if resume and not Path(checkpoint).is_file():
-        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave --resume out to begin one")
+        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave out --resume to start one")
 
 
 def _one_character(text: str) -> str:
     found = "\t" if text == "\\t" else text
     if len(found) != 1 or found in '\r\n"':
-        raise ConfigurationError(f"--delimiter is one character, such as ';' or '\\t', not {text!r}")
+        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
     return found
 
 
@@ -201,7 +209,7 @@ class _Run:
         return code if self._write_report(settings["report"]) else code or SOME_FAILED
 
     def _write_report(self, path: str | None) -> bool:
-        """Write the page; return False when that failed, which harms no result."""
+        """Write the page; return False if that failed, which affects no result."""
         if path is not None and self._results is not None:
             try:
                 self._results.report(path)
@@ -211,10 +219,12 @@ class _Run:
         return True
 
     def _write_results(self, interruption: Interruption, settings: dict[str, Any]) -> int:
-        # On a terminal the lines themselves show how far it is, and a bar between them would garble both.
+        # On a terminal the lines themselves show the progress, and a bar between them would garble both.
         show_bar = settings["progress"]
         can_resume = settings["checkpoint"] is not None
-        resume = "; " + ("" if can_resume else "with --checkpoint FILE, ") + "the same command with --resume asks only the rest"
+        resume = (
+            "; " + ("" if can_resume else "with --checkpoint FILE, ") + "the same command with --resume asks only for the rest"
+        )
         if show_bar is None and self._lines.is_standard_output and is_terminal(sys.stdout):
             show_bar = False
         try:
@@ -246,7 +256,7 @@ class _Run:
             if self._lines.written == len(self):
                 self._lines.complete()
         except BrokenPipeError:
-            discard_output()  # whoever reads our lines has had enough (`| head`)
+            discard_output()  # the reader of our lines has had enough (`| head`)
             return SOME_FAILED
         except BaseException:
             self._tell_what_is_kept("Stopped")
@@ -268,7 +278,7 @@ class _Run:
         if not self._lines.written:
             error = result.error
             if isinstance(error, ResponderError) and error.fatal:
-                raise error  # a wrong key, for one: no other row can fare better, and one line says it
+                raise error  # such as a wrong key: every other row would fail too, so one line is enough
             if isinstance(error, CancelledError):
                 self._held.append(result)  # such an error of a later row may have ended this one
                 return
@@ -289,7 +299,7 @@ class _Run:
     def _count(self, error: Exception, row: Row, *, was_sent: bool) -> None:
         self._failed += was_sent
         self._not_sent += not was_sent
-        # Those that were not sent for another's failure come after it, as a rule, and say nothing of their own.
+        # Rows that were not sent because of another's failure usually come after it, and have no error of their own.
         if not self._first_failure or (was_sent and self._failed == 1):
             self._first_failure = f"line {row.line}: {visible_in_line(str(error))}"
 

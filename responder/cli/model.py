@@ -20,7 +20,7 @@ from responder.values.errors import ConfigurationError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# A key on a command line is seen by every process of the machine and stays in the shell's history.
+# A key on a command line is visible to every process of the machine and stays in the shell's history.
 _NOT_ON_A_COMMAND_LINE = ("api_key", "credentials", "session", "extra_headers")
 
 # A proxy may know an address of this machine that this machine does not.
@@ -38,7 +38,7 @@ _MODELS = click.option(
 _ABOUT_ANSWERS = (
     click.option("-s", "--system", help="How the model should behave; goes before every prompt."),
     click.option("--temperature", type=float, help="Randomness, 0 and up."),
-    click.option("--max-tokens", type=int, help="Limit of an answer in tokens, reasoning included."),
+    click.option("--max-tokens", type=int, help="Limit for an answer in tokens, including reasoning."),
     click.option("--schema", type=click.Path(), help="File with a JSON Schema that the answer must fit."),
 )
 _ABOUT_CALLS = (
@@ -50,12 +50,12 @@ _ABOUT_CALLS = (
         help="Any other option, such as stop='[\"END\"]', reasoning_effort=low, api_version=2024-10-21, or "
         "extra='{...}' for what only your provider knows. Repeatable.",
     ),
-    click.option("--timeout", type=float, metavar="SECONDS", help="Bound of one attempt (default: 600)."),
-    click.option("--deadline", type=float, metavar="SECONDS", help="Bound of one answer, retries and waits included."),
-    click.option("--retries", type=int, help="Repeats after a failed attempt, where a repeat can help (default: 4)."),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Limit for one attempt (default: 600)."),
+    click.option("--deadline", type=float, metavar="SECONDS", help="Limit for one answer, including retries and waits."),
+    click.option("--retries", type=int, help="Retries after a failed attempt, if a retry can help (default: 4)."),
     click.option("--base-url", metavar="URL", help="Where the API is; default: the provider's, or the environment's."),
-    click.option("--rpm", type=float, metavar="N", help="Requests a minute that may start, spread evenly."),
-    click.option("--tpm", type=float, metavar="N", help="Tokens a minute, input and output, spread evenly."),
+    click.option("--rpm", type=float, metavar="N", help="Requests per minute, spread evenly."),
+    click.option("--tpm", type=float, metavar="N", help="Tokens per minute, input and output, spread evenly."),
 )
 
 
@@ -113,7 +113,7 @@ def make_responder(
         raise ConfigurationError("no model: add --model openai:gpt-4o-mini (or simulated:demo), or export RESPONDER_MODEL=...")
     deadline = options["deadline"]
     if deadline is not None and not deadline > 0:
-        raise ConfigurationError(f"--deadline is a number of seconds above 0, not {deadline:g}")
+        raise ConfigurationError(f"--deadline must be a number of seconds above 0, not {deadline:g}")
     keywords = {
         **{_KEYWORDS[name]: value for name, value in options.items()},
         "schema": None if schema is None else _read_schema(schema),
@@ -123,7 +123,7 @@ def make_responder(
     given = {**_read_pairs(pairs), **{name: value for name, value in keywords.items() if value is not None}}
     try:
         responder = for_model(model, **given)
-        responder.url()  # the first who asks where the API is learns what is missing; better now than after a thousand rows
+        responder.url()  # the first use of the URL reports what is missing; better now than after a thousand rows
     except ImportError as error:
         if error.name != "aiohttp":
             raise
@@ -132,7 +132,7 @@ def make_responder(
 
 
 def refuse_deaf_port(responder: Responder) -> None:
-    """Say at once that nothing listens on this machine, where the model is to be on it; retries would not help.
+    """Report at once that nothing listens on this machine, if the model should be on it; retries would not help.
 
     Raises:
         ConfigurationError: The connection is refused.
@@ -156,7 +156,7 @@ def _read_price(text: str) -> Price:
         input_price, output_price = (float(part) for part in text.split(","))
     except ValueError:
         raise ConfigurationError(
-            f"--price is IN,OUT in US dollars for a million tokens, such as 0.15,0.60, not {text!r}"
+            f"--price must be IN,OUT in US dollars per million tokens, such as 0.15,0.60, not {text!r}"
         ) from None
     return Price(input_price, output_price)
 
@@ -167,9 +167,9 @@ def _read_pairs(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not name or not equals:
-            raise ConfigurationError(f"--option {pair!r} is not NAME=JSON, such as --option top_p=0.9")
+            raise ConfigurationError(f"--option {pair!r} must be NAME=JSON, such as --option top_p=0.9")
         if name in _NOT_ON_A_COMMAND_LINE:
-            raise ConfigurationError(f"--option {name} is not taken: keys come from the environment, see 'responder models'")
+            raise ConfigurationError(f"--option {name} is not accepted: keys come from the environment, see 'responder models'")
         options[name] = _read_value(name, text)
     return options
 
@@ -180,7 +180,7 @@ def _read_value(name: str, text: str) -> Any:
     except ValueError as error:
         if text.lstrip()[:1] in ("{", "[", '"'):
             raise ConfigurationError(f"--option {name}: {text!r} is not JSON ({error})") from None
-        return text  # a bare word or a date: quoting it twice, for the shell and for JSON, helps nobody
+        return text  # a bare word or a date: quoting it twice, for the shell and for JSON, is pointless
 
 
 def _read_schema(path: str) -> Mapping[str, Any]:
@@ -193,5 +193,5 @@ def _read_schema(path: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--schema {path}: not JSON ({error})") from None
     if not isinstance(found, dict):
-        raise ConfigurationError(f"--schema {path}: a JSON Schema is an object, not {type(found).__name__}")
+        raise ConfigurationError(f"--schema {path}: a JSON Schema must be an object, not {type(found).__name__}")
     return found

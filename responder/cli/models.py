@@ -15,7 +15,7 @@ from responder.providers.vertex import GoogleCloudResponder
 from responder.responder import Responder
 
 _HEADINGS = ("PROVIDER", "CLASS", "KEY", "SET", "BASE URL")
-# google-auth finds its credentials in more places than one; this variable is the one that can be looked at for nothing.
+# google-auth finds its credentials in more places than one; this variable is the one that is cheap to check.
 _GOOGLE_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 
 

@@ -21,7 +21,7 @@ from responder.values.messages import Prompt, as_messages
 FORMATS = ("txt", "csv", "tsv", "jsonl")
 _ENDINGS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
-# csv refuses cells of more than 131,072 characters unless told otherwise; a prompt may be longer. A C long on Windows.
+# csv refuses cells of more than 131,072 characters by default; a prompt may be longer. A C long on Windows.
 _LONGEST_CELL = 2**31 - 1
 
 # Python writes JSON about as deep as it reads it, less what is on the stack at that moment: this leaves room for any of that.
@@ -36,7 +36,7 @@ class Row:
         line: The line it begins on, from 1, counted as an editor counts.
         prompt: What is asked.
         id: The row's own id; None when it has none.
-        values: All that stands in the row, by column or key.
+        values: All values in the row, by column or key.
     """
 
     line: int
@@ -51,10 +51,10 @@ class Reading:
 
     Attributes:
         column: The column (csv) or key (jsonl) that holds the prompt.
-        template: Makes the prompt of the row's values instead.
-        delimiter: What stands between the cells of a csv file; None: by the format.
+        template: Makes the prompt from the row's values instead.
+        delimiter: Separator of the cells of a csv file; None: by the format.
         encoding: Of the file.
-        skip_empty: Leave out rows whose prompt is empty, in place of refusing the file.
+        skip_empty: Skip rows whose prompt is empty, instead of refusing the file.
         skipped: How many were left out.
     """
 
@@ -71,7 +71,7 @@ class Rows:
 
     Args:
         path: The file; "-" is standard input, which is copied to a temporary file until it ends.
-        form: "txt", "csv" or "jsonl"; None: by the file's ending, or else by its first line.
+        form: "txt", "csv" or "jsonl"; None: by the file's extension, or else by its first line.
         check: Called with each prompt; the file's name and the line are added to what it raises.
         keywords: As `Reading` has them.
 
@@ -108,7 +108,7 @@ class Rows:
         except ConfigurationError as error:
             raise ConfigurationError(f"{self.name}, line {row.line}: {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ConfigurationError(f"{self.name}, line {row.line}: this is no prompt: {error}") from None
+            raise ConfigurationError(f"{self.name}, line {row.line}: this is not a prompt: {error}") from None
 
     def __len__(self) -> int:
         return self._length
@@ -119,7 +119,7 @@ class Rows:
         return self._reading.skipped
 
     def __iter__(self) -> Iterator[Row]:
-        # One open file for both readings: whoever replaces the file in the meantime does not change what was checked.
+        # One open file for both readings: replacing the file in the meantime does not change what was checked.
         self._file.seek(0)
         self._reading.skipped = 0
         try:
@@ -145,7 +145,7 @@ class Rows:
             return _ENDINGS[ending]
         if ending:
             raise ConfigurationError(
-                f"{self.name}: {ending} says too little about what is in it: add --format {' or --format '.join(FORMATS)}"
+                f"{self.name}: {ending} does not say what is in it: add --format {' or --format '.join(FORMATS)}"
             )
         self._file.seek(0)
         try:
@@ -194,7 +194,7 @@ def _table_rows(lines: Lines, reading: Reading, delimiter: str) -> Iterator[Row]
     except csv.Error as error:
         raise BadRowError(line, f"not CSV ({error})") from None
     if header is None:
-        raise BadRowError(1, "a csv file begins with the names of its columns, and this one is empty")
+        raise BadRowError(1, "a csv file must begin with the names of its columns, and this one is empty")
 
 
 def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
@@ -205,7 +205,7 @@ def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
     if reading.template is None and reading.column not in names:
         found = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
         advice = "add --column or --template" if found is None else f"add --delimiter {_SHELL_MARKS[found]}"
-        raise BadRowError(line, f"no column {reading.column!r}; there is {', '.join(map(repr, names))}: {advice}")
+        raise BadRowError(line, f"no column {reading.column!r}; the columns are {', '.join(map(repr, names))}: {advice}")
     return names
 
 
@@ -318,7 +318,7 @@ def _checked(line: int, prompt: Any) -> Prompt:
     try:
         as_messages(prompt)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadRowError(line, f"this is no prompt: {error}") from None
+        raise BadRowError(line, f"this is not a prompt: {error}") from None
     return cast("Prompt", prompt)
 
 

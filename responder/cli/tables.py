@@ -1,4 +1,4 @@
-"""How do finished lines become a table? CSV, TSV or Parquet: the input's columns, and beside them what was answered.
+"""How do finished lines become a table? CSV, TSV or Parquet: the input's columns, and the answers beside them.
 
 The lines are read twice and never held in memory: once for the names of the columns, once for the rows.
 """
@@ -18,7 +18,7 @@ from responder.values.errors import ConfigurationError
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 
-# What stands beside the input's columns. An input's column of the same name is called "input_..." then.
+# Our columns, beside the input's. An input column with the same name becomes "input_...".
 _OURS = ("text", "error", "finish_reason", "input_tokens", "output_tokens", "cost", "attempts", "elapsed")
 
 # Rows of a Parquet file that are written together.
@@ -26,16 +26,16 @@ _GROUP = 10_000
 
 
 def check_ending(out: str) -> str | None:
-    """Return the ending of a table; None of a file of JSON lines.
+    """Return the extension of a table; None for a file of JSON lines.
 
     Raises:
-        ConfigurationError: Neither, or what writes it is not installed.
+        ConfigurationError: Neither, or the package that writes it is not installed.
     """
     ending = Path(out).suffix.lower()
     if ending in ("", ".jsonl", ".ndjson"):
         return None
     if ending not in ENDINGS:
-        raise ConfigurationError(f"{out}: {ending} is not written; name it .jsonl, .csv, .tsv or .parquet")
+        raise ConfigurationError(f"{out}: {ending} is not a format to write; name it .jsonl, .csv, .tsv or .parquet")
     if ending == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401 - who writes no Parquet does not need it
@@ -137,10 +137,10 @@ def _write_parquet(lines: Path, columns: Mapping[str, str], target: BinaryIO, fi
 
 
 def _number_or_none(value: Any) -> Any:
-    # A provider may report a count that has no room in 64 bits; it is a mistake of its own, and no reason to lose the table.
+    # A provider may report a count that has no room in 64 bits; that is the provider's mistake, and no reason to lose the table.
     return value if value is None or abs(value) < 2**63 else None
 
 
 def _text_or_none(value: Any) -> str | None:
-    # Half of a surrogate pair has no place in UTF-8.
+    # Half of a surrogate pair cannot be encoded in UTF-8.
     return None if value is None else _cell(value).encode("utf-8", "replace").decode()

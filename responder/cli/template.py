@@ -21,23 +21,23 @@ class Template:
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise ConfigurationError(f"--template {text!r}: {error}; write {{{{ and }}}} for braces that stay") from None
+            raise ConfigurationError(f"--template {text!r}: {error}; write {{{{ and }}}} for literal braces") from None
         for _, name, form, conversion in parts:
             if name is not None and (not name or form or conversion):
                 raise ConfigurationError(
-                    f"--template {text!r}: braces hold the name of a column or key, and nothing else; write {{{{ and }}}} "
-                    "for braces that stay"
+                    f"--template {text!r}: braces must contain only the name of a column or key; write {{{{ and }}}} "
+                    "for literal braces"
                 )
         self._parts = [(literal, name) for literal, name, _, _ in parts]
         if not any(name for _, name in self._parts):
             raise ConfigurationError(f"--template {text!r} names no value, such as {{line}}: every prompt would be the same")
 
     def leaves_out(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a value that it wants is missing or empty."""
+        """Return whether a value that it needs is missing or empty."""
         return any(name is not None and not str(values.get(name) or "").strip() for _, name in self._parts)
 
     def fill(self, values: Mapping[str, Any]) -> str:
-        """Return the text with its values in place.
+        """Return the text with the values filled in.
 
         Raises:
             ValueError: A value is missing.
@@ -48,5 +48,5 @@ class Template:
 def _value(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name)
     if value is None:
-        raise ValueError(f"--template wants {name!r}, and there is {', '.join(map(repr, values)) or 'nothing'}")
+        raise ValueError(f"--template needs {name!r}; there is {', '.join(map(repr, values)) or 'nothing'}")
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""How does text get to the person, or the program, that reads it? Any standard stream may be closed, or missing, or no terminal.
+"""How does text get to the person, or the program, that reads it? Any standard stream may be closed, missing, or not a terminal.
 
-On a terminal, what others wrote is made harmless (see `responder.values.visible`); files and pipes get it as it is. What goes to
-standard error is for people and always harmless; where there is none, nothing is written and nothing fails.
+On a terminal, text from others is made harmless (see `responder.values.visible`); files and pipes get it as it is. What goes to
+standard error is for people and always harmless; if there is none, nothing is written and nothing fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from responder.values.visible import is_terminal, visible, visible_in_line
 
 
 def say(text: str) -> None:
-    """Write a line to standard error, for a person; where there is none, do nothing."""
+    """Write a line to standard error, for a person; if there is none, do nothing."""
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
@@ -44,11 +44,11 @@ def output() -> BinaryIO:
             return sys.stdout.buffer
     except AttributeError:
         pass
-    raise ConfigurationError("standard output is closed: nobody would see the answer")
+    raise ConfigurationError("standard output is closed: there is nowhere to print the answer")
 
 
 def discard_output() -> None:
-    """Let whatever Python still holds for standard output go nowhere: its flush at exit would fail again, in a traceback."""
+    """Discard what Python still buffers for standard output: its flush at exit would fail again, with a traceback."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -74,7 +74,7 @@ def show(text: str, end: str = "\n") -> None:
 
     Raises:
         ConfigurationError: Standard output is closed.
-        OSError: It cannot be written (the disk is full, or nobody reads any more).
+        OSError: It cannot be written (the disk is full, or the reader is gone).
     """
     stream = output()
     shown = visible(text) if is_terminal(sys.stdout) else text

@@ -1,4 +1,4 @@
-"""What does the shell call what Python calls otherwise? The package's errors and advice, in the words of the command line."""
+"""What are Python's keywords called in the shell? The package's errors and advice, in the words of the command line."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SENTENCES = (
         "give price=Price(input=..., output=...), in US dollars for a million tokens",
         "add --price IN,OUT, in US dollars for a million tokens, such as --price 0.15,0.60",
     ),
-    ("Price input is", "--price: IN is"),
-    ("Price output is", "--price: OUT is"),
+    ("Price input must be", "--price: IN must be"),
+    ("Price output must be", "--price: OUT must be"),
     ("set Limits(requests_per_minute=...) to", "set --rpm to"),
     ("fallbacks=[...]", "--fallback"),
     ("raise budget", "raise --budget"),
@@ -26,11 +26,11 @@ _SENTENCES = (
     (", or None, not ", ", not "),
 )
 
-# Words that mean nothing but the keyword, wherever they stand; and words that do where "=" follows, or at the beginning.
+# Words that can only be the keyword; and words that are the keyword before "=" or at the beginning.
 _LONG = "max_tokens|max_errors|max_retries|max_workers|base_url|run_deadline|requests_per_minute|tokens_per_minute"
 _SHORT = "budget|hedge|price|timeout|deadline|checkpoint|temperature"
 _ASSIGNED = re.compile(rf"(?<![\w-])({_LONG}|{_SHORT})=(?=[^\s,.])")
-_NAMED = re.compile(rf"(?<![\w-])(?:({_LONG})\b=?|({_SHORT})=|^({_SHORT})(?= is\b))")
+_NAMED = re.compile(rf"(?<![\w-])(?:({_LONG})\b=?|({_SHORT})=|^({_SHORT})(?= (?:is|must)\b))")
 
 
 def in_shell_words(text: str) -> str:

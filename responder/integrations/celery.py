@@ -53,7 +53,7 @@ def collect(result: GroupResult, timeout: float | None = None) -> list[dict[str,
         timeout: Seconds to wait; None: until all are done.
 
     Raises:
-        celery.exceptions.TimeoutError: They were not done in time; asking again goes on waiting.
+        celery.exceptions.TimeoutError: They were not done in time; calling again continues to wait.
         Exception: What a whole task failed with (a failed prompt is its own result).
     """
     return tasks.joined(result.get(timeout=timeout))

@@ -1,7 +1,7 @@
-"""How does a blocking stream become the bytes of a response? Read by a thread of its own, taken by blocking or by awaiting.
+"""How does a blocking stream become the bytes of a response? Read by a separate thread, taken by blocking or by awaiting.
 
 The reader puts what the stream says into a short queue; the server takes from there, blocking (`Chunks`) or awaiting
-(`AsyncChunks`). So a comment can go out while the provider is silent, which is how a server finds out that its client has gone;
+(`AsyncChunks`). So a comment can go out while the provider is silent, which is how a server finds out that its client is gone;
 and an event loop needs no thread pool, whose size would be the number of streams that move at once.
 """
 
@@ -25,7 +25,7 @@ PING = b": ping\n\n"
 # Events that may wait for the client; the reader pauses there, and with it the provider.
 _ROOM = 256
 
-# How often a blocking wait looks whether the client is still there, in seconds.
+# How often a blocking wait checks that the client is still there, in seconds.
 _LOOK = 0.5
 
 
@@ -39,10 +39,10 @@ class _Pipe:
         self._wake: Callable[[], object] | None = None
         self._error: BaseException | None = None
         self._ended = False  # nothing more comes
-        self.closed = False  # nobody wants more
+        self.closed = False  # the client wants no more
 
     def put(self, chunk: bytes) -> bool:
-        """Add a chunk, waiting for room; False when nobody wants it."""
+        """Add a chunk, waiting for room; False if the client wants no more."""
         with self._changed:
             while len(self._chunks) >= _ROOM and not self.closed:
                 self._changed.wait()
@@ -60,7 +60,7 @@ class _Pipe:
             self._tell()
 
     def close(self) -> None:
-        """Say that nobody wants more."""
+        """Say that the client wants no more."""
         with self._changed:
             self.closed = True
             self._chunks.clear()
@@ -77,7 +77,7 @@ class _Pipe:
 
         Args:
             seconds: How long to wait.
-            wake: Called once, in another thread, as soon as asking again makes sense.
+            wake: Called once, in another thread, as soon as asking again is worthwhile.
 
         Raises:
             BaseException: What the reader ended with.
@@ -135,13 +135,13 @@ class Chunks(Iterator[bytes]):
                 pipe.end(*failures)  # last of all, so that at the end of a response nothing of it is left
 
         # Free of references to this object: dropping it must be enough to end the thread. A daemon, since a program that ends
-        # has nobody left to read for.
+        # has no client left to read for.
         self._reader = threading.Thread(target=context.run, args=(read,), name="responder-reader", daemon=True)
         self._starting = threading.Lock()
         self._started = False
 
     def start(self) -> None:
-        """Begin to read; harmless when that has begun."""
+        """Start to read; does nothing if already started."""
         with self._starting:
             if not self._started and not self._pipe.closed:
                 self._started = True
@@ -173,7 +173,7 @@ class Chunks(Iterator[bytes]):
         return self._pipe.closed
 
     def cancel(self, reason: str = "the response was left") -> None:
-        """End it from any thread, without waiting; the provider's connection is freed at once. Harmless when repeated."""
+        """End it from any thread, without waiting; the provider's connection is freed at once. Calling it again does nothing."""
         if self._pipe.closed:
             return
         self._pipe.close()
@@ -248,7 +248,7 @@ def _waker(loop: asyncio.AbstractEventLoop, arrival: asyncio.Future[None]) -> Ca
         try:
             loop.call_soon_threadsafe(arrive)
         except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
+            pass  # the loop is closed: nothing waits any more
 
     return wake
 
@@ -259,14 +259,14 @@ def _read(
     tell_failure: Callable[[Exception], bytes] | None,
     pipe: _Pipe,
 ) -> list[BaseException]:
-    """Read a stream to its end into a pipe; return the error for the one who takes, if there is one."""
+    """Read a stream to its end into a pipe; return the error for the consumer, if there is one."""
     try:
         for chunk in render(stream):
             if not pipe.put(chunk):
                 break
-    except Exception as error:  # noqa: BLE001 - told to the page, or carried to the one who takes
+    except Exception as error:  # noqa: BLE001 - sent to the page, or carried to the consumer
         if pipe.closed:
-            return []  # it ended because nobody wants it any more
+            return []  # it ended because the client wants no more
         if tell_failure is None:
             return [error]
         pipe.put(tell_failure(error))
@@ -278,6 +278,6 @@ def _read(
 
 
 def _end(stream: Iterable[Any], reason: str) -> None:
-    """End a stream from any thread; what cannot be cancelled so is closed by the reader, after the item that it waits for."""
+    """End a stream from any thread; what cannot be cancelled this way is closed by the reader, after the item it waits for."""
     if isinstance(stream, (Stream, MergedStreams, Run)):
         stream.cancel(reason)

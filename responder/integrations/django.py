@@ -58,7 +58,7 @@ _responders = Registry()
 
 
 def get_responder(name: str = "default") -> Responder:
-    """Return the responder that the settings call so; one for each name and process.
+    """Return the responder with this name in the settings; one for each name and process.
 
     Args:
         name: A key of the `RESPONDER` setting. Its value holds "model" ("provider:model") and the keywords of the
@@ -78,7 +78,7 @@ def _configured(name: str) -> Mapping[str, Any]:
         raise ConfigurationError(f"settings.{_SETTING} has no {name!r}, only {', '.join(map(repr, found)) or 'nothing'}")
     keywords = found[name]
     if not isinstance(keywords, Mapping):
-        raise ConfigurationError(f"settings.{_SETTING}[{name!r}] is a dict, such as {{'model': 'openai:gpt-4o-mini'}}")
+        raise ConfigurationError(f"settings.{_SETTING}[{name!r}] must be a dict, such as {{'model': 'openai:gpt-4o-mini'}}")
     return keywords
 
 
@@ -118,9 +118,9 @@ class ResponderConfig(AppConfig):
 # Registered by the import, since a bare "responder.integrations.django" in INSTALLED_APPS makes a config of Django's own.
 @checks.register
 def check_settings(app_configs: Sequence[Any] | None = None, **_: Any) -> list[Any]:  # noqa: ARG001 - Django's signature
-    """Check the `RESPONDER` setting: an Error for what cannot work, a Warning for a key that is not there (yet).
+    """Check the `RESPONDER` setting: an Error for what cannot work, a Warning for a key that is missing (so far).
 
-    No request is made. A machine that only builds or migrates has no keys, and must not be stopped by that.
+    No request is made. A machine that only builds or migrates has no keys, and that must not stop it.
 
     Returns:
         What was found: responder.E001 (the setting's form), responder.E002 (an entry), responder.W001 (a key).
@@ -129,7 +129,7 @@ def check_settings(app_configs: Sequence[Any] | None = None, **_: Any) -> list[A
     if found is None:
         return []
     if not isinstance(found, Mapping):
-        return [checks.Error(f"{_SETTING} is a dict of dicts.", hint=f"Write {_EXAMPLE}", id="responder.E001")]
+        return [checks.Error(f"{_SETTING} must be a dict of dicts.", hint=f"Write {_EXAMPLE}", id="responder.E001")]
     messages: list[Any] = []
     if found and "default" not in found:
         hint = "get_responder() without a name will fail: name one of them default, or always give a name."
@@ -143,7 +143,7 @@ def _check(name: str) -> list[Any]:
     try:
         configured = _configured(name)
         provider = str(configured.get("model", "")).partition(":")[0].strip().lower()
-        # Making the simulated one would start its server.
+        # Creating the simulated one would start its server.
         quiet = {"base_url": "http://127.0.0.1:9/v1"} if provider == "simulated" else {}
         _make(name, configured, quiet).close()
     except ConfigurationError as error:
@@ -152,7 +152,7 @@ def _check(name: str) -> list[Any]:
 
 
 def _missing_in_environment(name: str, error: ConfigurationError) -> Any:
-    """Return a Warning when all that is missing is what production has in its environment: keys, endpoints, projects."""
+    """Return a Warning if all that is missing is what production has in its environment: keys, endpoints, projects."""
     try:
         configured = _configured(name)
     except ConfigurationError:
@@ -195,10 +195,10 @@ def stream_response(
         stream: A Stream, MergedStreams, a Run, or any iterable of texts or JSON objects. A generator may use the ORM: it runs
             in a thread of its own, whose connections are closed at the end.
         format: "events" (server-sent events, see `responder.integrations.sse`) or "text" (plain text, as it comes).
-        heartbeat: Seconds of silence after which a comment is sent, so that proxies and servers see life; None: never.
+        heartbeat: Seconds of silence after which a comment is sent, so that proxies and servers see activity; None: never.
 
     Raises:
-        ConfigurationError: A format that does not exist, or one that cannot show this source.
+        ConfigurationError: An unknown format, or one that cannot show this source.
     """
     request = getattr(request, "_request", request)
     is_async = isinstance(request, ASGIRequest)
@@ -218,7 +218,7 @@ def stream_response(
 
 
 def _language_and_time_zone() -> Callable[[], contextlib.AbstractContextManager[object]]:
-    """Return what gives a worker the language and the time zone of the present thread, where Django keeps them."""
+    """Return what gives a worker the language and the time zone of the current thread, where Django keeps them."""
     if not settings.configured:
         return contextlib.nullcontext
     language, zone = translation.get_language(), timezone.get_current_timezone()

@@ -30,10 +30,10 @@ def stream_response(
     Args:
         stream: A Stream, MergedStreams, a Run, or any iterable of texts or JSON objects.
         format: "events" (server-sent events, see `responder.integrations.sse`) or "text" (plain text, as it comes).
-        heartbeat: Seconds of silence after which a comment is sent, so that proxies and servers see life; None: never.
+        heartbeat: Seconds of silence after which a comment is sent, so that proxies and servers see activity; None: never.
 
     Raises:
-        ConfigurationError: A format that does not exist, or one that cannot show this source.
+        ConfigurationError: An unknown format, or one that cannot show this source.
     """
     environ = flask.request.environ
     warn_about_worker(environ)

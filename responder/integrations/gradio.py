@@ -5,8 +5,8 @@
 
     button.click(side_by_side(angles, boxes=2), question, [left, right], concurrency_limit=None)
 
-One answer needs nothing of this: a generator function that yields `stream.text` will do. Imports no Gradio: what Gradio wants
-is a generator function.
+One answer needs none of this: a generator function that yields `stream.text` will do. Imports no Gradio: Gradio only needs
+a generator function.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def side_by_side(
 ) -> Any:
     """Return what Gradio calls to fill several boxes at once: tuples with the latest whole text of each.
 
-    Cancelling the event, or closing the page, ends all streams within a second, also while the providers are silent. A stream
-    that fails shows a sentence about it below the text that it had (`responder.integrations.public`).
+    Cancelling the event, or closing the page, ends all streams within a second, even while the providers are silent. A stream
+    that fails shows a sentence about it below its text (`responder.integrations.public`).
 
     Args:
         streams: Merged streams: the tuples are yielded at once. Or a function of the event's inputs that returns some: the
@@ -61,7 +61,7 @@ def side_by_side(
         per_second: Tuples a second at most.
 
     Raises:
-        ConfigurationError: There are more streams than boxes (when that shows).
+        ConfigurationError: There are more streams than boxes (once that is known).
     """
     if isinstance(streams, MergedStreams):
         return _tuples(streams, boxes, per_second)
@@ -94,7 +94,7 @@ def _padded(texts: Texts, boxes: int | None) -> Texts:
     if boxes is None:
         return texts
     if len(texts) > boxes:
-        raise ConfigurationError(f"{len(texts)} streams do not fit into {boxes} boxes: give boxes=, and an output for each")
+        raise ConfigurationError(f"{len(texts)} streams do not fit in {boxes} boxes: set boxes=, with an output for each")
     return texts + ("",) * (boxes - len(texts))
 
 

@@ -42,7 +42,7 @@ def map_series(
     Args:
         responder: Who is asked.
         series: Prompts; its index may have any form, duplicates included.
-        errors: What stands for a failed prompt: "raise" (nothing does, a BatchError is raised whose `results` hold one Result
+        errors: What a failed prompt gives: "raise" (a BatchError is raised whose `results` have one Result
             for each prompt that was asked), "text" (the error's class and message), "object" (the error itself), "none" (None).
         return_batch: Return the Batch as well, with its tokens, cost, summary and report.
         **keywords: As `Responder.map` takes them.
@@ -102,8 +102,8 @@ def map_frame(
     Args:
         responder: Who is asked.
         frame: The table; its index may have any form.
-        template: The prompt, with the names of columns in braces: "Translate into {language}: {text}". Braces that mean
-            themselves are written twice.
+        template: The prompt, with the names of columns in braces: "Translate into {language}: {text}". Write literal
+            braces twice.
         errors: What stands in the column "error": "text" (the error's class and message, which any file format can hold) or
             "object" (the exception).
         return_batch: Return the Batch as well, with its summary and report.
@@ -183,7 +183,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _column(values: list[Any], index: Any, name: Any = None) -> pd.Series:
-    # One cell at a time: pandas would make columns of its own out of errors that look like sequences, and NaN out of None.
+    # One cell at a time: pandas would turn errors that look like sequences into columns, and None into NaN.
     column = pd.Series([None] * len(values), index=index, name=name, dtype=object)
     for place, value in enumerate(values):
         column.iat[place] = value

@@ -1,6 +1,6 @@
-"""What may a browser learn of a failure? A sentence without details; the details go to the log `responder.integrations`.
+"""What may a browser be told about a failure? A sentence without details; the details go to the log `responder.integrations`.
 
-An error's own message names URLs, accounts, settings and quotes the provider: right for a log, wrong for whoever visits a page.
+An error's own message names URLs, accounts, settings and quotes the provider: right for a log, wrong for a visitor of a page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger("responder.integrations")
 
 UNKNOWN = "The question could not be answered."
 
-# The first that fits; a class that is not here says something about the account or the settings, and is not named to a browser.
+# The first that fits; a class not listed here says something about the account or the settings, and is not sent to a browser.
 _SENTENCES: tuple[tuple[type[ResponderError], str], ...] = (
     (QuotaExceededError, UNKNOWN),
     (RateLimitError, "Too many questions are being asked right now. Please try again in a moment."),
@@ -42,9 +42,9 @@ _SENTENCES: tuple[tuple[type[ResponderError], str], ...] = (
 
 
 def public_message(error: BaseException) -> str:
-    """Return what a page may learn of an error, and write the error itself to the log `responder.integrations`.
+    """Return what a page may say about an error, and write the error itself to the log `responder.integrations`.
 
-    An error of ours is a warning, in one line; any other is a bug of the server, and logged with its traceback.
+    An error of ours is a warning, in one line; any other is a bug in the server, logged with its traceback.
     """
     if isinstance(error, ResponderError):
         _log.warning("a question failed: %s: %s", type(error).__name__, visible_in_line(str(error)))
@@ -54,12 +54,12 @@ def public_message(error: BaseException) -> str:
 
 
 def public_text(text: str) -> str:
-    r"""Return a model's text as a page may show it: what would steer the page is visible, as `\u202e`. Not escaped for HTML."""
+    r"""Return a model's text as a page may show it: what would control the page is visible, as `\u202e`. Not escaped for HTML."""
     return visible_on_page(text)
 
 
 def public_type(error: BaseException) -> str:
-    """Return the class that a page may learn, "RateLimitError" for one; "Error" for all that concern only the server."""
+    """Return the class that a page may see, such as "RateLimitError"; "Error" for all that concern only the server."""
     return _told(error)[0]
 
 

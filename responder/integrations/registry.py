@@ -1,4 +1,4 @@
-"""Which responder was made already? One for each name and process, made when it is first asked for."""
+"""Which responder exists already? One for each name and process, made on first use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Registry:
         """Return the responder of a name, made on the first call.
 
         Args:
-            name: What tells it from the others.
-            make: Makes it; runs under the lock, so that it runs once. What it raises is raised, and kept by nobody.
+            name: What distinguishes it from the others.
+            make: Makes it; runs under the lock, so that it runs once. Its exceptions pass through and are not kept.
         """
         with self._lock:
             if name not in self._made:
@@ -36,7 +36,7 @@ class Registry:
             return self._made[name]
 
     def clear(self) -> None:
-        """Forget all; whoever holds one may go on using it."""
+        """Forget all; existing references stay usable."""
         with self._lock:
             self._made.clear()
 

@@ -26,7 +26,7 @@ except ModuleNotFoundError as error:
     raise missing("RQ", "rq") from error
 
 JOB_SECONDS = 3600
-"""How long a shard may take; RQ's own 180 s are short for some hundred answers."""
+"""How long a shard may take; RQ's own 180 s is short for a few hundred answers."""
 
 
 def ask_all(
@@ -62,7 +62,7 @@ def collect(jobs: Sequence[Job], timeout: float = JOB_SECONDS) -> list[dict[str,
         timeout: Seconds to wait for all.
 
     Raises:
-        TimeoutError: They were not done in time; asking again goes on waiting.
+        TimeoutError: They were not done in time; calling again continues to wait.
         RuntimeError: A whole job failed, with RQ's report of it (a failed prompt is its own result).
     """
     ends = monotonic() + timeout

@@ -2,7 +2,7 @@
 
 What carries the bytes, with its thread and its heartbeat, is in `chunks.py`.
 
-What goes over the wire (https://html.spec.whatwg.org/multipage/server-sent-events.html, read 2026-11), each a JSON object:
+What is sent (https://html.spec.whatwg.org/multipage/server-sent-events.html, read 2026-11), each a JSON object:
 
 | Source            | Events                                                                                   |
 | ----------------- | ---------------------------------------------------------------------------------------- |
@@ -70,27 +70,27 @@ _OPENING = b"retry: 86400000\n\n"
 def encode(data: Any, event: str | None = None, id: str | None = None) -> bytes:  # noqa: A002 - the field's own name
     """Return one server-sent event: the data as JSON on one line, and the blank line that ends it.
 
-    Characters in its texts that would steer a page (see `responder.values.visible`) are made visible.
+    Characters in its texts that would control a page (see `responder.values.visible`) are made visible.
 
     Args:
-        data: Anything that JSON can say.
+        data: Anything that JSON can express.
         event: The event's name; None: "message", which `EventSource.onmessage` gets.
         id: The event's id, which a browser sends back when it connects again; None: no id.
 
     Raises:
-        ValueError: The name or the id holds a line end or NUL, or the data is no JSON.
+        ValueError: The name or the id holds a line end or NUL, or the data is not JSON.
     """
     lines = []
     for field, value in (("event", event), ("id", id)):
         if value is not None:
             if any(character in value for character in "\r\n\0"):
-                raise ValueError(f"the {field} of a server-sent event is one line, not {value!r}")
+                raise ValueError(f"the {field} of a server-sent event must be one line, not {value!r}")
             lines.append(f"{field}: {value}\n")
     data = _harmless(data)
     text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     try:
         return f"{''.join(lines)}data: {text}\n\n".encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot say but JSON can
+    except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot encode but JSON can
         return f"{''.join(lines)}data: {json.dumps(data, allow_nan=False)}\n\n".encode("utf-8", "replace")
 
 
@@ -116,14 +116,14 @@ def events_of(
         stream: A Stream, MergedStreams, a Run, or any iterable of texts or JSON objects. It is read, and a generator runs, in
             a thread of its own, with the caller's context variables.
         heartbeat: Seconds of silence after which a comment goes out; None: never.
-        gone: Tells whether the client has left, where the server can say; asked about twice a second.
+        gone: Tells whether the client has left, if the server knows; called about twice a second.
         around: Wraps what the reader thread runs, such as `with_connections_closed` of the Django integration.
 
     Raises:
         ConfigurationError: The heartbeat is not a number above 0.
     """
     if heartbeat is not None and not heartbeat > 0:
-        raise ConfigurationError(f"heartbeat is a number of seconds above 0, or None for none, not {heartbeat!r}")
+        raise ConfigurationError(f"heartbeat must be a number of seconds above 0, or None for none, not {heartbeat!r}")
     return Chunks(stream, _as_events, _failure_event, heartbeat, gone, around)
 
 
@@ -133,7 +133,7 @@ def texts_of(
     gone: Callable[[], bool] | None = None,
     around: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
 ) -> Chunks:
-    """Return a stream as plain UTF-8 text. There is no heartbeat in it, and a failure breaks the response off.
+    """Return a stream as plain UTF-8 text. It has no heartbeat, and a failure cuts the response off.
 
     Args:
         stream: A Stream, or any iterable of str.
@@ -141,7 +141,7 @@ def texts_of(
         around: As in `events_of`.
 
     Raises:
-        ConfigurationError: Merged streams, whose pieces a plain text cannot tell apart.
+        ConfigurationError: Merged streams, whose pieces cannot be told apart in plain text.
     """
     if isinstance(stream, MergedStreams):
         raise ConfigurationError('merged streams have several texts: use format="events", or stream one at a time')
@@ -159,13 +159,13 @@ def chunks_of(
     """Return the chunks and the headers of a response, for the `stream_response` of a framework.
 
     Raises:
-        ConfigurationError: A format that does not exist; the others as in `events_of` and `texts_of`.
+        ConfigurationError: An unknown format; the others as in `events_of` and `texts_of`.
     """
     if format == "events":
         return events_of(stream, heartbeat, gone=gone, around=around), dict(HEADERS)
     if format == "text":
         return texts_of(stream, gone=gone, around=around), dict(TEXT_HEADERS)
-    raise ConfigurationError(f'format is "events" or "text", not {format!r}')
+    raise ConfigurationError(f'format must be "events" or "text", not {format!r}')
 
 
 def _as_texts(stream: Iterable[Any]) -> Iterator[bytes]:
@@ -187,7 +187,7 @@ def _failure_event(error: Exception) -> bytes:
 
 
 class _Total:
-    """What came of the parts of a source, for its last event."""
+    """The outcome of the parts of a source, for its last event."""
 
     def __init__(self) -> None:
         self._parts = 0

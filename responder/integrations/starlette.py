@@ -36,19 +36,19 @@ def stream_response(
         def ask(prompt: str) -> Response:
             return stream_response(gpt.stream(prompt))
 
-    Right in `def` and in `async def` endpoints alike: nothing here blocks. It needs a server that runs on asyncio (uvicorn,
+    Works in `def` and `async def` endpoints alike: nothing here blocks. It needs a server that runs on asyncio (uvicorn,
     hypercorn's default).
 
     Args:
         stream: A Stream, MergedStreams, a Run, or any iterable of texts or JSON objects.
         format: "events" (server-sent events, see `responder.integrations.sse`) or "text" (plain text, as it comes).
-        heartbeat: Seconds of silence after which a comment is sent, so that proxies see life; None: never.
+        heartbeat: Seconds of silence after which a comment is sent, so that proxies see activity; None: never.
         status_code: HTTP status.
         headers: More headers, on top of ours.
         background: Run when the response is over, as Starlette does it.
 
     Raises:
-        ConfigurationError: A format that does not exist, or one that cannot show this source.
+        ConfigurationError: An unknown format, or one that cannot show this source.
     """
     chunks, own_headers = chunks_of(stream, format, heartbeat)
     return LiveResponse(chunks.awaited(), status_code, {**own_headers, **(headers or {})}, background)

@@ -1,10 +1,10 @@
-"""How does a Streamlit page ask? `st.write_stream` takes a `Stream` as it is; here is what it does not have.
+"""How does a Streamlit page ask? `st.write_stream` takes a `Stream` as it is; here is what it lacks.
 
     gpt = cached_responder("openai:gpt-4o-mini")
     with gpt.stream(st.chat_input() or "Hello") as stream:
         st.write_stream(stream)
 
-The `with` ends the provider's stream when a click abandons the run. Streamlit's functions work in the page's own thread only:
+The `with` ends the provider's stream when a click abandons the run. Streamlit's functions work only in the page's own thread:
 nothing here calls them from a worker.
 """
 
@@ -35,7 +35,7 @@ _REDRAW = 0.1
 
 @st.cache_resource(show_spinner=False)
 def cached_responder(model: str, **keywords: Any) -> Responder:
-    """Return a responder that all sessions and reruns of the app share, and with it its connections and its limits.
+    """Return a responder that all sessions and reruns of the app share, with its connections and limits.
 
     Args:
         model: "provider:model", as `for_model` takes it.
@@ -53,7 +53,7 @@ def map_with_progress(responder: Responder, prompts: Iterable[Prompt], *, label:
         responder: Who is asked.
         prompts: The prompts.
         label: Stands above the bar, before the count.
-        **keywords: As `Responder.map` takes them, but for `progress`.
+        **keywords: As `Responder.map` takes them, except `progress`.
     """
     asked = list(prompts)
     bar = st.progress(0.0, f"{label}: 0 of {len(asked)}")

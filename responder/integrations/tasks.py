@@ -1,6 +1,6 @@
-"""What does one task of a queue do? It asks a shard of prompts with threads inside, and returns JSON.
+"""What does one task of a queue do? It asks a shard of prompts in threads, and returns JSON.
 
-One task for each prompt would pay the queue, and with forking workers a new connection, for every call. The files of the queues
+One task per prompt would pay the queue's overhead, and with forking workers a new connection, for every call. The queues' files
 (`celery.py`, `rq.py`, `huey.py`) register `ask_many` and collect what it returns.
 """
 
@@ -18,7 +18,7 @@ from responder.values.messages import Prompt
 from responder.values.results import Result
 
 SHARD = 500
-"""Prompts in a shard: some minutes of work, and little to do again when a worker dies."""
+"""Prompts in a shard: a few minutes of work, and little to repeat when a worker dies."""
 
 _responders = Registry()
 
@@ -28,14 +28,14 @@ def ask_many(
 ) -> list[dict[str, Any]]:
     """Ask a shard of prompts at once. Arguments and results are JSON, so that any queue can carry them.
 
-    The key comes from the worker's environment: what stands in a task's arguments is readable in the broker. The responder is
+    The key comes from the worker's environment: a task's arguments are readable in the broker. The responder is
     kept for the next task of the process.
 
     Args:
         model: "provider:model", as `for_model` takes it.
         prompts: Each a str, a {"role", "content"} dict, or a list of those.
         responder: Keywords for the provider's class, such as {"base_url": "...", "timeout": 60}.
-        **keywords: As `Responder.map` takes them. With `checkpoint` (a path), a task that is run again asks only the rest.
+        **keywords: As `Responder.map` takes them. With `checkpoint` (a path), a task that runs again asks only for the rest.
 
     Returns:
         For each prompt, in order: {"index", "ok", "text", "finish_reason", "model", "usage": {"input_tokens",
@@ -69,13 +69,13 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def shards(prompts: Iterable[Prompt], size: int = SHARD) -> Iterator[list[Prompt]]:
-    """Cut prompts into lists of `size`, the last one shorter. Lazy: an endless input is fine.
+    """Split prompts into lists of `size`, the last one shorter. Lazy: an endless input is fine.
 
     Raises:
         ConfigurationError: `size` is not a whole number of 1 or more.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigurationError(f"the size of a shard is a whole number, 1 or more, not {size!r}")
+        raise ConfigurationError(f"the size of a shard must be a whole number, 1 or more, not {size!r}")
     if isinstance(prompts, (str, bytes)):
         raise ConfigurationError("shards are made of many prompts, not of one str: put it in a list")
     prompts = iter(prompts)
@@ -83,5 +83,5 @@ def shards(prompts: Iterable[Prompt], size: int = SHARD) -> Iterator[list[Prompt
 
 
 def joined(parts: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the results of all shards as one list; each "index" is the place in the whole input then."""
+    """Return the results of all shards as one list; each "index" is then the position in the whole input."""
     return [{**result, "index": index} for index, result in enumerate(result for part in parts for result in part)]

@@ -1,4 +1,4 @@
-"""What does a WSGI server tell about its client, and about itself? Read from the request's environment."""
+"""What does a WSGI server say about its client, and about itself? Read from the request's environment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SOCKETS = ("gunicorn.socket", "werkzeug.socket")
 
 
 def client_watch(environ: Mapping[str, Any]) -> Callable[[], bool] | None:
-    """Return a function that tells whether the client has closed its connection; None where the server does not say.
+    """Return a function that tells whether the client has closed its connection; None if the server does not say.
 
     WSGI itself notices only at the second write after that. Looking at the socket takes no byte from it, so a request that
-    waits there (keep-alive) stays. A TLS socket cannot be looked at so; the heartbeat finds out there.
+    waits there (keep-alive) stays. A TLS socket cannot be checked this way; there the heartbeat finds out.
 
     Args:
         environ: The request's WSGI environment.
@@ -47,9 +47,9 @@ def _is_readable(client: socket.socket) -> bool:
 
 
 def warn_about_worker(environ: Mapping[str, Any]) -> None:
-    """Say once in the log that gunicorn's `sync` worker is the wrong one for streams, where it is the one that runs this.
+    """Warn once in the log if this runs in gunicorn's `sync` worker, which does not suit streams.
 
-    It answers one request at a time and sends no sign of life while it streams, so gunicorn kills it after `--timeout`
+    It answers one request at a time and reports no activity while it streams, so gunicorn kills it after `--timeout`
     seconds (30 by default) in the middle of an answer.
     """
     global _warned

@@ -1,10 +1,10 @@
-"""What has been answered already? A file of finished answers, so that a run that died is resumed and not paid for twice.
+"""What has been answered already? A file of finished answers, so that a run that died is resumed without paying twice.
 
 One SQLite file, JSON values, no pickles. An answer is kept under what was asked (provider, URL, and the whole payload: model,
-options, messages, schema), so that a changed prompt or option is asked anew, wherever in the input it stands. A prompt that
-is asked several times in a run has as many answers. Each row carries a digest: a damaged one is asked anew. Several threads and
-processes may write to one file; a forked child opens it anew. As an answer cache the same file gives a question's newest answer
-to whoever asks.
+options, messages, schema), so that a changed prompt or option is asked again, wherever it is in the input. A prompt that
+is asked several times in a run has as many answers. Each row carries a digest: a damaged one is asked again. Several threads and
+processes may write to one file; a forked child reopens it. As an answer cache, the same file returns a question's newest answer
+each time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Checkpoint:
     """The finished answers of one run and of those before it. Safe for threads; a forked child uses a connection of its own.
 
     Args:
-        path: The file; made where there is none, for its owner alone.
+        path: The file; created if it does not exist, for its owner only.
         deadline: How long to wait for another program that holds the file; one minute at most.
         cancel: Ends that wait.
 
@@ -79,7 +79,7 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike[str], deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> None:
         self.path = os.fspath(path)
         self._commit_lock = threading.Lock()  # held by the one thread that commits for all
-        # All of these change inside the gate alone.
+        # All of these change only inside the gate.
         self._stored = 0
         self._committed = 0
         self._failure = ""  # why nothing more can be written
@@ -92,13 +92,13 @@ class Checkpoint:
             _make(self.path)
             when_free(self.path, self._begin, deadline, cancel)
         except BaseException as error:
-            self.close()  # now, and not when nobody holds the error any more
+            self.close()  # now, not when the error is garbage collected
             if isinstance(error, (sqlite3.Error, OSError)):
                 raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
             raise
 
     def _opened(self) -> sqlite3.Connection:
-        """Return the connection; after a fork, a new one. For whoever is inside the gate."""
+        """Return the connection; after a fork, a new one. Call inside the gate only."""
         if self._connection is None:
             if self._closed:
                 raise sqlite3.ProgrammingError("it was closed")
@@ -138,7 +138,7 @@ class Checkpoint:
             raise
 
     def take(self, question: bytes, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> StoredAnswer | None:
-        """Return an answer to a question that this run has not taken yet; None where it must be asked.
+        """Return an answer to a question that this run has not taken yet; None if it must be asked.
 
         Raises:
             ConfigurationError: The file broke, or the disk is full, or another program does not let the file go.
@@ -164,7 +164,7 @@ class Checkpoint:
         return self._looked_up(step, deadline, cancel)
 
     def find(self, question: bytes, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> StoredAnswer | None:
-        """Return the newest answer to a question, whichever run stored or took it, and leave it to be found again.
+        """Return the newest answer to a question, whichever run stored or took it, and leave it for later calls.
 
         This is what makes a cache of the file: `take` hands each answer out once a run, since five samples of one prompt are
         five answers. Raises as `take` does.
@@ -184,7 +184,7 @@ class Checkpoint:
             return when_free(self.path, step, deadline, cancel)
         except sqlite3.Error as error:
             if _is_damage(error):
-                return None  # asked anew; that it cannot be kept is found out then
+                return None  # asked again; storing the new answer will report the fault
             raise self._cannot_go_on(str(error)) from error
 
     def store(
@@ -195,7 +195,7 @@ class Checkpoint:
         deadline: Deadline = NEVER,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Keep an answer; when this returns, the process may be killed.
+        """Keep an answer; once this returns, killing the process does not lose it.
 
         Raises:
             ConfigurationError: The answer is not kept: the disk is full, the file is gone, or another program held it until the
@@ -256,7 +256,7 @@ class Checkpoint:
 
         try:
             mine = when_free(self.path, insert, deadline, cancel)
-            # Whoever comes first commits for all who have stored meanwhile; without waiting for other programs, since the
+            # The first thread commits for all that have stored meanwhile; without waiting for other programs, since the
             # transaction has the file already.
             with self._commit_lock:
                 if self._committed < mine:
@@ -283,12 +283,12 @@ class Checkpoint:
     def _cannot_go_on(self, why: str) -> ConfigurationError:
         self._failure = why
         return ConfigurationError(
-            f"the checkpoint {self.path} cannot be written ({why}): what it holds so far is safe. Make room and start again",
+            f"the checkpoint {self.path} cannot be written ({why}): what it has so far is safe. Make room and start again",
             fatal=True,
         )
 
     def close(self) -> None:
-        """Write what is left and close the file; harmless when it is closed."""
+        """Write what is left and close the file; does nothing if it is closed."""
         GATE.notice_fork()  # else another process might hold the lock below
         with self._commit_lock:
             self._closed = True
@@ -303,11 +303,11 @@ class Checkpoint:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
             except sqlite3.Error as error:
-                self._failure = str(error)  # a full disk: those who wait for this commit must not take theirs for kept
+                self._failure = str(error)  # a full disk: threads that wait for this commit must not take their answers for kept
             connection.close()
 
     def __del__(self) -> None:
-        # The workers of a run share it, and nobody knows which of them is the last.
+        # The workers of a run share it, and which of them is the last is unknown.
         if hasattr(self, "_run"):
             self.close()
 
@@ -316,7 +316,7 @@ class Checkpoint:
         self._commit_lock = threading.Lock()
         connection, self._connection = self._connection, None
         if connection is not None:
-            # Nobody could close it before the fork. Closing it here, as the garbage collector would, deletes what another
+            # It could not be closed before the fork. Closing it here, as the garbage collector would, deletes what another
             # process writes to after the parent has ended: it is kept, unused, as long as the child lives.
             _inherited.add(os.path.realpath(self.path))
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
@@ -327,7 +327,7 @@ def _digest(question: bytes, reply: bytes) -> bytes:
 
 
 def _stored(question: bytes, reply: object, digest: object) -> StoredAnswer | None:
-    """Return what a row holds; None where it was damaged."""
+    """Return what a row holds; None if it was damaged."""
     try:
         if not isinstance(reply, bytes) or (digest is not None and digest != _digest(question, reply)):
             return None
@@ -381,7 +381,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _make(path: str) -> None:
-    """Make the file where there is none: for its owner alone, and not at the other end of a link."""
+    """Create the file if it does not exist: for its owner only, and not through a link."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
         os.close(os.open(path, flags, 0o600))
@@ -391,7 +391,7 @@ def _make(path: str) -> None:
 
 
 def refuse_foreign(path: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> None:
-    """Look at an existing file without changing it or its folder.
+    """Check an existing file without changing it or its folder.
 
     Raises:
         ConfigurationError: It is not a checkpoint, is damaged, or is of a later version.
@@ -403,7 +403,7 @@ def refuse_foreign(path: str, deadline: Deadline = NEVER, cancel: CancelToken | 
     except OSError as error:
         raise ConfigurationError(_unreadable(path, error), fatal=True) from error
     # Reading a file in use takes part in its log, and leaves one behind where there was none; so a file that has no log is
-    # read as one that nobody changes, unless somebody begins to meanwhile.
+    # read as one that nothing changes, unless a program starts to meanwhile.
     log = f"{path}-wal"
     has_log = os.path.exists(log)  # noqa: PTH110 - a str, as SQLite takes it
     how = "mode=ro" if has_log else "mode=ro&immutable=1"

@@ -1,6 +1,6 @@
-"""Who may be in SQLite, and for how long does one wait? One thread at a time, nobody while the process forks, and never for ever.
+"""Who may use SQLite, and how long do others wait? One thread at a time, none while the process forks, and never forever.
 
-SQLite has locks between threads, for the whole process, which a forked child cannot renew: it would wait for ever for a thread
+SQLite has locks between threads, for the whole process, which a forked child cannot renew: it would wait forever for a thread
 that only its parent has. So every entry into SQLite goes through one gate, which a fork holds. And SQLite takes the locks on a
 file for those of the process that it was loaded in: what the parent had opened cannot be used by the child.
 """
@@ -22,21 +22,21 @@ from responder.values.errors import CancelledError, ConfigurationError, Deadline
 
 T = TypeVar("T")
 
-# Seconds to wait for other programs that hold the file, where no deadline comes earlier.
+# Seconds to wait for other programs that hold the file, if no deadline comes earlier.
 PATIENCE = 60.0
 
 # Seconds that a fork waits for the thread that is just in SQLite; it takes milliseconds.
 FORK_PATIENCE = 5.0
 
-# Seconds between two looks whether a file is free: short ones at first, since a program that writes without a pause leaves
-# short gaps (SQLite's own patience looks ten times a second, and finds none).
+# Seconds between checks whether a file is free: short at first, since a program that writes constantly leaves
+# short gaps (SQLite's own busy timeout checks ten times a second, and finds none).
 _FIRST_LOOKS = (0.0002, 0.002)
 _LATER_LOOKS = (0.01, 0.03)
 _LATER = 0.25
 
 
 class Gate:
-    """Held by the thread that is in SQLite. Reentrant: the garbage collector may close a file in the midst of that."""
+    """Held by the thread that is in SQLite. Reentrant: the garbage collector may close a file in the middle of that."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -54,11 +54,11 @@ class Gate:
         self._lock.release()
 
     def in_every_child(self, renew: Callable[[], None]) -> None:
-        """Call `renew` in each forked child, before anybody enters there."""
+        """Call `renew` in each forked child, before any thread enters there."""
         self._on_fork.append(renew)
 
     def close_for_fork(self) -> bool:
-        """Keep everybody out; False when a thread did not leave in time."""
+        """Keep all threads out; False when a thread did not leave in time."""
         return self._lock.acquire(timeout=FORK_PATIENCE)
 
     def open_after_fork(self) -> None:
@@ -66,20 +66,20 @@ class Gate:
         self._lock.release()
 
     def renew_in_child(self, was_closed: bool) -> None:
-        """Begin anew in a forked child.
+        """Reset in a forked child.
 
         Args:
-            was_closed: Nobody was in SQLite at the moment of the fork.
+            was_closed: No thread was in SQLite at the moment of the fork.
         """
         self._lock = threading.RLock()
         self._process = os.getpid()
         if not was_closed:
-            self._refusal = "this process was forked while a thread of its parent was in SQLite: start it anew, or fork earlier"
+            self._refusal = "this process was forked while a thread of its parent was in SQLite: start it again, or fork earlier"
         for renew in self._on_fork:
             renew()
 
     def notice_fork(self) -> None:
-        """Begin anew where a program forked this process without telling Python, as uWSGI does."""
+        """Reset if a program forked this process without Python's hooks, as uWSGI does."""
         if os.getpid() != self._process:
             was_free = self._lock.acquire(blocking=False)
             self.renew_in_child(was_free)
@@ -89,18 +89,18 @@ GATE = Gate()
 
 
 def when_free(path: str, step: Callable[[], T], deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> T:
-    """Do a step inside the gate, again and again while another program holds the file; wait outside, where nobody is held up.
+    """Do a step inside the gate, again and again while another program holds the file; wait outside, where it blocks no one.
 
     Args:
         path: The file.
-        step: What to do; it may be begun several times.
+        step: What to do; it may be started several times.
         deadline: When the wait ends.
         cancel: Ends the wait.
 
     Raises:
         DeadlineExceededError: The deadline passed; the message names who holds the file.
         CancelledError: It was cancelled.
-        ConfigurationError: There was no deadline, and the file was not let go.
+        ConfigurationError: There was no deadline, and the file was not released.
     """
     waited = 0.0  # counted, since a test may have stopped the clock
     bound = deadline.remaining()

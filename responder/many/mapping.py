@@ -24,7 +24,7 @@ K = TypeVar("K", bound=Run[Any, Any])  # kind of run
 
 @dataclass(frozen=True, slots=True)
 class Watch(Generic[R]):
-    """Who hears how far a run is.
+    """Who is informed of a run's progress.
 
     Attributes:
         progress: None, True, False or a callable, as `Responder.map` takes it.
@@ -54,7 +54,7 @@ def start(
         items: Any iterable.
         work: What is done with each item.
         rules: How many at once, and what ends the run early.
-        watch: Who hears of the results.
+        watch: Who is informed of the results.
         ordered: Input order if true, else as they finish.
         token: Cancelled when the run ends early; `work.perform` gives it to its calls.
 
@@ -62,7 +62,7 @@ def start(
         ConfigurationError: The items are one str.
     """
     if isinstance(items, (str, bytes)):
-        raise ConfigurationError("this map takes many items, not one str: put it in a list")
+        raise ConfigurationError("this map takes a list of items, not one str: put it in a list")
     on_result = watch.on_result
     reporter = ProgressReporter(watch.progress, len(items) if isinstance(items, Sized) else None, watch.unit)
 
@@ -76,7 +76,7 @@ def start(
 
 
 def collect(run: Run[Any, R], batch: Callable[[Iterable[R]], B]) -> B:
-    """Run to the end and return the batch; whatever is raised on the way carries what is finished as its `batch`."""
+    """Run to the end and return the batch; any exception on the way has what is finished as its `batch`."""
     results: list[R] = []
     try:
         with run:
@@ -110,23 +110,23 @@ def _job(
     on_result: Callable[[ItemResult[I, V]], object] | None = None,
     cancel: CancelToken | None = None,
 ) -> _Job[I, V]:
-    """Gather the arguments of a map over any function.
+    """Collect the arguments of a map over any function.
 
     Args:
         function: Called once for each item, in a worker thread, with the caller's context variables.
         items: Any iterable; pulled in the caller's thread.
         max_workers: How many calls run at once.
         on_error: "collect" (an item's exception becomes its result's `error`), "raise" (the first one is raised and ends
-            the run), or "stop" (nothing new is started after the first one, and what there is is returned).
+            the run), or "stop" (nothing new is started after the first one, and the results so far are returned).
         max_errors: Start nothing new once this many items have failed; None: never.
         run_deadline: Seconds for the whole run; what is not finished then has a DeadlineExceededError.
         progress: None (a bar only on a terminal or notebook, on stderr), True, False, or a callable that gets a Progress.
         on_result: Called with each result as it comes in, in the caller's thread.
-        cancel: A token that ends the run when it is cancelled. Python cannot interrupt a function that runs; its item is
+        cancel: A token that ends the run when it is cancelled. Python cannot interrupt a running function; its item is
             reported as unfinished, and its thread ends when the function returns.
     """
     deadline = Deadline.after(run_deadline, "run_deadline")
-    # `fatal_ends` stays false: a function may ask several providers, and what one of them refuses says nothing about the others.
+    # `fatal_ends` stays false: a function may ask several providers, and a refusal by one of them says nothing about the others.
     return _Job(function, items, Rules(max_workers, on_error, max_errors, deadline, cancel), Watch(progress, on_result))
 
 

@@ -1,7 +1,7 @@
 """Many streams side by side: their pieces as they arrive, or the latest whole text of each.
 
 One reader thread a stream puts what comes into the stream's own place; the caller's thread takes from the places in turn, so
-that a fast stream cannot drown a slow one.
+that a fast stream cannot drown out a slow one.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from responder.values.errors import CancelledError, ConfigurationError
 # Pieces of one stream that may wait to be taken; a reader pauses there, and with it the provider.
 _BACKLOG = 1000
 
-# Streams that are started at once while none has said anything.
+# Streams that are started at once before the first piece arrives.
 _STARTS = 8
 
-# Events that are handed out between two starts while there are events.
+# Events that are returned between two starts while there are events.
 _EVENTS_A_START = 16
 
-# Times a second that a page is worth drawing anew.
+# Times a second that redrawing a page is worthwhile.
 SNAPSHOTS_PER_SECOND = 20.0
 
-# Seconds between two looks whether the system has a thread again, while no stream runs.
+# Seconds between checks whether the system has a thread again, while no stream runs.
 _SHORT_OF_THREADS = 0.01
 
-# Waiting happens in slices, because a lock that waits for ever cannot be interrupted by Ctrl-C on Windows.
+# Waiting happens in slices, because a lock that waits forever cannot be interrupted by Ctrl-C on Windows.
 _SLICE = 1.0
 
 
@@ -76,7 +76,7 @@ class _Place:
 class _Exchange:
     """Where reader threads put events and the caller takes them, each stream in turn.
 
-    Readers only touch the queue and their own place; the line and all that is in it belong to the caller's thread.
+    Readers only touch the queue and their own place; the line and everything in it belong to the caller's thread.
     """
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class _Exchange:
         place.events.append(event)
 
     def close(self) -> None:
-        """End it, from any thread: the caller's next `take` gives None, and no reader waits for room."""
+        """End it, from any thread: the caller's next `take` returns None, and no reader waits for room."""
         self.closed = True
         self.arrived.put(None)
         for place in list(self.places.values()):
@@ -159,7 +159,7 @@ class MergedStreams(Iterator[StreamEvent]):
         for event in gpt.stream_map(["In depth?", "In breadth?"]):
             print(event.index, event.piece)
 
-    The streams run at once; one that fails tells it in its last event, and harms no other. Leaving the loop (or the `with`
+    The streams run at once; a failure is its stream's last event and does not affect the others. Leaving the loop (or the `with`
     block), or dropping the object, cancels all. Takes events in one thread; `cancel` may come from any.
 
     Attributes:
@@ -168,10 +168,10 @@ class MergedStreams(Iterator[StreamEvent]):
 
     def __init__(self, streams: Iterable[Callable[[CancelToken], Stream]], max_workers: int, cancel: CancelToken | None) -> None:
         if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
-            raise ConfigurationError(f"max_workers is a whole number, 1 or more, not {max_workers!r}")
+            raise ConfigurationError(f"max_workers must be a whole number, 1 or more, not {max_workers!r}")
         self._total = len(streams) if isinstance(streams, Sized) else None
         self._streams = iter(streams)
-        self._next: Callable[[CancelToken], Stream] | None = None  # pulled, and not started for want of a thread
+        self._next: Callable[[CancelToken], Stream] | None = None  # pulled, but not started for lack of a thread
         self._broken: Exception | None = None  # what the input raised
         self._started = 0
         self._exhausted = False
@@ -181,7 +181,7 @@ class MergedStreams(Iterator[StreamEvent]):
         # A cancel from another thread wakes the one that waits here, even where a stream takes its time to end.
         self._token.register(self._exchange.close)
         self._user_token = cancel
-        own = self._token  # and not through `self`: a token that lives on must not keep alive what was dropped
+        own = self._token  # not through `self`: a token that lives on must not keep a dropped object alive
         self._registered = cancel.register(lambda: own.cancel(cancel.reason)) if cancel is not None else -1
         self._crew = Crew("responder-stream", max_workers)
         self._closed = False
@@ -217,14 +217,14 @@ class MergedStreams(Iterator[StreamEvent]):
             return None
 
     def _start(self, make: Callable[[CancelToken], Stream]) -> bool:
-        """Give a stream a thread of its own; return False where it has to wait until another one's has ended."""
+        """Give a stream a thread of its own; return False if it has to wait until another one's has ended."""
         place = _Place(_BACKLOG)
         arguments = (self._started, make, self._exchange, place, self._token)
         self._exchange.start(self._started, place)
         try:
             started = self._crew.start(caller_context().run, _read, *arguments)
             if self._crew.is_alone:
-                place.backlog = math.inf  # whoever takes reads first
+                place.backlog = math.inf  # the thread that takes reads first
                 _read(*arguments)
                 started = True
         except BaseException:
@@ -246,7 +246,7 @@ class MergedStreams(Iterator[StreamEvent]):
         raise StopIteration
 
     def _end(self) -> None:
-        """Notice why nothing more comes; return when everything was read, or when this thread itself ended the rest.
+        """Find out why nothing more comes; return if everything was read, or if this thread itself ended the rest.
 
         Raises:
             CancelledError: Another thread closed them.
@@ -265,7 +265,7 @@ class MergedStreams(Iterator[StreamEvent]):
         self._crew.enter()
         try:
             while True:
-                # What has arrived must not wait for the start of all the others, nor they for a stream that never pauses.
+                # What has arrived must not wait until all others have started, nor they for a stream that never pauses.
                 has_events = self._exchange.has_events
                 self._turns += has_events
                 more = self._fill(_STARTS if not has_events else self._turns % _EVENTS_A_START == 0)
@@ -318,7 +318,7 @@ class MergedStreams(Iterator[StreamEvent]):
         self._token.cancel(reason)
 
     def close(self) -> None:
-        """End all streams that run; harmless when none does.
+        """End all running streams; does nothing if there are none.
 
         A thread that takes events while another one closes them gets a CancelledError: some are missing.
         """
@@ -329,7 +329,7 @@ class MergedStreams(Iterator[StreamEvent]):
             return
         self._closed = True
         if self._crew.is_inherited:
-            return  # the threads that read them, and whoever holds their locks, are in the parent process
+            return  # the threads that read them, and those that hold their locks, are in the parent process
         self._closed_by = threading.get_ident()
         self._token.cancel(reason)
         if self._user_token is not None:
@@ -380,7 +380,7 @@ def merge_streams(streams: Sequence[Stream], *, cancel: CancelToken | None = Non
             ...
 
     Args:
-        streams: Streams that nobody has begun to read; `event.index` is their place in this list.
+        streams: Streams that have not been read yet; `event.index` is their position in this list.
         cancel: A token that ends them all.
     """
     streams = list(streams)

@@ -37,7 +37,7 @@ UNORDERED_WINDOW = 2
 # Filling the window pauses after this many seconds when a result is ready, so that a slow iterable cannot hold results back.
 _PATIENCE = 0.01
 
-# Waiting for a result happens in slices, because a lock that waits for ever cannot be interrupted by Ctrl-C on Windows.
+# Waiting for a result happens in slices, because a lock that waits forever cannot be interrupted by Ctrl-C on Windows.
 _SLICE = 1.0
 
 # How long the end of a stopped run waits for the calls that it cancelled; they end within milliseconds when they can.
@@ -87,14 +87,14 @@ class Rules:
     def __post_init__(self) -> None:
         _check_count("max_workers", self.max_workers)
         if self.on_error not in ("collect", "raise", "stop"):
-            raise ConfigurationError(f'on_error is "collect", "raise" or "stop", not {self.on_error!r}')
+            raise ConfigurationError(f'on_error must be "collect", "raise" or "stop", not {self.on_error!r}')
         if self.max_errors is not None:
             _check_count("max_errors", self.max_errors, ", or None")
 
 
 def _check_count(name: str, count: object, otherwise: str = "") -> None:
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ConfigurationError(f"{name} is a whole number, 1 or more{otherwise}, not {count!r}")
+        raise ConfigurationError(f"{name} must be a whole number, 1 or more{otherwise}, not {count!r}")
 
 
 class Run(Iterator[R], Generic[I, R]):
@@ -120,8 +120,8 @@ class Run(Iterator[R], Generic[I, R]):
         self._token = token
         self._ends_at = rules.deadline.at
         self._crew = Crew("responder", rules.max_workers)
-        self._is_staffed = False  # as many threads as there may be were started
-        self._halt = threading.Event()  # set when the workers shall start nothing more
+        self._is_staffed = False  # the maximum number of threads was started
+        self._halt = threading.Event()  # set when the workers must start nothing more
         # A worker takes items until it finds None: a future for each item would cost a tenth of a call.
         self._tasks: queue.SimpleQueue[_Task[I] | None] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
@@ -133,7 +133,7 @@ class Run(Iterator[R], Generic[I, R]):
         self._exhausted = False
         self._broken: Exception | None = None  # what the input raised
         self._stopped: Exception | None = None  # why no new item is started
-        self._ending = False  # the calls in flight are ending, too: they are not waited for any longer than it takes
+        self._ending = False  # the calls in flight are ending, too: wait only as long as they take
         self._closed = False
         self._closed_by = 0  # the thread; 0 once everything was read
         # A cancel from another thread wakes the caller's thread.
@@ -172,7 +172,7 @@ class Run(Iterator[R], Generic[I, R]):
         raise broken or StopIteration
 
     def _end(self) -> Exception:
-        """Return what a closed run raises: nothing is missing for whoever closed it, or read it to the end."""
+        """Return what a closed run raises: nothing is missing for the thread that closed it, or read it to the end."""
         if self._closed_by in (0, threading.get_ident()):
             return StopIteration()
         self._dismiss()
@@ -192,7 +192,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._receive()
 
     def _fill(self) -> None:
-        """Pull and start items until the window is full, or until a result can be handed out."""
+        """Pull and start items until the window is full, or until a result can be returned."""
         begin = monotonic()
         while not self._exhausted and self._stopped is None and self._pulled - self._taken < self._window:
             if monotonic() - begin > _PATIENCE and (self._ready or not self._finished.empty()):
@@ -205,7 +205,7 @@ class Run(Iterator[R], Generic[I, R]):
             except StopIteration:
                 self._exhausted = True
                 break
-            except Exception as error:  # noqa: BLE001 - raised when everything that was pulled before it is handed out
+            except Exception as error:  # noqa: BLE001 - raised once everything that was pulled before it is returned
                 self._exhausted = True
                 self._broken = error
                 break
@@ -221,7 +221,7 @@ class Run(Iterator[R], Generic[I, R]):
         self._is_staffed = self._crew.started >= self._rules.max_workers
 
     def _take(self) -> R | None:
-        """Return the next result that may be handed out, if there is one."""
+        """Return the next result that may be returned, if there is one."""
         if self._ordered:
             result = self._ready.pop(self._taken, None)
         else:
@@ -231,7 +231,7 @@ class Run(Iterator[R], Generic[I, R]):
         return result
 
     def _receive(self) -> None:
-        """Wait for a result to come in; notice the end of the run's time and a cancel."""
+        """Wait for a result; react to the run's deadline and to a cancel."""
         self._look_for_an_end()
         if self._ending:
             self._give_up()
@@ -245,7 +245,7 @@ class Run(Iterator[R], Generic[I, R]):
         self._accept(index, result, failure)
 
     def _perform_one(self) -> None:
-        """Do a worker's work for one item, here: the ending interpreter gives no thread."""
+        """Do a worker's work for one item, here: the exiting interpreter starts no threads."""
         task: queue.SimpleQueue[_Task[I] | None] = queue.SimpleQueue()
         task.put(self._tasks.get())
         task.put(None)
@@ -253,7 +253,7 @@ class Run(Iterator[R], Generic[I, R]):
 
     def _look_for_an_end(self) -> None:
         if self._ends_at <= monotonic():
-            # Not cancelled: each call knows this deadline, and says itself how far it came.
+            # Not cancelled: each call knows this deadline, and reports itself how far it got.
             self._stop(DeadlineExceededError("run_deadline passed before this item was finished"))
             self._ending = True
         elif self._token.cancelled:
@@ -291,7 +291,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._halt.set()
 
     def _give_up(self) -> None:
-        """Take what the ended calls report within the grace; the rest is reported as unfinished."""
+        """Take what the ended calls report within the grace period; the rest is reported as unfinished."""
         ends = monotonic() + _GRACE
         while self._waiting:
             left = ends - monotonic()
@@ -305,7 +305,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._accept(index, self._work.unfinished(index, item, reason), None)
 
     def rest(self) -> Iterator[R]:
-        """Yield a result for each item that a stopped run did not pull, where the input has an end (a list, a tuple)."""
+        """Yield a result for each item that a stopped run did not pull, if the input is finite (a list, a tuple)."""
         if self._stopped is None or not self._sized:
             return
         for item in self._items:
@@ -314,22 +314,22 @@ class Run(Iterator[R], Generic[I, R]):
             yield self._work.unfinished(index, item, self._stopped)
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """End the run, from any thread: calls in flight are ended, and the iterator hands out what there is, then stops."""
+        """End the run, from any thread: calls in flight are ended, and the iterator returns what there is, then stops."""
         self._token.cancel(reason)
 
     def close(self) -> None:
-        """End the run at once; harmless when it has ended. Nothing more is handed out.
+        """End the run at once; does nothing if it has ended. Nothing more is returned.
 
         A thread that reads the results while another one closes the run gets a CancelledError: some are missing.
         """
-        self._close("the loop over the results was left" if self._crew.is_read_here else "another thread closed the run")
+        self._close("the loop over the results was left early" if self._crew.is_read_here else "another thread closed the run")
 
     def _close(self, reason: str) -> None:
         if self._closed:
             return
         self._closed = True
         if self._crew.is_inherited:
-            return  # its threads, and whoever holds its locks, are in the parent process
+            return  # its threads, and those that hold its locks, are in the parent process
         self._closed_by = threading.get_ident()
         done = self._exhausted and not self._waiting
         if not done:
@@ -347,10 +347,10 @@ class Run(Iterator[R], Generic[I, R]):
             self._work.on_close()
 
     def _dismiss(self) -> None:
-        self._tasks.put(None)  # whoever takes it hands it on
+        self._tasks.put(None)  # each worker passes it on
 
     def taken_back(self) -> list[R]:
-        """Return the results that have come in and were not handed out: those of a run that was ended by an exception."""
+        """Return the results that came in but were not returned, of a run ended by an exception."""
         while not self._finished.empty():
             index, result, _ = self._finished.get()
             if result is not None:
@@ -391,17 +391,17 @@ def _perform(
             if result.error is not None and isinstance(result.error, (StopIteration, StopAsyncIteration)):
                 result = replace(result, error=_as_runtime_error(index, result.error))
             finished.put((index, result, None))
-            # Said here and not by the caller's thread, so that not one more item starts; and after the result, so that the
+            # Set here and not by the caller's thread, so that not one more item starts; and after the result, so that the
             # caller knows the reason before it hears of an item that was not started.
             if result.error is not None and (halts or (fatal_ends and getattr(result.error, "fatal", False))):
                 halt.set()
             del result
         del task, context, item  # while this worker waits, nothing of the last item may be kept alive
-    tasks.put(None)  # for the next worker: nobody has to know how many there are
+    tasks.put(None)  # for the next worker: so no one needs to know how many there are
 
 
 def _as_runtime_error(index: int, error: Exception) -> RuntimeError:
-    """Return what stands for an item's StopIteration: raised in a loop, that would end it in silence (PEP 479)."""
+    """Return what replaces an item's StopIteration, which would silently end the loop over the results (PEP 479)."""
     stand_in = RuntimeError(f"item {index} raised {type(error).__name__}")
     stand_in.__cause__ = error
     return stand_in

@@ -1,4 +1,4 @@
-"""How far is it? A progress bar on stderr where a person looks, or a callable of the user's. The only room that imports tqdm."""
+"""How far along is it? A progress bar on a terminal's stderr, or the user's callable. The only module that imports tqdm."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from responder.values.visible import is_terminal
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a map is.
+    """How far along a map is.
 
     Attributes:
         done: Items that have a result, failed ones included.
-        total: Items in all; None for an input without a length.
+        total: Items in total; None for an input without a length.
         failed: Items that failed.
-        input_tokens: Tokens that went in so far, those of failed attempts included.
-        output_tokens: Tokens that came out so far.
+        input_tokens: Input tokens so far, including those of failed attempts.
+        output_tokens: Output tokens so far.
         elapsed: Seconds since the start.
-        cost: US dollars so far; None where a price is not known.
+        cost: US dollars so far; None if a price is unknown.
     """
 
     done: int
@@ -57,7 +57,7 @@ class ProgressReporter:
 
     @property
     def is_silent(self) -> bool:
-        """True when nobody wants to know."""
+        """True if nothing is to be shown."""
         return self._callable is None and self._bar is None
 
     def add(self, result: ItemResult[Any, Any]) -> None:
@@ -94,23 +94,23 @@ class ProgressReporter:
         try:
             bar.set_postfix(shown, refresh=False)
             bar.update(done)
-        except Exception:  # noqa: BLE001 - stderr was closed, or its reader has gone: a bar is worth no result
+        except Exception:  # noqa: BLE001 - stderr was closed, or its reader is gone: never lose a result over a bar
             self._bar = None
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Leave the bar as it is."""
         if self._bar is not None:
             with contextlib.suppress(Exception):
                 self._bar.close()
 
 
 def _is_watched() -> bool:
-    # A notebook's stderr is no terminal, but its bar is seen all the same.
+    # A notebook's stderr is not a terminal, but its bar is visible anyway.
     return is_terminal(sys.stderr) or "ipykernel" in sys.modules
 
 
 def _bar(total: int | None, unit: str) -> Any:
-    """Return a bar on stderr; None where that takes none."""
+    """Return a bar on stderr; None if stderr cannot show one."""
     try:
         if "ipykernel" in sys.modules:
             from tqdm.auto import tqdm as notebook_bar

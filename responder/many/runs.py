@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[T]):
-    """What a run of prompts is to do. `Responder.map` explains the keywords that it is made of.
+    """What a run of prompts is to do. `Responder.map` explains the keywords.
 
     Attributes:
-        sources: Who is asked first, and who steps in for whom.
+        sources: The first provider and its fallbacks, in order.
         prompts: What they are asked.
         rules: How many at once, and what ends the run early.
-        watch: Who is told of the results.
+        watch: Who is informed of the results.
         terms: What the run allows its calls.
         deadline: Seconds for each prompt; None: no bound.
         checkpoint: The run's file; None: none.
@@ -68,7 +68,7 @@ def terms_of(
     """Return what a run allows its calls.
 
     Raises:
-        ConfigurationError: A keyword is invalid, or there is a budget and a price is not known.
+        ConfigurationError: A keyword is invalid, or there is a budget and a price is unknown.
     """
     if budget is not None:
         for source in sources:
@@ -159,19 +159,19 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     return run
 
 
-# So many prompts with the same bare refusal, and no answer at all, are no chance: the address is wrong, or the key's rights are.
+# This many prompts with the same bare refusal and no answer are no coincidence: the address or the key's rights are wrong.
 _ENOUGH_SUSPECTS = 3
 
 
 class _Suspicion:
-    """Is a bare 403 or 404 that prompt's own, or the run's? It is the prompt's as soon as there was an answer."""
+    """Does a bare 403 or 404 concern its prompt, or the run? Its prompt, as soon as there was an answer."""
 
     def __init__(self) -> None:
         self.has_answers = False
         self._seen: Counter[int | None] = Counter()
 
     def judge(self, error: Exception) -> None:
-        """Let an error end the run when nothing but its like has come so far."""
+        """Let an error end the run if every result so far was such an error."""
         if not isinstance(error, APIError) or not error.suspect or self.has_answers:
             return
         self._seen[error.status] += 1
@@ -232,7 +232,7 @@ def start_streams(job: Job[Any]) -> StreamRun:
     history = _history(job)
 
     def starter(index: int, prompt: Prompt) -> Callable[[CancelToken], Stream]:
-        def begin(_token: CancelToken) -> Stream:  # whoever reads the stream cancels it
+        def begin(_token: CancelToken) -> Stream:  # the thread that reads the stream cancels it
             trace = Trace()
 
             def ended(stream: Stream) -> None:
@@ -253,7 +253,7 @@ def start_streams(job: Job[Any]) -> StreamRun:
 
 def open_file(path: str | os.PathLike[str], deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> Checkpoint:
     """Return a file of answers, opened; waits that long for another program that holds it."""
-    # Imported when a run wants one: most programs do without a database.
+    # Imported when a run needs one: most programs do without a database.
     from responder.many.checkpoint import Checkpoint
 
     return Checkpoint(path, deadline, cancel)

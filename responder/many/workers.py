@@ -1,7 +1,7 @@
 """Who works for a run, and for whom? Its threads, the thread that reads its results, and what ends them with the program.
 
 Plain threads and not a `ThreadPoolExecutor`: an executor starts nothing once the main thread has ended, though other threads
-of the program go on for hours; and where the system refuses it a thread, it keeps the work that nobody will do.
+of the program may run for hours; and if the system refuses it a thread, it keeps work that will never be done.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from responder.values.errors import CancelledError, ConfigurationError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A codec is imported when it is used for the first time. A child that is forked while a worker does that waits for ever for a
+# A codec is imported when it is used for the first time. A child that is forked while a worker does that waits forever for a
 # thread that only its parent has: what workers use is imported before they start.
 
 # Seconds until a thread that the system refused is asked for again.
@@ -33,7 +33,7 @@ _SHORTAGE = 1.0
 # How often the system may refuse a thread right after the last one has ended.
 _REFUSALS = 100
 
-# Seconds between two looks, while the program ends, whether somebody still reads.
+# Seconds between checks, while the program ends, whether a thread still reads.
 _GLANCE = 0.1
 
 
@@ -41,13 +41,13 @@ class Crew:
     """The worker threads of one run, and the thread that reads its results.
 
     Args:
-        name: The threads are called so, with a number.
+        name: The name of the threads, followed by a number.
         most: How many there may be.
 
     Attributes:
         most: How many there may be.
         shortage: Why there are fewer, in the system's words; "" when the system refused none.
-        is_alone: True when the ending interpreter refuses every new thread: the reader has to do the work itself.
+        is_alone: True when the ending interpreter refuses every new thread: the reading thread has to do the work itself.
     """
 
     def __init__(self, name: str, most: int) -> None:
@@ -71,10 +71,10 @@ class Crew:
         return self._started
 
     def start(self, work: Callable[..., object], *arguments: object) -> bool:
-        """Let a thread work; return False where the system has none to give, and others (or the reader) have to do it.
+        """Start a worker thread; return False if the system has none left, and others (or the reader) must do the work.
 
         Raises:
-            ConfigurationError: The system gives no thread, and none is at work.
+            ConfigurationError: The system gives no thread, and none is running.
         """
         if self.is_alone or (self.shortage and monotonic() < self._not_before and self._is_at_work()):
             return False
@@ -131,7 +131,7 @@ class Crew:
         if _program_ends:
             self._is_read_at_exit = True
         if self.is_inherited:
-            raise CancelledError("these results come in at the parent of this forked process: start a run of its own here")
+            raise CancelledError("these results arrive in the parent of this forked process: start a new run here")
 
     @property
     def is_inherited(self) -> bool:
@@ -145,7 +145,7 @@ class Crew:
 
     @property
     def is_deserted(self) -> bool:
-        """True when the program ends, and the thread that read the results has ended or does not hold the program up."""
+        """True when the program ends, and the thread that read the results has ended or does not keep the program running."""
         if not _program_ends or not self._reader:
             return False
         main = threading.main_thread()
@@ -206,7 +206,7 @@ _program_ends = False
 
 
 def end_with_program(run: Ending) -> None:
-    """End a run when the program ends and nobody is left who reads its results."""
+    """End a run when the program ends and no thread is left to read its results."""
     _live[next(_numbers)] = run
     if _program_ends:
         _start_watch()
@@ -220,13 +220,13 @@ def _prepare_end() -> None:
 
 
 def _start_watch() -> None:
-    # Threads of the program go on reading; should one of them leave a run unread, its workers must not wait for ever.
+    # Threads of the program go on reading; should one of them leave a run unread, its workers must not wait forever.
     with contextlib.suppress(RuntimeError):  # Python 3.12.0 and 3.12.1 start no thread from here on
         threading.Thread(target=_watch, name="responder-end", daemon=True).start()
 
 
 def _end_deserted_runs() -> bool:
-    """End the runs that nobody reads; return whether others are left."""
+    """End the runs that no thread reads; return whether others are left."""
     left = False
     for reference in _live.valuerefs():  # unlike a WeakSet, it can be listed while other threads add to it
         run = reference()
@@ -244,7 +244,7 @@ def _watch() -> None:
         time.sleep(_GLANCE)
 
 
-# The interpreter waits for threads before it runs `atexit`; workers of a run that nobody ended (a loop left by an exception
+# The interpreter waits for threads before it runs `atexit`; workers of a run that was not ended (a loop left by an exception
 # that ended the program) would hold it up until their calls time out. This hook runs before that wait.
 if hasattr(threading, "_register_atexit"):
     try:

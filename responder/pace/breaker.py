@@ -1,6 +1,6 @@
-"""Is the provider up at all? After a row of failures without one answer between, calls are held back but for a few probes.
+"""Is the provider up at all? After many failures in a row without an answer, calls are held back except for a few probes.
 
-A refusal (429) is an answer of a provider that is up: `window.py` looks after those. Here only connections that fail, attempts
+A refusal (429) is an answer of a provider that is up: `window.py` handles those. Here only connections that fail, attempts
 that time out, and 5xx count. The lock is held for a few additions, never while waiting.
 """
 
@@ -25,15 +25,15 @@ from responder.values.process import adopt, getpid
 
 _log = logging.getLogger("responder")
 
-# That many failures in a row, and nothing else between them: by chance it happens to a provider that fails every second
-# time once in a million calls.
+# This many failures in a row and nothing else: by chance, a provider that fails every second
+# time does this once in a million calls.
 _FAILURES = 20
 
 # Seconds from one probe to the next: the first pause, doubled with each probe that fails, up to the longest.
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 
-# Waiting happens in slices of so many seconds: Python does not see a Ctrl-C that comes just before a wait until that has ended.
+# Waits are split into slices of this many seconds: Python does not see a Ctrl-C that comes just before a wait until it ends.
 _SLICE = 1.0
 
 PATIENCE = 60.0
@@ -58,7 +58,7 @@ class Breaker:
         self.start_anew()
 
     def start_anew(self) -> None:
-        """Start with a provider that is up, and nobody waiting: also in a forked child."""
+        """Start with the provider up and no call waiting; also in a forked child."""
         self._changed = threading.Condition()  # reentrant: a garbage collector that ends a run may wake those who wait
         self._failed = 0  # in a row
         self._opened = 0.0  # monotonic moment; 0: closed
@@ -77,7 +77,7 @@ class Breaker:
             cancel: Ends the wait.
 
         Raises:
-            CircuitOpenError: It is down, and patience has ended.
+            CircuitOpenError: It is down, and patience ran out.
             DeadlineExceededError: It did not come up in time.
             CancelledError: The token was cancelled.
         """
@@ -111,7 +111,7 @@ class Breaker:
         if not self._opened:
             return 0.0
         if now >= self._next_probe:
-            # Time alone decides about the next one: a probe may hang for minutes.
+            # Only time decides about the next probe: this one may hang for minutes.
             self._pause = min(_LONGEST_PAUSE, self._pause * 2)
             self._next_probe = now + self._pause
             return 0.0
@@ -126,7 +126,7 @@ class Breaker:
         return min(self._next_probe - now, patience - down)
 
     def note(self, error: BaseException | None) -> None:
-        """Learn from what came of an attempt: None for an answer."""
+        """Learn from the outcome of an attempt: None for an answer."""
         is_failure = _is_failure(error)
         if (is_failure or self._failed) and self.process != getpid():
             adopt(self)
@@ -158,7 +158,7 @@ def breaker_for(identity: tuple[str, ...]) -> Breaker:
 
 
 def forget_breakers() -> None:
-    """Forget who was down: for tests, where the failures of one must not hold up the next."""
+    """Forget which providers are down: for tests, where the failures of one must not hold up the next."""
     _breakers.clear()
 
 

@@ -15,12 +15,12 @@ from responder.values.deadline import Deadline
 from responder.values.errors import BudgetExceededError, CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.process import adopt, getpid
 
-# A bill of so many times the estimate is a reply with absurd token counts.
+# A cost this many times the estimate comes from a reply with absurd token counts.
 _MOST_TIMES = 1_000_000.0
 
 
 class Reservation:
-    """Money that is set aside for one request. To be settled once, by any thread; a garbage collector may do it."""
+    """Money reserved for one request. To be settled once, by any thread, the garbage collector's included."""
 
     __slots__ = ("_spending", "dollars")
 
@@ -29,10 +29,10 @@ class Reservation:
         self.dollars = dollars
 
     def settle(self, dollars: float | None) -> None:
-        """Book what the request cost. Never waits; harmless when repeated.
+        """Book what the request cost. Never waits; does nothing the second time.
 
         Args:
-            dollars: The real cost; None where nobody knows whether the provider billed it: the estimate counts as spent.
+            dollars: The real cost; None if it is unknown whether the provider billed it: the estimate counts as spent.
         """
         if dollars is None or not 0.0 <= dollars <= self.dollars * _MOST_TIMES:
             dollars = self.dollars
@@ -51,7 +51,7 @@ class Spending:
 
     def __init__(self, budget: float) -> None:
         if isinstance(budget, bool) or not isinstance(budget, (int, float)) or not 0 < budget < math.inf:
-            raise ConfigurationError(f"budget is an amount of US dollars above 0, not {budget!r}", fatal=True)
+            raise ConfigurationError(f"budget must be an amount of US dollars above 0, not {budget!r}", fatal=True)
         self._budget = budget
         self._spent = 0.0
         self._bytes = 0
@@ -61,18 +61,18 @@ class Spending:
         self.start_anew()
 
     def start_anew(self) -> None:
-        """Start with nothing set aside, and nobody waiting: also in a forked child, where those are the parent's."""
+        """Start with nothing reserved and no call waiting; also in a forked child, where those are the parent's."""
         self._lock = threading.Lock()
         self._open: set[Reservation] = set()
         self._reserved = 0.0  # in those
         self._waiting: set[Sleeper] = set()
-        # What was settled and not looked at: a garbage collector may settle in a thread that holds the lock (see `Governor`).
+        # Settled, but not yet booked: a garbage collector may settle in a thread that holds the lock (see `Governor`).
         self._settled: deque[tuple[Reservation, float]] = deque()
 
     def reserve(
         self, price: Pricing, size: int, max_tokens: int | None, deadline: Deadline, cancel: CancelToken | None
     ) -> Reservation:
-        """Set money aside for a request; wait where only requests in flight stand between it and the budget.
+        """Reserve money for a request; wait while only the reservations of requests in flight stand in its way.
 
         Args:
             price: Of the model that is asked.
@@ -111,7 +111,7 @@ class Spending:
                 cancel.unregister(registered)
 
     def _reserved_now(self, price: Pricing, size: int, max_tokens: int | None, sleeper: Sleeper | None) -> Reservation | None:
-        """Set money aside; None, and whoever settles wakes the sleeper, while requests in flight stand in the way."""
+        """Set money aside; None, and the next settlement wakes the sleeper, while requests in flight stand in the way."""
         if self.process != getpid():
             adopt(self)
         try:
@@ -120,10 +120,10 @@ class Spending:
                 dollars = self._estimate(price, size, max_tokens)
                 if self._spent + self._reserved + dollars <= self._budget:
                     return self._set_aside(dollars)
-                if not self._open:  # else calls in flight may cost less than what is set aside, and must not be ended
+                if not self._open:  # else calls in flight may cost less than reserved, and must not be cancelled
                     raise BudgetExceededError(
                         f"the budget of ${self._budget:.2f} is used up: ${self._spent:.4f} is spent, and the next request "
-                        f"would cost about ${dollars:.4f}. Raise budget=, and give checkpoint= to pay nothing twice"
+                        f"would cost about ${dollars:.4f}. Raise budget=, and use checkpoint= so as not to pay twice"
                     )
                 if sleeper is not None:
                     sleeper.forget()
@@ -133,7 +133,7 @@ class Spending:
             self._work_off()
 
     def try_reserve(self, price: Pricing, size: int, max_tokens: int | None) -> Reservation | None:
-        """Set money aside for a request that is not needed (a hedge); None where there is none to spare."""
+        """Reserve money for an optional request (a hedge); None if there is none to spare."""
         if self.process != getpid():
             adopt(self)
         try:
@@ -151,11 +151,11 @@ class Spending:
         return reservation
 
     def learn(self, size: int, usage: Usage) -> None:
-        """Take an answer's tokens as a measure for the next estimates.
+        """Use an answer's tokens to improve the next estimates.
 
         Args:
             size: Bytes of the request.
-            usage: What the provider counted; absurd numbers teach nothing.
+            usage: What the provider counted; absurd numbers are ignored.
         """
         if not is_plausible(usage):
             return
@@ -169,7 +169,7 @@ class Spending:
         self._work_off()
 
     def settle(self, reservation: Reservation, dollars: float) -> None:
-        """Book the cost of a request in place of what was set aside for it."""
+        """Book the cost of a request in place of its reservation."""
         if self.process != getpid():
             adopt(self)
         self._settled.append((reservation, dollars))
@@ -197,7 +197,7 @@ class Spending:
                 sleeper.wake()
 
     def _tokens_per_byte(self) -> float:
-        """Return the mean so far; before the first answer nobody knows how many bytes of this language make a token."""
+        """Return the mean so far; before the first answer, the bytes per token of this language are unknown."""
         return self._input_tokens / self._bytes if self._input_tokens else 1.0 / BYTES_PER_TOKEN
 
     def _estimate(self, price: Pricing, size: int, max_tokens: int | None) -> float:

@@ -1,8 +1,8 @@
 """Who starts when? One governor for each provider, base URL, key and model: for all maps, streams and views of the process.
 
-A call asks for a permit before each attempt and settles it afterwards. While the provider is content and no limit is set, that
-costs no lock. Who asks first starts first, whichever map or view it is. How many at once is learned in `window.py`, how evenly
-they start stands in `spread.py`, and what other processes have to do with it in `share.py`.
+A call asks for a permit before each attempt and settles it afterwards. Unless the provider refuses or a limit is set, that
+costs no lock. First come, first served, whichever map or view asks. `window.py` learns how many may run at once, `spread.py`
+spaces the starts, and `share.py` handles limits shared with other processes.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from responder.values.deadline import Deadline
 from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.process import adopt, getpid
 
-# A call that has got its turn from a store asks for so many that stand behind it, too, as long as they may start now: the
-# interpreter takes longer to wake them for it one after another.
+# A call that has got its turn from a store asks for this many behind it, too, as long as they may start now: waking them
+# one after another to ask for themselves takes the interpreter longer.
 _MOST_BEHIND = 32
 
-# A call without a deadline waits so many seconds for a store that another process holds without a break: it has been stopped.
+# A call without a deadline waits this many seconds for a store that another process holds without a break: it is stopped.
 _LONGEST_HELD = 60.0
 
 
 class _Waiter:
-    """A call that waits for its turn."""
+    """A call waiting for its turn."""
 
     __slots__ = ("granted", "permit", "sleeper")
 
@@ -47,7 +47,7 @@ class _Waiter:
 
 
 class Permit:
-    """The right to make one attempt. To be settled once, by any thread, whatever comes of it; a garbage collector may do it."""
+    """The right to make one attempt. To be settled once, by any thread (the garbage collector's, too), whatever the outcome."""
 
     __slots__ = ("_governor", "_settled", "accepted", "has_place", "started", "tokens", "waited")
 
@@ -58,23 +58,23 @@ class Permit:
         self.waited = 0.0
         self._settled = False
         self.accepted = False
-        self.has_place = False  # one of those that several processes share
+        self.has_place = False  # from limits that several processes share
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Learn from a reply's rate-limit headers (names in lower case), whatever its status."""
         self._governor.learn(headers)
 
     def accept(self) -> None:
-        """Tell that the provider has taken the request and begun to answer, which may take it minutes (a stream).
+        """Report that the provider has accepted the request and begun to answer, which may take minutes (a stream).
 
         From here on the attempt counts for `max_concurrency`, but no longer for what the provider seems to allow: after a
-        refusal a few long streams would keep everybody else waiting.
+        refusal, a few long streams would keep all other calls waiting.
         """
         self.accepted = True
         self._governor.accept(self)
 
     def settle(self, error: BaseException | None = None, usage: Usage | None = None) -> None:
-        """Give the place back. Never waits.
+        """Give the slot back. Never waits.
 
         Args:
             error: What went wrong, None for an answer.
@@ -86,7 +86,7 @@ class Permit:
 
 
 class Governor:
-    """Lets calls start. Everything mutable lives behind one lock, which nobody holds while waiting, for a file neither."""
+    """Lets calls start. One lock guards everything mutable; it is never held while waiting, not even for a file."""
 
     def __init__(self, limits: Limits, name: bytes = b"") -> None:
         self._limits = limits
@@ -94,13 +94,13 @@ class Governor:
         self._share: Share | None = None  # this process's part in a store
         self._window = Window()
         self._spread = Spread()
-        self._output = float(FIRST_OUTPUT_TOKENS)  # mean of the last answers: nobody knows the length of the next one
+        self._output = float(FIRST_OUTPUT_TOKENS)  # mean of the last answers: the length of the next one is unknown
         self._take_limits()
         self.process = getpid()
         self.start_anew()
 
     def start_anew(self) -> None:
-        """Start with nothing in flight and nobody waiting: also in a forked child, where those are the parent's."""
+        """Start with nothing in flight and no call waiting; also in a forked child, where those are the parent's."""
         self._lock = threading.Lock()
         for permit in getattr(self, "_in_flight", ()):
             permit.has_place = False  # it is the parent's
@@ -108,12 +108,12 @@ class Governor:
         self._is_asking = False  # True while a thread asks the store, for the first in the line
         self._in_flight: set[Permit] = set()
         self._accepted: set[Permit] = set()  # those of them that the provider is answering already
-        # Permits that came back and were not looked at. A garbage collector that ends a dropped stream may settle in a thread
-        # that holds the lock, so settling never waits for it: who holds it looks at them all afterwards.
+        # Permits that came back and were not processed yet. A garbage collector that ends a dropped stream may settle in a thread
+        # that holds the lock, so settling never waits for it: whoever holds it processes them all afterwards.
         self._settled: deque[tuple[Permit, BaseException | None, Usage | None]] = deque()
         if self._share is not None:
             self._share.forget_parent()
-        # True while nothing holds anybody back. Then calls start and end without the lock, for which hundreds of threads would
+        # True while nothing holds any call back. Then calls start and end without the lock, for which hundreds of threads would
         # stand in line; adding to a set and taking from it need none.
         self._is_open = False
         self._look()
@@ -124,7 +124,7 @@ class Governor:
         return self._limits
 
     def tighten(self, limits: Limits) -> None:
-        """Keep to these limits, too: a second responder for the same key may know of stricter ones."""
+        """Keep to these limits, too: a second responder for the same key may have stricter ones."""
         if self.process != getpid():
             adopt(self)
         with self._lock:
@@ -145,12 +145,12 @@ class Governor:
         self._is_limited = self._share is not None or (limits.max_concurrency, requests, tokens) != (None, None, None)
 
     def _look(self) -> None:
-        """Find out whether anything holds anybody back."""
+        """Work out whether anything holds calls back."""
         now = monotonic()
         self._is_open = not self._is_limited and not self._waiting and self._window.is_open(now) and self._spread.is_open(now)
 
     def acquire(self, input_tokens: float, deadline: Deadline, cancel: CancelToken | None) -> Permit:
-        """Wait for the turn of an attempt.
+        """Wait until an attempt may start.
 
         Args:
             input_tokens: An estimate; the answer's are added here.
@@ -195,7 +195,7 @@ class Governor:
         return permit
 
     def try_acquire(self, input_tokens: float) -> Permit | None:
-        """Return a permit for an attempt that is not needed (a hedge): only where there is room now; None where there is not.
+        """Return a permit for an optional attempt (a hedge) if there is room now, else None.
 
         Args:
             input_tokens: An estimate; the answer's are added here.
@@ -229,7 +229,7 @@ class Governor:
 
     def _wait(self, waiter: _Waiter, deadline: Deadline, cancel: CancelToken | None) -> None:
         begin = free = monotonic()
-        held = ""  # who holds the store
+        held = ""  # the process that holds the store
         while True:
             with self._lock:
                 self._grant()
@@ -241,7 +241,7 @@ class Governor:
                 opens = self._opens(now) if is_first else math.inf
                 share = None
                 if self._is_asking:
-                    opens = math.inf  # whoever asks wakes the first in the line afterwards
+                    opens = math.inf  # the thread that asks wakes the first in the line afterwards
                 elif self._share is not None and opens <= now and not is_over:
                     share, self._is_asking = self._share, True
             self._work_off()
@@ -268,7 +268,7 @@ class Governor:
         )
 
     def _leave(self, waiter: _Waiter) -> None:
-        """Take a call that was ended (by Ctrl-C, too) out of the line, or give back the place that it was just given."""
+        """Take a call that was ended (by Ctrl-C, too) out of the line, or give back the slot it was just given."""
         with self._lock:
             if waiter.granted:
                 self._in_flight.discard(waiter.permit)
@@ -282,7 +282,7 @@ class Governor:
         self._work_off()
 
     def _opens(self, now: float) -> float:
-        """Return the moment at which the first in the line may start, as far as this process goes; infinite while it is full."""
+        """Return the moment at which the first in the line may start, as far as this process knows; infinite while it is full."""
         running = len(self._in_flight)
         most = self._limits.max_concurrency
         if most is not None and running >= max(1, math.floor(most)):
@@ -316,7 +316,7 @@ class Governor:
                     break
         except Exception:
             if not waiter.granted:
-                raise  # else the next one asks again, and is told
+                raise  # else the next one asks again, and gets the error
         finally:
             with self._lock:
                 self._is_asking = False
@@ -327,7 +327,7 @@ class Governor:
         return opens
 
     def _start_first(self, share: Share) -> float:
-        """Ask the store for the first in the line, and start it; return the moment to ask again, 0 when somebody has started."""
+        """Ask the store for the first in the line, and start it; return the moment to ask again, 0 if a call has started."""
         limits = self._limits
         most = max(1, math.floor(limits.max_concurrency)) if limits.max_concurrency is not None else None
         with self._lock:
@@ -339,7 +339,7 @@ class Governor:
         with self._lock:
             now = monotonic()
             self._window.adopt_shared_pause(paused, now, limits.adaptive)
-            opens = max(opens, self._opens(now))  # the provider may have refused somebody in the meantime
+            opens = max(opens, self._opens(now))  # the provider may have refused a call in the meantime
             if opens > now or not share.has_all(most) or not self._waiting or self._waiting[0] is not waiter:
                 share.give_back_place()
                 return opens
@@ -367,7 +367,7 @@ class Governor:
             self._share.leave()
 
     def _grant(self) -> None:
-        """Let those start whose turn it is; where several processes share the limits, the first in the line sees to itself."""
+        """Start the calls whose turn it is; if several processes share the limits, the first in the line does that itself."""
         now = monotonic()
         while self._share is None and self._waiting and self._starts(now, self._waiting[0].permit):
             waiter = self._waiting.popleft()
@@ -381,7 +381,7 @@ class Governor:
             self._waiting[0].sleeper.wake()
 
     def settle(self, permit: Permit, error: BaseException | None, usage: Usage | None) -> None:
-        """Take a place back and learn from what came of it."""
+        """Take a slot back and learn from the outcome."""
         self._in_flight.discard(permit)
         self._accepted.discard(permit)
         if usage is not None:
@@ -397,7 +397,7 @@ class Governor:
         self._work_off()
 
     def _work_off(self) -> None:
-        """Look at the permits that came back, and tell the other processes. To be called after each release of the lock."""
+        """Process the permits that came back, and tell the other processes. To be called after each release of the lock."""
         while self._settled and self._lock.acquire(blocking=False):
             try:
                 while self._settled:
@@ -423,7 +423,7 @@ class Governor:
             self._window.answered()
 
     def accept(self, permit: Permit) -> None:
-        """Take an attempt out of what counts for the window: the provider is content with it."""
+        """Stop counting an attempt for the window: the provider has accepted it."""
         self._accepted.add(permit)
         if self._is_open:
             return
@@ -450,6 +450,6 @@ class Governor:
             self._spread.slow_down(interval, monotonic(), seconds)
             self._look()
             if not interval and not self._request_seconds:
-                self._spread.next_request = 0.0  # the bucket has filled up: nothing that was spread ahead holds any more
+                self._spread.next_request = 0.0  # the bucket has filled up: starts that were spread ahead no longer apply
                 self._grant()
         self._work_off()

@@ -1,4 +1,4 @@
-"""What does a provider allow? The value that says it; who keeps to it is `governor.py`."""
+"""What does a provider allow? The value that says it; `governor.py` enforces it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a provider allows; None where it is not known, or not to be enforced here.
+    """What a provider allows; None if unknown, or not to be enforced here.
 
     Attributes:
         max_concurrency: Calls at once, over all maps, streams and views of the process.
         requests_per_minute: Requests that may start in a minute, spread evenly.
         tokens_per_minute: Input and output tokens in a minute, spread evenly.
-        adaptive: Move the number of calls at once when the provider refuses. The wait that it asks for is always kept to.
+        adaptive: Change the number of calls at once when the provider refuses. The wait it asks for is always obeyed.
         store: Where several processes keep these limits, and the provider's "wait", together: a path makes a file for the
             processes of this machine, see `FileLimitStore`. None: this process alone.
     """
@@ -37,7 +37,7 @@ class Limits:
         for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-                raise ConfigurationError(f"{name} is a number above 0, or None, not {value!r}", fatal=True)
+                raise ConfigurationError(f"{name} must be a number above 0, or None, not {value!r}", fatal=True)
 
     def tightened(self, other: Limits) -> Limits:
         """Return limits that keep to both."""
@@ -51,13 +51,13 @@ class Limits:
 
 
 def _opened(store: Any) -> LimitStore:
-    # Imported when somebody wants one: most programs are one process.
+    # Imported when needed: most programs are one process.
     from responder.pace.store import FileLimitStore, LimitStore
 
     if isinstance(store, (str, os.PathLike)):
         return FileLimitStore(store)
     if not isinstance(store, LimitStore):
-        raise ConfigurationError(f"store is a path or a LimitStore, not {store!r}", fatal=True)
+        raise ConfigurationError(f"store must be a path or a LimitStore, not {store!r}", fatal=True)
     return store
 
 

@@ -1,4 +1,4 @@
-"""What does a call cost? Prices that the user gives, or those of genai-prices. The only room that imports genai_prices."""
+"""What does a call cost? Prices that the user gives, or those of genai-prices. The only module that imports genai_prices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Pricing(Protocol):
     """Anything that knows what tokens cost."""
 
     def cost(self, usage: Usage) -> float | None:
-        """Return US dollars for the tokens of one request; None where nobody knows."""
+        """Return US dollars for the tokens of one request; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,9 @@ class Price:
             if name in ("cached_input", "cache_write") and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ConfigurationError(f"Price {name} is US dollars for a million tokens, 0 or more, not {value!r}", fatal=True)
+                raise ConfigurationError(
+                    f"Price {name} must be US dollars per million tokens, 0 or more, not {value!r}", fatal=True
+                )
 
     def cost(self, usage: Usage) -> float:
         """Return US dollars for the tokens of one request; infinitely many for counts that no float can hold."""
@@ -72,19 +74,19 @@ class Price:
 class ListedPrice:
     """A model's price as genai-prices has it, with its tiers and its changes over time.
 
-    Nothing is imported before the first `cost` or `look_up`: importing that package takes a tenth of a second, in which some
+    Nothing is imported before the first `cost` or `look_up`: importing that package takes a tenth of a second, in which a few
     hundred calls could be on their way. Once it is looked up, a cost takes a microsecond.
     """
 
     def __init__(self, provider: str, model: str) -> None:
         self._provider = _LISTED_AS.get(provider, provider)
         self._model = model
-        self._is_known: bool | None = None  # None: nobody has looked
-        self._rates: Price | None = None  # what the list comes down to, where the tokens' number does not change their price
+        self._is_known: bool | None = None  # None: not looked up yet
+        self._rates: Price | None = None  # plain prices, if the number of tokens does not change the price
         self._rates_end = 0.0
 
     def look_up(self) -> bool:
-        """Look the model up in the list, if nobody has; return whether it is there. Safe for threads."""
+        """Look the model up in the list, once; return whether it is there. Thread-safe."""
         if self._is_known is None:
             with _gate as is_usable:
                 if self._is_known is None:
@@ -135,7 +137,7 @@ class ListedPrice:
 # Seconds for which plain prices that were taken from the list hold: some providers are cheaper by night.
 _RATES_HOLD = 60.0
 
-# Longer prompts are dearer with some models; the first step of the known ones is at 128,000 tokens.
+# Longer prompts cost more per token with some models; the first step of the known ones is at 128,000 tokens.
 _PLAIN = 32_000
 
 # In the order of the fields of a Price: tokens that go in, that come out, that are read from a cache and that are written to one.
@@ -184,7 +186,7 @@ class _Gate:
         self._lock.release()
 
     def before_fork(self) -> None:
-        """Wait until no thread imports; not for ever, though: a child that is forked all the same does without the list."""
+        """Wait, with a bound, until no thread imports: a child that is forked anyway does without the list."""
         if self.process != getpid():
             adopt(self)
         self._is_held = self._lock.acquire(timeout=_LONGEST_IMPORT)
@@ -207,18 +209,18 @@ if hasattr(os, "register_at_fork"):
 
 @functools.lru_cache(maxsize=256)
 def price_later(provider: str, model: str) -> ListedPrice:
-    """Return a model's price out of genai-prices, which nobody has looked up yet."""
+    """Return a model's price from genai-prices, to be looked up later."""
     return ListedPrice(provider, model)
 
 
 def listed_price(provider: str, model: str) -> ListedPrice | None:
-    """Return a model's price out of genai-prices, looked up now; None without that package, and for a model it does not know."""
+    """Return a model's price from genai-prices, looked up now; None without that package, and for an unknown model."""
     price = price_later(provider, model)
     return price if price.look_up() else None
 
 
 def unknown_price(provider: str, model: str) -> ConfigurationError:
-    """Return the error that a budget without a price is."""
+    """Return the error for a budget without a price."""
     installed = importlib.util.find_spec("genai_prices") is not None
     advice = "genai-prices does not have it" if installed else 'pip install "responder-sdk[prices]" knows the usual ones'
     return ConfigurationError(

@@ -1,4 +1,4 @@
-"""Who shares what? One object for each key of a process, for as long as somebody uses it, and a little longer."""
+"""Who shares what? One object for each key of a process, while it is in use and a little longer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 from responder.values.process import adopt, getpid
 
 MOST_IDLE = 1000
-"""So many of those that were used last are remembered when nobody holds them any more. A view that makes a responder for each
-request must find the pause that the one before it was told of; a service with a key for each customer must not grow for ever."""
+"""This many of the most recently used are kept when nothing holds them any more. A view that makes a responder for each
+request must find the pause of the one before; a service with a key for each customer must not grow forever."""
 
 Shared = TypeVar("Shared")
 
@@ -21,7 +21,7 @@ class Recent(Generic[Shared]):
     """Objects that are shared by key. Safe for threads.
 
     Args:
-        most: How many are kept of those that nobody else holds.
+        most: How many are kept of those that nothing else holds.
     """
 
     def __init__(self, most: int = MOST_IDLE) -> None:
@@ -32,14 +32,14 @@ class Recent(Generic[Shared]):
         self.process = getpid()
 
     def start_anew(self) -> None:
-        """In a forked child: what is kept stays, and starts anew by itself."""
+        """In a forked child: what is kept stays, and resets itself."""
         self._lock = threading.Lock()
 
     def find(self, key: Hashable, make: Callable[[], Shared]) -> tuple[Shared, bool]:
         """Return the object of a key, and whether it was made now."""
         if self.process != getpid():
             adopt(self)
-        dropped = []  # let go after the lock: what it takes with it may come here again
+        dropped = []  # dropped after the lock is released: its destructors may come back here
         with self._lock:
             found = self._held.get(key)
             is_new = found is None

@@ -1,4 +1,4 @@
-"""Who holds the file? A lock between processes and their threads that is never waited for longer than a moment."""
+"""Who holds the file? A lock between processes and their threads; nothing waits for it longer than a moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PATIENCE = 0.02
 _FIRST_NAP = 0.0001
 _LONGEST_NAP = 0.002
 
-# How `fcntl` tells of another process's lock: type, whence, start, length, process.
+# How `fcntl` describes another process's lock: type, whence, start, length, process.
 _FLOCK = struct.Struct("hhqqi4x")
 
 
@@ -44,10 +44,10 @@ class RecordLock:
         """Take the lock.
 
         Raises:
-            BlockingIOError: Somebody else holds it; the message says which process. Trying again is up to the caller.
+            BlockingIOError: Another process holds it; the message says which. Trying again is up to the caller.
             ConfigurationError: The file cannot be locked.
         """
-        # A garbage collector may come here in the thread that holds the lock; it must not wait for itself.
+        # The garbage collector may come here in the thread that holds the lock; it must not wait for itself.
         is_own = self._owner == threading.get_ident()
         if is_own or not self._threads.acquire(timeout=_PATIENCE):
             raise BlockingIOError(f"the shared limits {self._path} are in use by another thread of this process")
@@ -104,7 +104,7 @@ class RecordLock:
     def _holder(self) -> str:
         """Return who holds the lock, in words."""
         process = 0
-        if sys.platform == "linux":  # elsewhere the structure is another one
+        if sys.platform == "linux":  # elsewhere the structure is different
             with contextlib.suppress(OSError, struct.error):
                 asked = _FLOCK.pack(self._fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
                 kind, _, _, _, found = _FLOCK.unpack(self._fcntl.fcntl(self._descriptor, self._fcntl.F_GETLK, asked))

@@ -11,10 +11,10 @@ from responder.wire.waits import reset_seconds
 # Below this part of its bucket the provider's own rate is kept to.
 _NEARLY_EMPTY = 0.1
 
-# A bucket that takes longer than a day to fill is a header that nobody meant.
+# A bucket that takes longer than a day to fill is a mistake in the header.
 _LONGEST_RESET = 86_400.0
 
-# No bucket has as many as a number of so many digits.
+# No bucket holds a number with this many digits.
 _MOST_DIGITS = 15
 
 # What is counted, and the headers that tell the bucket's size, what is left in it, and when it is full again.
@@ -58,7 +58,7 @@ def slowest_refill(headers: Mapping[str, str], tokens: float) -> tuple[float, fl
 
 
 def _now(headers: Mapping[str, str]) -> float:
-    """Return the moment on the server's own clock, where it tells it: ours may be hours wrong."""
+    """Return the moment on the server's own clock, if it sends it: ours may be hours off."""
     try:
         return parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError, IndexError):

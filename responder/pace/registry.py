@@ -10,7 +10,7 @@ _governors: Recent[Governor] = Recent()
 
 
 def governor_for(identity: tuple[str, ...], limits: Limits) -> Governor:
-    """Return the process's governor of a provider, base URL, key and model; limits of several responders all hold."""
+    """Return the process's governor of a provider, base URL, key and model; the limits of several responders all apply."""
     governor, is_new = _governors.find(identity, lambda: Governor(limits, "\0".join(identity).encode()))
     if not is_new and limits != governor.limits:
         governor.tighten(limits)
@@ -18,5 +18,5 @@ def governor_for(identity: tuple[str, ...], limits: Limits) -> Governor:
 
 
 def forget_limits() -> None:
-    """Forget what was learned of every provider: for tests, where one refusal must not slow down the next test."""
+    """Forget what was learned about every provider: for tests, where one refusal must not slow down the next test."""
     _governors.clear()

@@ -1,8 +1,8 @@
-"""What is this process's part in limits that several keep together? Turns and places of one governor, taken from a store.
+"""What is this process's part in limits that several share? Turns and slots of one governor, taken from a store.
 
-Nothing here waits: a store that somebody else holds raises `BlockingIOError`. The first call in the governor's line asks again
-until its deadline. What is given back is put down in a list, and sent with the next chance, if need be by a thread of its own: a
-call that is over, or a garbage collector that ends a dropped stream, must not stand still for it.
+Nothing here waits: a store that another process holds raises `BlockingIOError`. The first call in the governor's line asks again
+until its deadline. What is given back is put on a list and sent at the next chance, if need be by a separate thread: a
+finished call, or the garbage collector ending a dropped stream, must not wait for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("responder")
 
-# Seconds after which to look again whether another process has left a place: nobody tells us.
+# Seconds after which to check again whether another process has freed a slot: nothing notifies us.
 _LOOK_AGAIN = 0.05
 
 # Seconds after which to try again to send what could not be sent.
@@ -35,7 +35,7 @@ class Share:
     """One governor's part in a store; moments are `clock.monotonic()`.
 
     `turn` belongs to the first call in the governor's line and is called without the governor's lock; the others may be called
-    by anybody. All but `turn` and `send` only put down what is to be sent.
+    by any thread. All except `turn` and `send` only note what is to be sent.
     """
 
     def __init__(self, store: LimitStore, key: bytes) -> None:
@@ -44,9 +44,9 @@ class Share:
         self.forget_parent()
 
     def forget_parent(self) -> None:
-        """Start anew in a forked child: what was taken is the parent's, and so is what was to be sent."""
+        """Reset in a forked child: what was taken, and what was to be sent, is the parent's."""
         self._turn: tuple[float, float, float] | None = None  # kept: its moment, seconds of request, seconds of tokens
-        self._has_entered = False  # a place that is kept for the first in the line
+        self._has_entered = False  # a slot that is kept for the first in the line
         self._unsent: deque[Callable[[], object]] = deque()
         self._sending = threading.Lock()
 
@@ -79,11 +79,11 @@ class Share:
         return opens, paused
 
     def has_all(self, most: int | None) -> bool:
-        """Return whether the first in the line has what it needs: a turn that came a moment ago may lack its place still."""
+        """Return whether the first in the line has what it needs: a turn that came a moment ago may still lack its slot."""
         return self._has_entered or most is None
 
     def take(self, tokens: float) -> bool:
-        """Use the turn that was kept, for a call whose tokens take so many seconds; return whether a place goes with it."""
+        """Use the turn that was kept, for a call whose tokens take this many seconds; return whether it has a slot too."""
         if self._turn is not None and tokens != self._turn[2]:
             self._put(partial(self._store.give_back, self._key, 0.0, self._turn[2] - tokens))
         self._turn = None
@@ -91,24 +91,24 @@ class Share:
         return had_place
 
     def give_back(self) -> None:
-        """Give back what was kept for a line in which nobody stands any more."""
+        """Give back what was kept for a line that is now empty."""
         if self._turn is not None:
             self._put(partial(self._store.give_back, self._key, self._turn[1], self._turn[2]))
             self._turn = None
         self.give_back_place()
 
     def give_back_place(self) -> None:
-        """Give back the place that was kept, and keep the turn."""
+        """Give back the slot that was kept, and keep the turn."""
         if self._has_entered:
             self._has_entered = False
             self.leave()
 
     def leave(self) -> None:
-        """Give back the place of a call that is over."""
+        """Give back the slot of a finished call."""
         self._put(partial(self._store.leave, self._key))
 
     def book(self, tokens: float) -> None:
-        """Book so many seconds of tokens more than were reserved."""
+        """Book this many seconds of tokens more than were reserved."""
         self._put(partial(self._store.give_back, self._key, 0.0, -tokens))
 
     def pause(self, until: float) -> None:
@@ -119,15 +119,15 @@ class Share:
         self._unsent.append(step)
 
     def send(self) -> None:
-        """Send what was put down; what cannot be sent now is sent by a thread of its own."""
+        """Send what was noted; a separate thread sends what cannot be sent now."""
         if self._unsent and not self._sent():
             with contextlib.suppress(RuntimeError):  # no more threads: the next call sends it
                 # Not `threading.Thread`, whose locks the thread that is interrupted by a garbage collection may hold.
                 _thread.start_new_thread(self._send_later, ())
 
     def _sent(self) -> bool:
-        """Send what was put down; return False when the store is held by somebody else."""
-        # Whoever puts something down while another thread sends leaves it to that one, which looks again after it is done.
+        """Send what was noted; return False if another process holds the store."""
+        # A thread that notes something while another one sends leaves it to that one, which checks again when done.
         while self._unsent and self._sending.acquire(blocking=False):
             try:
                 while self._unsent:
@@ -144,8 +144,8 @@ class Share:
             step()
         except BlockingIOError:
             raise
-        except Exception as error:  # noqa: BLE001 - a call that has its answer must not fail for this
-            _log.warning("limits that several processes share could not be brought up to date: %s", error)
+        except Exception as error:  # noqa: BLE001 - a call that has its answer must not fail because of this
+            _log.warning("the limits shared by several processes could not be updated: %s", error)
 
     def _send_later(self) -> None:
         sending = self._sending

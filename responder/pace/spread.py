@@ -8,8 +8,8 @@ _LONGEST_INTERVAL = 60.0
 # Seconds that starts may lag behind their even spread without being lost.
 _CATCH_UP = 0.02
 
-# A call that took more tokens than were set aside for it holds the others for so many seconds, or so many times what it had set
-# aside, and no longer: a minute later the provider's bucket is full again, and its numbers may be absurd.
+# A call that took more tokens than it reserved holds up the others for this many seconds, or this many times what it had
+# reserved, and no longer: a minute later the provider's bucket is full again, and its numbers may be absurd.
 _LONGEST_DEBT = 60.0
 _MOST_TIMES = 16.0
 
@@ -43,23 +43,23 @@ class Spread:
         """
         interval = request if self.is_open(now) else max(request, self._interval)
         if interval:
-            # At hundreds of starts a second each thread wakes a little late: what that loses may be caught up, and no more.
+            # At hundreds of starts a second each thread wakes a little late: that much may be caught up, and no more.
             late = _CATCH_UP if interval < _CATCH_UP else 0.0
             self.next_request = max(now - late, self.next_request) + interval
         if tokens:
             self.next_token = max(now, self.next_token) + tokens
 
     def book(self, tokens: float) -> None:
-        """Book so many seconds of tokens that were not reserved; negative ones give back what was not used."""
+        """Book this many seconds of tokens that were not reserved; negative ones give back what was not used."""
         self.next_token += tokens
 
     @property
     def is_slowed(self) -> bool:
-        """True while a bucket is known to be nearly empty, or was so when somebody last looked."""
+        """True while a bucket is known to be nearly empty, or was when last checked."""
         return self._interval > 0.0
 
     def slow_down(self, interval: float, now: float, seconds: float) -> None:
-        """Keep so many seconds between starts, for so many seconds; 0: no longer."""
+        """Keep `seconds` between starts for a while; 0: no longer."""
         self._interval = min(interval, _LONGEST_INTERVAL)
         self._interval_ends = now + seconds
 

@@ -1,8 +1,8 @@
-"""How do several processes keep one limit together? What a store has to do, and one for the processes of a machine: a file.
+"""How do several processes share one limit? What a store has to do, and one for the processes of a machine: a file.
 
 A store keeps, for each key, the moments before which nothing may start, and who has calls in flight. It is given plain values and
-wall-clock moments (`time.time()`), and each of its methods is one step that no other process can come between, so that a server
-(Redis) can keep it as well.
+wall-clock moments (`time.time()`), and each of its methods is one atomic step, so that a server
+(Redis) can do it as well.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from responder.values.process import adopt, getpid
 
 @runtime_checkable
 class LimitStore(Protocol):
-    """Where several processes keep their limits together. Each method is one atomic step; all are safe for threads.
+    """Where several processes share their limits. Each method is one atomic step; all are thread-safe.
 
     A `key` names provider, base URL, key and model. Moments are seconds of `time.time()`. A method that would have to wait for
-    somebody else raises `BlockingIOError` and says for whom; it is called again until the call's deadline.
+    another process raises `BlockingIOError` and says for which; it is called again until the call's deadline.
     """
 
     def reserve(self, key: bytes, request: float, tokens: float) -> float:
@@ -46,16 +46,16 @@ class LimitStore(Protocol):
         """Give back (part of) a turn that was not used; negative seconds take more, for tokens that were underestimated."""
 
     def pause(self, key: bytes, until: float) -> None:
-        """Let nobody start before a moment; an earlier one changes nothing."""
+        """Let no call start before a moment; an earlier one changes nothing."""
 
     def paused_until(self, key: bytes) -> float:
-        """Return the moment before which nobody may start; 0: none."""
+        """Return the moment before which no call may start; 0: none."""
 
     def enter(self, key: bytes, most: int) -> bool:
-        """Take one of `most` places for calls in flight; False when all are taken. A process that dies gives its own back."""
+        """Take one of `most` slots for calls in flight; False when all are taken. A process that dies gives its own back."""
 
     def leave(self, key: bytes) -> None:
-        """Give a place back."""
+        """Give a slot back."""
 
 
 _MAGIC = b"responder limits 2\n"
@@ -65,7 +65,7 @@ _EARLIER = b"responder limits 1\n"
 _KEYS = 64
 _PROCESSES = 128
 
-# Seconds. A moment further ahead is damage, or was left by a machine that has been started anew since, and holds nobody.
+# Seconds. A moment further ahead is damage, or left from before a reboot, and is ignored.
 _HORIZON = 3600.0
 
 _HEADER = 64
@@ -77,7 +77,7 @@ _SIZE = _HEADER + _KEYS * _ROW
 _BEGIN = _MOMENTS.size + 8 * _PLACES.size  # what is read of a row at once: more than a few processes are rare
 _NOBODY = b"\0" * 16
 
-# Seconds for which a new store waits for a file that somebody else is making.
+# Seconds for which a new store waits for a file that another process is creating.
 _LONGEST_OPENING = 10.0
 
 
@@ -85,13 +85,13 @@ class FileLimitStore:
     """Limits that the processes of one machine share, in a small file. POSIX only.
 
     It may be deleted when none of them runs, and holds neither keys nor names. Its moments count from the start of the machine,
-    so that nobody waits for a clock that was set. A process has one store of a file, however often it is made: record locks
+    so that setting the clock changes no wait. A process has one store of a file, however often it is made: record locks
     belong to the process, and closing a second descriptor would give up those of the first.
 
     Its methods never wait longer than a moment: while another process holds the file, they raise `BlockingIOError` and name it.
 
     Args:
-        path: The file; made, for this user alone, where there is none. A link is followed to a file of limits, never to make one.
+        path: The file; created for this user only if it does not exist. A link is followed to a limits file, never to create one.
 
     Raises:
         ConfigurationError: It is another kind of file, cannot be written, or this system has no such locks.
@@ -139,7 +139,7 @@ class FileLimitStore:
         return os.fstat(self._descriptor).st_size == _SIZE and os.pread(self._descriptor, _HEADER, 0) == _header()
 
     def _prepare(self, may_make: bool) -> None:
-        """Make the file what it has to be: when it is new, was cut, or was left by a machine that has been started anew since."""
+        """Make the file what it has to be: when it is new, was cut, or is left from before a reboot."""
         ends = monotonic() + _LONGEST_OPENING
         while True:
             try:
@@ -153,7 +153,7 @@ class FileLimitStore:
                     raise
 
     def _refuse_others(self, may_make: bool) -> None:
-        """Raise for a file that is none of limits, which must not be written to."""
+        """Raise for a file of another kind, which must not be written to."""
         head = os.pread(self._descriptor, _HEADER, 0)
         size = os.fstat(self._descriptor).st_size
         if head.startswith(_EARLIER):
@@ -162,7 +162,7 @@ class FileLimitStore:
             raise ConfigurationError(f"{self.path} is not a file of shared limits: name another one", fatal=True)
 
     def _clear(self) -> None:
-        """Write a file in which nobody waits. Its space is reserved now: a disk that is full later takes no limit away."""
+        """Write a file without any waits. Its space is reserved now, so a disk that fills up later removes no limit."""
         os.fchmod(self._descriptor, 0o600)
         os.ftruncate(self._descriptor, 0)
         try:
@@ -182,7 +182,7 @@ class FileLimitStore:
         return self._lock
 
     def _read(self, place: int, size: int) -> bytes:
-        """Read from the file, not from memory that maps it: reading what somebody has cut off there kills the process."""
+        """Read from the file, not from memory that maps it: reading what was truncated there kills the process."""
         found = os.pread(self._descriptor, size, place)
         if len(found) < size:
             self._clear()
@@ -239,20 +239,20 @@ class FileLimitStore:
             self._put(row, next_request - request, next_token - tokens, paused)
 
     def pause(self, key: bytes, until: float) -> None:
-        """Let nobody start before a moment."""
+        """Let no call start before a moment."""
         with self._held():
             row, found = self._row(key)
             next_request, next_token, paused = _moments(found)
             self._put(row, next_request, next_token, max(paused, until - self._epoch()))
 
     def paused_until(self, key: bytes) -> float:
-        """Return the moment before which nobody may start."""
+        """Return the moment before which no call may start."""
         with self._held():
             paused = _moments(self._row(key)[1])[2]
         return paused + self._epoch() if paused else 0.0
 
     def enter(self, key: bytes, most: int) -> bool:
-        """Take one of `most` places for calls in flight."""
+        """Take one of `most` slots for calls in flight."""
         with self._held():
             places = self._places(*self._row(key))
             place, taken, own = self._place(places)
@@ -289,14 +289,14 @@ class FileLimitStore:
         return own if own >= 0 else free, taken, own_count
 
     def _bury(self, places: list[tuple[int, int, int, int]]) -> None:
-        """Take back the places of processes that died."""
+        """Take back the slots of processes that died."""
         for position, (place, process, count, born) in enumerate(places):
             if count and (process, born) != self._self and not _is_alive(process, born):
                 self._write(place, _PLACES.pack(process, 0, born))
                 places[position] = place, process, 0, born
 
     def leave(self, key: bytes) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         with self._held():
             place, _, own = self._place(self._places(*self._row(key)))
             if own:
@@ -304,9 +304,9 @@ class FileLimitStore:
                 self._write(place, _PLACES.pack(process, own - 1, born))
 
     def start_anew(self) -> None:
-        """Start without locks and places: also in a forked child, where those are the parent's."""
+        """Start without locks and slots; also in a forked child, where those are the parent's."""
         self._lock = RecordLock(self._fcntl, self._descriptor, self.path)
-        # Where the system does not tell when we began, some other number tells us from a dead process of the same number.
+        # If the system does not say when we started, another number distinguishes us from a dead process with the same id.
         self._self = (os.getpid(), _born(os.getpid()) or int(boottime() * 1e9))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -317,8 +317,8 @@ class FileLimitStore:
 
 
 def _descriptor(path: str, make: bool) -> int:
-    """Open a file for reading and writing; make it, for this user alone, where there is none. A link is never followed."""
-    # O_NONBLOCK: a pipe of that name must not hold us up; it is refused below.
+    """Open a file for reading and writing; create it, for this user only, if it does not exist. A link is never followed."""
+    # O_NONBLOCK: a pipe of that name must not block us; it is refused below.
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
         try:
@@ -339,7 +339,7 @@ def _descriptor(path: str, make: bool) -> int:
 
 
 def _moments(row: bytes) -> tuple[float, float, float]:
-    """Return the moments in a row, in seconds since the machine began; 0 for those that cannot be true."""
+    """Return the moments in a row, in seconds since the machine began; 0 for impossible ones."""
     end = boottime() + _HORIZON
     _, request, token, paused = _MOMENTS.unpack_from(row)
     return request if request < end else 0.0, token if token < end else 0.0, paused if paused < end else 0.0
@@ -347,7 +347,7 @@ def _moments(row: bytes) -> tuple[float, float, float]:
 
 @functools.cache
 def _header() -> bytes:
-    """Return how a file begins, while the machine runs: clocks and processes begin anew with it."""
+    """Return how a file begins, while the machine runs: clocks and process ids restart with it."""
     try:
         boot = uuid.UUID(Path("/proc/sys/kernel/random/boot_id").read_text().strip()).bytes
     except (OSError, ValueError):
@@ -356,7 +356,7 @@ def _header() -> bytes:
 
 
 def _born(process: int) -> int | None:
-    """Return when a process began, in the system's ticks; 0 where it does not tell, None when the process is dead."""
+    """Return when a process began, in the system's ticks; 0 if unknown, None if the process is dead."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -396,7 +396,7 @@ class _Opened:
         return self._lock
 
     def find(self, path: str) -> FileLimitStore | None:
-        """Return a file's store, if somebody uses it; close the files of those that nobody uses.
+        """Return a file's store, if it is in use; close the files of those that are not.
 
         They are not closed when the last one lets go: that would give up the locks of a store that was made in that moment.
         """
@@ -407,7 +407,7 @@ class _Opened:
         return self._stores[path][0]() if path in self._stores else None
 
     def add(self, path: str, store: FileLimitStore, descriptor: int) -> None:
-        """Keep a store in mind."""
+        """Remember a store."""
         self._stores[path] = weakref.ref(store), descriptor
 
 

@@ -1,11 +1,11 @@
-"""How does one thread wake another? A sleep that anybody may end, the garbage collector included."""
+"""How does one thread wake another? A sleep that any thread may end, the garbage collector included."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 
-# Sleeps happen in slices of so many seconds: Python does not see a Ctrl-C that comes just before a wait until that has ended.
+# Sleeps are split into slices of this many seconds: Python does not see a Ctrl-C that comes just before a wait until it ends.
 _SLICE = 1.0
 
 
@@ -23,7 +23,7 @@ class Sleeper:
         self._awake.acquire()
 
     def wake(self) -> None:
-        """End the sleep, or the next one; harmless when repeated."""
+        """End the sleep, or the next one; calling it again does nothing."""
         with contextlib.suppress(RuntimeError):  # it was woken already
             self._awake.release()
 
@@ -32,5 +32,5 @@ class Sleeper:
         self._awake.acquire(blocking=False)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for so many seconds, a second at most, or until woken: look again afterwards why."""
+        """Sleep for `seconds`, at most a second, or until woken; the caller then checks why."""
         self._awake.acquire(timeout=max(0.0, min(seconds, _SLICE)))

@@ -1,9 +1,9 @@
 """How many calls at once does the provider seem to allow? Learned from its refusals and answers. Guarded by the governor's lock.
 
-- A refusal (429, 503, 529) pauses everybody for the time that the server asked for; then a few calls go first, and twice as
+- A refusal (429, 503, 529) pauses all calls for the time the server asked for; then a few calls go first, and twice as
   many with each round that is answered (slow start).
 - The number of calls at once moves by AIMD below its ceiling: halved once for a burst of refusals, then grown by one for each
-  round of answers, ten times more slowly beyond where it was refused last.
+  round of answers, ten times more slowly above the level of the last refusal.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _log = logging.getLogger("responder")
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 
-# A longer wait that a server asks for ends its own call at once (see `retry.py`), and holds the others only so long.
+# A longer wait ends its own call at once (see `retry.py`), and holds up the others only this long.
 _LONGEST_KEPT = 120.0
 
-# Seconds by which two clocks may tell one pause.
+# Seconds by which two clocks may differ about the same pause.
 _SAME_PAUSE = 0.01
 
-# After a pause that another process was told of, so many are answered before all may go as they did.
+# After a pause that another process received, this many are answered before all may go as before.
 _FOLLOWED = 64.0
 
 # A 503 or 529 that names no wait may be a single server's bad moment. From this part of the latest replies on it is overload;
-# one in a hundred by chance, taken for it, held a run of 800 calls a second at 50.
+# treating one in a hundred random ones as overload held a run of 800 calls a second at 50.
 _OVERLOADED = 0.2
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Return whether an error says that the provider is busy, and not that the call was wrong."""
+    """Return whether an error says that the provider is busy, rather than that the call was wrong."""
     return isinstance(error, APIError) and error.retryable and error.status in (429, 503, 529)
 
 
@@ -54,16 +54,16 @@ class Window:
         self._overload = 0.0  # the part of the latest replies that were a 503 or 529 without a wait
 
     def is_open(self, now: float) -> bool:
-        """Return whether nothing holds anybody back."""
+        """Return whether nothing holds calls back."""
         return self.size == math.inf and now >= self.paused_until
 
     def has_room(self, running: int) -> bool:
-        """Return whether one more may run beside so many."""
+        """Return whether one more may run beside `running`."""
         return self.size == math.inf or running < max(1, math.floor(self.size))
 
     @property
     def is_starting(self) -> bool:
-        """True after a refusal, while each place is for those who were refused."""
+        """True after a refusal, while each slot is for the calls that were refused."""
         return self.size < self._slow_start_ends
 
     def calm(self) -> None:
@@ -71,7 +71,7 @@ class Window:
         self._overload -= NEWEST_WEIGHT * self._overload
 
     def knows(self, started: float) -> bool:
-        """Return whether what was sent at that moment says something about what is allowed now: not if it was cut since."""
+        """Return whether a call sent then says something about what is allowed now: not if the window was cut since."""
         return started >= self._last_cut
 
     def answered(self) -> None:
@@ -110,7 +110,7 @@ class Window:
         if hint:
             if now + hint > self.paused_until + 1.0:
                 _log.info("%s asks for a wait of %.1f s: nothing is sent until then", error.provider or "the provider", hint)
-            # A floor, plus a little: all that wait were told the same moment.
+            # A minimum, plus a little: all waiting calls got the same moment.
             until = now + hint + random.uniform(0.0, min(0.5, 0.1 * hint))
             self.paused_until = max(self.paused_until, until)
         if adaptive and is_new_burst:
@@ -118,7 +118,7 @@ class Window:
         return until
 
     def _pause(self, error: APIError, is_new_burst: bool) -> float | None:
-        """Return the seconds to pause for; None for a refusal that says nothing about anybody else."""
+        """Return the seconds to pause for; None for a refusal that says nothing about other calls."""
         hint = error.retry_after
         if hint is not None and not hint >= 0.0:
             hint = None  # negative, or not a number
@@ -143,7 +143,7 @@ class Window:
             self.size = min(self.size, 2.0)
 
     def adopt_shared_pause(self, until: float, now: float, adaptive: bool) -> None:
-        """Keep to a pause that another process was told of, and start slowly after it: nobody here was refused."""
+        """Keep to a pause that another process received, and start slowly after it: no call here was refused."""
         if until <= max(now, self.paused_until + _SAME_PAUSE):
             return
         self.paused_until = until

@@ -85,11 +85,11 @@ def for_model(name: str, **keywords: Unpack[ModelKeywords]) -> Responder:
     """Return a responder for "provider:model", such as `for_model("groq:llama-3.3-70b-versatile", temperature=0)`.
 
     Args:
-        name: The provider's name, a colon, and the model as the provider spells it (which may hold colons, too).
+        name: The provider's name, a colon, and the model as the provider spells it (which may contain colons, too).
         **keywords: As the provider's class takes them.
 
     Raises:
-        ConfigurationError: No such provider, or no model; the message names those there are.
+        ConfigurationError: No such provider, or no model; the message lists the providers.
     """
     provider, colon, model = name.partition(":")
     kind = registry.find(provider)

@@ -22,15 +22,15 @@ from responder.values.messages import File, Image, Message, Opaque, Part, Raw, T
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
-# Anthropic wants a limit with every request. 4,096 is the largest that all of its models take.
+# Anthropic requires a limit with every request. 4,096 is the largest that all of its models accept.
 DEFAULT_MAX_TOKENS = 4096
 
 
 class AnthropicResponder(Responder):
     """Anthropic's Claude models.
 
-    The key comes from ANTHROPIC_API_KEY, another base URL from ANTHROPIC_BASE_URL. `max_tokens` is 4,096 unless you say
-    otherwise: look at `answer.truncated`.
+    The key comes from ANTHROPIC_API_KEY, another base URL from ANTHROPIC_BASE_URL. `max_tokens` is 4,096 by
+    default: check `answer.truncated`.
     """
 
     provider = "anthropic"
@@ -85,7 +85,7 @@ class AnthropicResponder(Responder):
         return payload
 
     def _system(self, spoken: list[Message]) -> str | list[dict[str, Any]]:
-        """Return the system messages as Anthropic's own field has them: one text, or blocks where there is more than texts."""
+        """Return the system messages as Anthropic's own field has them: one text, or blocks if there is more than text."""
         for message in spoken:
             refuse_extra(message, "Anthropic")
         if all(isinstance(part, Text) for message in spoken for part in message.parts):
@@ -94,7 +94,7 @@ class AnthropicResponder(Responder):
         for part in (part for message in spoken for part in message.parts):
             if not isinstance(part, (Text, Raw)):
                 raise ConfigurationError(
-                    f"Anthropic takes texts in a system message, no {type(part).__name__}: put it into a user message"
+                    f"Anthropic accepts only text in a system message, not {type(part).__name__}: put it in a user message"
                 )
             blocks.append(self.part_on_the_wire(part))
         return blocks
@@ -136,7 +136,7 @@ class AnthropicResponder(Responder):
             return {**result, "is_error": True} if part.is_error else result
         if isinstance(part, (Raw, Opaque)):
             return dict(part.data)
-        raise ConfigurationError(f"Anthropic takes no {type(part).__name__}")
+        raise ConfigurationError(f"Anthropic does not accept {type(part).__name__}")
 
     def reader(self) -> ChunkReader:
         return AnthropicChunks()
@@ -155,7 +155,7 @@ class AnthropicResponder(Responder):
         usage = self.usage(as_dict(reply.get("usage")))
         if found == "broken" or (found == "error" and not text and not calls):
             raise InvalidResponseError(
-                f"the model broke off ({str(reply.get('stop_reason'))[:100]})", retryable=True, usage=usage
+                f"the model stopped midway ({str(reply.get('stop_reason'))[:100]})", retryable=True, usage=usage
             )
         reason = "other" if found == "none" and not calls else finish_reason(found, bool(calls))
         if reason == "refusal" and not text:
@@ -205,7 +205,7 @@ class AnthropicChunks(ChunkReader):
             self._count(self._message.pop("usage", None))
         elif kind == "message_delta":
             self._update(as_dict(chunk.get("delta")))
-            self._count(chunk.get("usage"))  # cumulative, and without the fields that message_start has told already
+            self._count(chunk.get("usage"))  # cumulative, and without the fields that message_start already gave
             self.complete = self.complete or bool(self._message.get("stop_reason"))
         elif kind == "message_stop":
             self.complete = self.done = True
@@ -218,7 +218,7 @@ class AnthropicChunks(ChunkReader):
         return ""
 
     def _update(self, found: Mapping[str, Any]) -> None:
-        """Take in what a message says of itself; a later null takes nothing back."""
+        """Take in the message's own fields; a later null does not clear them."""
         self._message.update((key, value) for key, value in found.items() if value is not None or key not in self._message)
 
     def _count(self, usage: Any) -> None:
@@ -344,7 +344,7 @@ def _media(part: Image | File) -> dict[str, Any]:
             text = (part.data or b"").decode()
         except UnicodeDecodeError:
             raise ConfigurationError(
-                "Anthropic takes a text/plain file as UTF-8, which this one is not: decode it first"
+                "Anthropic accepts a text/plain file as UTF-8 only, which this one is not: decode it first"
             ) from None
         made["source"] = {"type": "text", "media_type": "text/plain", "data": text}
     else:

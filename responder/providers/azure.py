@@ -37,7 +37,7 @@ class AzureOpenAIResponder(OpenAIResponder):
 
     Args:
         model: The deployment's name (not the model's).
-        endpoint: The resource's URL; None: AZURE_OPENAI_ENDPOINT. `base_url` is taken as another word for it.
+        endpoint: The resource's URL; None: AZURE_OPENAI_ENDPOINT. `base_url` means the same.
         api_version: A dated API version such as "2024-10-21"; None: OPENAI_API_VERSION, or what the URL says.
         api_key: A key, or a callable that returns an Entra token (such as azure-identity's `get_bearer_token_provider`)
             or a key; None: AZURE_OPENAI_AD_TOKEN, else AZURE_OPENAI_API_KEY.
@@ -75,7 +75,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         except ValueError:
             is_url = False
         if not is_url:
-            raise ConfigurationError(f"{given!r} is no endpoint: it looks like https://NAME.openai.azure.com")
+            raise ConfigurationError(f"{given!r} is not an endpoint: one looks like https://NAME.openai.azure.com")
         root = f"{parts.scheme}://{parts.netloc}"
         query_version = next(iter(parse_qs(parts.query).get("api-version", [])), None)
         deployment = _DEPLOYMENT.search(parts.path)
@@ -94,7 +94,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         self.api_version = api_version or query_version or (None if is_v1 else os.environ.get("OPENAI_API_VERSION"))
         if is_v1 and self.api_version and re.match(r"\d{4}-", self.api_version):
             raise ConfigurationError(
-                f"an endpoint that ends in /openai/v1 takes no dated api_version ({self.api_version}): leave it out, or "
+                f"an endpoint that ends in /openai/v1 needs no dated api_version ({self.api_version}): leave it out, or "
                 f"use endpoint={root!r}"
             )
         if deployment is not None and not self.api_version:
@@ -103,7 +103,7 @@ class AzureOpenAIResponder(OpenAIResponder):
         if self.uses_v1 and not is_v1:
             prefix += "/openai/v1"
         if model is None:
-            raise ConfigurationError("AzureOpenAIResponder needs the deployment's name, or an endpoint that holds it")
+            raise ConfigurationError("AzureOpenAIResponder needs the deployment's name, or an endpoint that contains it")
         self._key_is_callable = callable(api_key)
         others = "&".join(pair for pair in parts.query.split("&") if pair and not pair.startswith("api-version="))
         super().__init__(model, api_key=api_key, base_url=f"{root}{prefix}{'?' if others else ''}{others}", api=api, **keywords)
@@ -139,5 +139,5 @@ class AzureOpenAIResponder(OpenAIResponder):
 
     def part_on_the_wire(self, part: Part) -> dict[str, Any]:
         if isinstance(part, File) and not isinstance(part, Audio):
-            raise ConfigurationError("Azure's Chat Completions take no files: put the text into the prompt")
+            raise ConfigurationError("Azure's Chat Completions does not accept files: put the text in the prompt")
         return super().part_on_the_wire(part)

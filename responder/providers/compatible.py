@@ -15,7 +15,7 @@ from responder.values.options import Options
 
 
 class CompatibleResponder(OpenAIResponder):
-    """Any server that speaks OpenAI's dialect: give its `base_url`, and an `api_key` if it wants one.
+    """Any server that speaks OpenAI's dialect: give its `base_url`, and an `api_key` if it needs one.
 
     A subclass with `host="name"` is the host of that line in the table.
     """

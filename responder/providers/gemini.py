@@ -97,7 +97,7 @@ class GeminiResponder(GeminiEmbeddings):
                     parts[-1].update(part.data)  # it belongs to the text before it
                 else:
                     parts.append(self.part_on_the_wire(part))
-            # The results of one turn's tool calls belong into one content.
+            # The results of one turn's tool calls belong in one content.
             if contents and contents[-1]["role"] == role and message.role == "tool":
                 contents[-1]["parts"] += parts
             else:
@@ -147,7 +147,7 @@ class GeminiResponder(GeminiEmbeddings):
             return dict(part.data)
         if "type" in part.data:  # OpenAI's and Anthropic's form; Google's parts have none
             raise ConfigurationError(
-                f"Gemini takes no {described(part)}: write it as Google does, such as {{'text': ...}}, without a type"
+                f"Gemini does not accept {described(part)}: write it as Google does, such as {{'text': ...}}, without a type"
             )
         return dict(part.data)
 
@@ -166,7 +166,7 @@ class GeminiResponder(GeminiEmbeddings):
         usage = self.usage(as_dict(reply.get("usageMetadata")))
         if found == "broken" or (found == "error" and not text and not calls):
             raise InvalidResponseError(
-                f"the model broke off ({str(candidate.get('finishReason'))[:100]})", retryable=True, usage=usage
+                f"the model stopped midway ({str(candidate.get('finishReason'))[:100]})", retryable=True, usage=usage
             )
         reason: FinishReason
         # A block that comes in the middle of a stream leaves a candidate that did not finish.
@@ -211,7 +211,7 @@ class GeminiResponder(GeminiEmbeddings):
 
 
 class GeminiChunks(ChunkReader):
-    """GenerateContent replies, one for each piece; there is no end marker but the finish reason of the last one.
+    """GenerateContent replies, one for each piece; there is no end marker except the finish reason of the last one.
 
     Several candidates come mixed, by their index. The text of the first one is the stream's.
     """
@@ -242,7 +242,7 @@ class GeminiChunks(ChunkReader):
             bool(self._candidates) and all(candidate.complete for candidate in self._candidates.values())
         )
         if self.complete and not text and self._candidates and 0 not in self._candidates:
-            text = self._candidates[min(self._candidates)].held()  # a host that counts from 1: what was held back comes now
+            text = self._candidates[min(self._candidates)].held()  # a host that counts from 1: what was held back is returned now
         return text
 
     def reply(self) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def _thinking(model: str, effort: str) -> dict[str, Any]:
         budget = _BUDGETS.get(effort)
         if budget is None:
             raise ConfigurationError(
-                f"{model} knows no reasoning_effort={effort!r}: use one of {', '.join(_BUDGETS)}, or "
+                f"{model} does not know reasoning_effort={effort!r}: use one of {', '.join(_BUDGETS)}, or "
                 "extra={'generationConfig': {'thinkingConfig': {'thinkingBudget': ...}}}",
                 fatal=True,
             )
@@ -384,7 +384,7 @@ def _said_again(parts: list[Mapping[str, Any]]) -> tuple[Part, ...]:
 
 
 def _block(reply: Mapping[str, Any]) -> str:
-    """Return the reason why the prompt was blocked, "" where it was not."""
+    """Return the reason why the prompt was blocked, "" if it was not."""
     reason = as_dict(reply.get("promptFeedback")).get("blockReason")
     if not reason or not isinstance(reason, (str, int)) or "UNSPECIFIED" in str(reason):
         return ""
@@ -402,7 +402,7 @@ def _tool_call(part: Mapping[str, Any]) -> ToolCall | None:
 
 def _result(part: ToolResult) -> dict[str, Any]:
     if not part.name:
-        raise ConfigurationError("Gemini wants the tool's name with its result: ToolResult(id, content, name=...)")
+        raise ConfigurationError("Gemini needs the tool's name with its result: ToolResult(id, content, name=...)")
     text = text_of_result(part, "Gemini")
     response: dict[str, Any] = {"name": part.name, "response": {"error" if part.is_error else "result": text}}
     if part.id:

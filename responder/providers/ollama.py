@@ -27,7 +27,7 @@ class OllamaResponder(CompatibleResponder):
     """Ollama on this machine or another one.
 
     With a `base_url` that ends in `/v1` (the default, `http://localhost:11434/v1`) it is asked in OpenAI's dialect; with the
-    server's own (`http://localhost:11434`) by Ollama's API, whose options go into `extra={"options": {"num_ctx": 8192}}`.
+    server's own (`http://localhost:11434`) by Ollama's API, whose options go in `extra={"options": {"num_ctx": 8192}}`.
     """
 
     provider, base_url = "ollama", "http://localhost:11434/v1"
@@ -94,7 +94,7 @@ class OllamaResponder(CompatibleResponder):
 
     def part_on_the_wire(self, part: Part) -> dict[str, Any]:
         if isinstance(part, Image) and part.url is not None:
-            raise ConfigurationError("Ollama takes images as bytes, not as a URL: Image.from_path(...)")
+            raise ConfigurationError("Ollama accepts images as bytes, not as a URL: Image.from_path(...)")
         return super().part_on_the_wire(part)
 
     def reader(self) -> ChunkReader:
@@ -116,7 +116,7 @@ class OllamaResponder(CompatibleResponder):
         usage = plain_usage(reply.get("prompt_eval_count"), reply.get("eval_count"))
         if found == "broken" or (found == "error" and not text and not calls):
             raise InvalidResponseError(
-                f"the model broke off ({str(reply.get('done_reason'))[:100]})", retryable=True, usage=usage
+                f"the model stopped midway ({str(reply.get('done_reason'))[:100]})", retryable=True, usage=usage
             )
         return Answer(
             text=text,
@@ -145,7 +145,7 @@ class OllamaChunks(ChunkReader):
         self._calls: list[Any] = []
 
     def read(self, chunk: Mapping[str, Any]) -> str:
-        # A later line without a count, or with 0, takes nothing back.
+        # A later line without a count, or with 0, does not clear it.
         self._last.update((key, value) for key, value in chunk.items() if value or not self._last.get(key))
         message = as_dict(chunk.get("message"))
         text = self._text.add(as_str(message.get("content")))
@@ -187,7 +187,7 @@ def _on_the_wire(message: Message) -> list[dict[str, Any]]:
         elif isinstance(part, Opaque):
             built.update(part.data)
         elif not isinstance(part, (Text, ToolResult)):
-            raise ConfigurationError(f"Ollama's own API takes texts and images as bytes, no {_kind(part)}")
+            raise ConfigurationError(f"Ollama's own API accepts text and images as bytes, not {_kind(part)}")
     if images:
         built["images"] = images
     if calls:

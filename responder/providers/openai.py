@@ -33,7 +33,7 @@ CHAT: Api = "chat"
 
 
 class OpenAIResponder(OpenAIEmbeddings):
-    """OpenAI, and whatever speaks its dialect at another `base_url`.
+    """OpenAI, and any server that speaks its dialect at another `base_url`.
 
     Keys come from OPENAI_API_KEY, another base URL from OPENAI_BASE_URL.
 
@@ -53,7 +53,7 @@ class OpenAIResponder(OpenAIEmbeddings):
     key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_API_KEY",)
 
     stream_options: ClassVar[Mapping[str, Any] | None] = {"include_usage": True}
-    """What makes a stream report its usage; None where a host refuses the field."""
+    """What makes a stream report its usage; None if a host refuses the field."""
     takes_schemas: ClassVar[bool] = True
     """False for hosts that make any JSON object, but take no schema: the prompt describes it then."""
     returned: ClassVar[tuple[str, ...]] = ()
@@ -219,18 +219,18 @@ class OpenAIResponder(OpenAIEmbeddings):
             return {"type": "image_url", "image_url": image}
         if isinstance(part, Audio):
             if part.data is None:
-                raise ConfigurationError(f"{self.provider} takes audio as bytes, not as a URL: Audio(data=...)")
+                raise ConfigurationError(f"{self.provider} accepts audio as bytes, not as a URL: Audio(data=...)")
             return {
                 "type": "input_audio",
                 "input_audio": {"data": part.base64, "format": _audio_format(part.media_type)},
             }
         if isinstance(part, File):
             if part.data is None:
-                raise ConfigurationError(f"{self.provider} takes files as bytes, not as a URL: File(data=...)")
+                raise ConfigurationError(f"{self.provider} accepts files as bytes, not as a URL: File(data=...)")
             return {"type": "file", "file": {"filename": part.name or "file", "file_data": part.data_url}}
         if isinstance(part, Raw):
             return dict(part.data)
-        raise ConfigurationError(f"{self.provider} takes no {type(part).__name__} in this place")
+        raise ConfigurationError(f"{self.provider} does not accept {type(part).__name__} here")
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = super().stream_payload(payload)
@@ -293,7 +293,7 @@ class OpenAIResponder(OpenAIEmbeddings):
         is_empty = not (text or calls or refusal)
         if failure or found == "broken" or (found == "error" and is_empty):
             word = as_str(failure.get("message")) or str(choice.get("finish_reason"))[:100]
-            raise InvalidResponseError(f"the model broke off ({word})", retryable=True, usage=usage)
+            raise InvalidResponseError(f"the model stopped midway ({word})", retryable=True, usage=usage)
         if is_empty and (_filtered(choice) or _filtered_prompt(reply)):
             found = "content_filter"
         return Answer(
@@ -396,7 +396,7 @@ def _filtered(choice: Mapping[str, Any]) -> list[str]:
 
 
 def _filtered_prompt(reply: Mapping[str, Any]) -> list[str]:
-    """Return what a reply says of a blocked prompt: Azure's filters, MiniMax's `input_sensitive` and `output_sensitive`."""
+    """Return what a reply says about a blocked prompt: Azure's filters, MiniMax's `input_sensitive` and `output_sensitive`."""
     found = [name for name in ("input_sensitive", "output_sensitive") if reply.get(name) is True]
     for result in map(as_dict, as_list(reply.get("prompt_filter_results"))):
         found += _filtered(result)

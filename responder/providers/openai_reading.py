@@ -55,9 +55,9 @@ class OpenAIChunks(ChunkReader):
                     self._count(read.get("usage"))  # Moonshot
                     piece += choice.end()
                     if index and 0 not in self._choices:
-                        piece = choice.text  # a host that counts from 1: what was held back comes now
+                        piece = choice.text  # a host that counts from 1: what was held back is returned now
                 self.complete = not self._unfinished
-            # Only the first choice is the stream's. Another one may well begin before it.
+            # Only the first choice is the stream's. Another one may begin before it.
             if not index or (choice.counted and 0 not in self._choices):
                 text += piece
         return text
@@ -85,7 +85,7 @@ _BESIDE = frozenset(
     {"prompt_filter_results", "content_filter", "input_sensitive", "output_sensitive", "citations", "search_results"}
 )
 _OF_A_CHOICE = ("native_finish_reason", "content_filter_results", "content_filter_result", "error")
-# What may still be replaced by a word that comes later: a cut, a block and a failure stay.
+# Words that a later one may replace; a cut, a block and a failure stay.
 _WEAK: frozenset[Verdict] = frozenset({"stop", "unknown", "none", "tool_calls", "other"})
 
 

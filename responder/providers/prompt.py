@@ -1,4 +1,4 @@
-"""What of a prompt has no place in a dialect? It is refused by its name, never left out in silence."""
+"""Which parts of a prompt does a dialect lack? They are refused by name, never dropped silently."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from responder.values.options import Options
 
 
 def refuse_extra(message: Message, provider: str, known: tuple[str, ...] = ()) -> None:
-    """Refuse the keys of a message that a provider has no place for.
+    """Refuse the keys of a message that a provider has no field for.
 
     Args:
         message: The message.
         provider: The provider's name, for the error.
-        known: Keys that it does have, or that say what stands elsewhere already.
+        known: Keys that it has, or that only repeat what is elsewhere.
 
     Raises:
         ConfigurationError: One has a value.
@@ -41,7 +41,7 @@ def refuse_options(options: Options, names: tuple[str, ...], provider: str, advi
 
 
 def text_of_result(result: ToolResult, provider: str) -> str:
-    """Return a tool's result for a provider that takes nothing but text there.
+    """Return a tool's result for a provider that accepts only text there.
 
     Raises:
         ConfigurationError: There is something else in it.
@@ -50,7 +50,7 @@ def text_of_result(result: ToolResult, provider: str) -> str:
     if text is None:
         kinds = [described(part) for part in result.parts if not isinstance(part, Text)]
         raise ConfigurationError(
-            f"{provider} takes texts as the result of a tool, no {', '.join(kinds)}: use a user message for it"
+            f"{provider} accepts only text as the result of a tool, not {', '.join(kinds)}: use a user message for it"
         )
     return text
 

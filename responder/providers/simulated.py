@@ -11,7 +11,7 @@ from typing import Any
 
 from responder.providers.openai import OpenAIResponder
 
-# As patient as a small, fast model: long enough to see what concurrency gives.
+# As patient as a small, fast model: long enough to show what concurrency gains.
 LATENCY = "uniform:0.3:0.9"
 TOKENS_PER_SECOND = 60.0
 

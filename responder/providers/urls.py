@@ -1,4 +1,4 @@
-"""Where under its base URL is a method? A base URL may have a query of its own, which a gateway wants with every request."""
+"""Where under its base URL is a method? A base URL may have a query of its own, which a gateway needs with every request."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def quoted(name: str, safe: str = "/@") -> str:
 
 
 def ends_with(base_url: str, ending: str) -> bool:
-    """Return whether the path of a base URL ends so."""
+    """Return whether the path of a base URL ends this way."""
     return base_url.partition("?")[0].rstrip("/").endswith(ending)

@@ -1,7 +1,7 @@
 """How many tokens is that? The counts of a reply, in the words of each dialect, as one Usage.
 
-Billed is what the provider counts in total. Where its total is larger than the input and the output that it names, the difference
-is output that it left out of the one count (reasoning, as a rule): xAI, Gemini and several gateways do so.
+Billed is what the provider counts in total. If its total is larger than input plus output, the difference
+is output that is missing from the output count (usually reasoning): xAI, Gemini and several gateways do this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from responder.values.reading import as_count, as_dict, as_int
 def merged_counts(known: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counts of a stream with those of a later event laid over them.
 
-    A later 0 or null takes nothing back: some hosts write an empty usage into their last events.
+    A later 0 or null does not clear a count: some hosts write an empty usage into their last events.
     """
     made = dict(known)
     for name, value in later.items():
@@ -29,12 +29,12 @@ def merged_counts(known: Mapping[str, Any], later: Mapping[str, Any]) -> dict[st
 
 
 def _usage(input_tokens: Any, output_tokens: Any, total_tokens: Any, cached: Any, written: Any, reasoning: Any) -> Usage:
-    """Return the usage that these counts make; whatever is no count (null, text, absurd) is one that was not told.
+    """Return the usage that these counts make; anything that is not a count (null, text, absurd) is treated as not reported.
 
     Args:
         input_tokens: What went in.
         output_tokens: What came out.
-        total_tokens: Both, and what the provider bills beside.
+        total_tokens: Both, plus anything else the provider bills.
         cached: What was read from the cache; part of the input, unless it is larger than that.
         written: What was written to the cache; likewise.
         reasoning: How much of the output was reasoning; beside the output where it is larger than that and there is no total.

@@ -1,4 +1,4 @@
-"""What is every chart drawn with? Its frame, its axes, and the outlines of what it shows.
+"""What does every chart share? Its frame, its axes, and the outlines of what it shows.
 
 Charts are SVG that stretches with the window, and the texts on them HTML, which does not.
 """
@@ -19,12 +19,12 @@ class Figure:
     Attributes:
         title: Its heading.
         key: The id of the chart.
-        label: What it shows, for those who hear the page.
+        label: What it shows, for screen readers.
         across: How wide it is in its own units; it is 100 high.
         drawn: Its shapes, as SVG.
         ceiling: The value at the top of its scale.
-        ticks: Where the moments of its axis stand, as a share of its width, and their names.
-        unit: Stands behind the numbers of the scale.
+        ticks: The positions of its axis labels, as a share of its width, and their texts.
+        unit: Follows the numbers of the scale.
         above: HTML on top of the shapes.
         legend: HTML between the heading and the chart.
         height: In pixels.
@@ -72,7 +72,7 @@ def steps(values: Sequence[float], ceiling: float) -> str:
 
 
 def merged(values: list[float], most: int) -> list[float]:
-    """Return the sums of neighbours, so many together that at most `most` are left."""
+    """Return the sums of neighbours, grouped so that at most `most` are left."""
     together = -(-len(values) // most) if values else 1
     return [sum(values[place : place + together]) for place in range(0, len(values), together)]
 
@@ -89,7 +89,7 @@ _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400,
 
 
 def time_ticks(length: float) -> list[tuple[float, str]]:
-    """Return where the moments of a time axis stand, as a share of its length, and their names."""
+    """Return the positions of the labels of a time axis, as a share of its length, and their texts."""
     wanted = length / 8
     if wanted >= 1:
         step = float(next((step for step in _STEPS if step >= wanted), 86400 * math.ceil(wanted / 86400)))
@@ -97,7 +97,7 @@ def time_ticks(length: float) -> list[tuple[float, str]]:
         power = 10.0 ** math.floor(math.log10(wanted))
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= wanted)
     count = int(length / step * 1.0001)
-    # A name at the very end would stand out of the page.
+    # A label at the very end would stick out of the page.
     return [(place * step / length, seconds(place * step)) for place in range(count + 1) if place * step <= length * 0.97]
 
 
@@ -106,5 +106,5 @@ def log_ticks(low: float, high: float) -> list[float]:
     factors = tuple(range(1, 10)) if high / low < 10 else (1, 2, 5) if high / low < 1000 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [factor * 10.0**power for power in powers for factor in factors]
-    # A name at the very edge would stand out of the page.
+    # A label at the very edge would stick out of the page.
     return [value for value in found if low <= value <= high * 0.99]

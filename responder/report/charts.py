@@ -55,7 +55,7 @@ def throughput(record: Record, length: float) -> str:
     drawn = f'<path class="answered" d="{area([0.0] * len(lower), lower, ceiling)}"/>'
     if any(failed):
         drawn += f'<path class="failed" d="{area(lower, upper, ceiling)}"/>'
-    name = "Prompts finished, a second"
+    name = "Prompts finished per second"
     return Figure(name, "throughput", "Prompts finished over time", length / duration, drawn, ceiling, time_ticks(length)).html()
 
 
@@ -84,17 +84,17 @@ def times(record: Record) -> str:
     if record.server_times:
         drawn += f'<path class="outline" d="{steps(requests, ceiling)}"/>'
     marks = ""
-    for place, (name, value) in enumerate((("half", run.p50), ("95 %", run.p95), ("99 %", run.p99))):
+    for place, (name, value) in enumerate((("median", run.p50), ("95% within", run.p95), ("99% within", run.p99))):
         at = share(value)
         drawn += f'<path class="mark" d="M{at * count:.3f} 0v100"/>'
-        # Towards the wider half, so that the name has room on a telephone, too.
+        # Towards the wider half, so that the label has room on a phone, too.
         side = "right:calc(100% - {:.3%} + 4px)" if at > 0.5 else "left:calc({:.3%} + 4px)"
-        marks += f'<b style="{side.format(at)};top:{place * 18}px">{name} within {seconds(value)}</b>'
+        marks += f'<b style="{side.format(at)};top:{place * 18}px">{name} {seconds(value)}</b>'
     ticks = [(share(value), seconds(value)) for value in log_ticks(low, low * math.exp(span))]
-    legend = '<ul class="legend"><li><i class="answered"></i>answers, waits and repeats included</li>'
+    legend = '<ul class="legend"><li><i class="answered"></i>answers, waits and retries included</li>'
     legend += '<li><i class="outline"></i>answered requests, at the server alone</li></ul>'
     return Figure(
-        "Answer times", "times", "How long answers took", count, drawn, ceiling, ticks, " %", marks, legend, height=220
+        "Answer times", "times", "How long answers took", count, drawn, ceiling, ticks, "%", marks, legend, height=220
     ).html()
 
 

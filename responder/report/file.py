@@ -1,4 +1,4 @@
-"""How does a page get into its file? Whole or not at all, and readable by its owner alone."""
+"""How is a page written to its file? Whole or not at all, and readable by its owner only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check(path: str | os.PathLike[str]) -> Path:
     """Return the file of a page, if it can be written.
 
     Raises:
-        ConfigurationError: There is no such folder, it is not ours to write in, or something else has that name.
+        ConfigurationError: There is no such folder, it is not writable, or something else has that name.
     """
     file = Path(path)
     if file.exists() and not file.is_file():
@@ -24,12 +24,12 @@ def check(path: str | os.PathLike[str]) -> Path:
     if not file.parent.is_dir():
         raise ConfigurationError(f"cannot write the report to {file}: there is no folder {file.parent}")
     if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"cannot write the report to {file}: the folder {file.parent} is not yours to write in")
+        raise ConfigurationError(f"cannot write the report to {file}: the folder {file.parent} is not writable")
     return file
 
 
 def write(path: str | os.PathLike[str], source: Recorded) -> None:
-    """Write the page of a run, whole or not at all; a file that is there is replaced. It is its owner's to read (0600).
+    """Write the page of a run, whole or not at all; an existing file is replaced. Only its owner can read it (0600).
 
     Raises:
         ConfigurationError: It cannot be written.
@@ -38,7 +38,7 @@ def write(path: str | os.PathLike[str], source: Recorded) -> None:
     text = page(source.record())
     draft = None
     try:
-        # A name that nobody can guess, made exclusively: a link that lies in wait there is never followed.
+        # An unguessable name, created exclusively: a link planted there is never followed.
         descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
         with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor, not a path
             opened.write(text)

@@ -1,4 +1,4 @@
-"""How are many values kept in little space? Counted in classes, narrow enough for percentiles."""
+"""How are many values kept in little space? Counted in bins, narrow enough for percentiles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from responder.report.record import Bar
 
 
 class Histogram:
-    """Counts values in classes that grow by 2 % each, so that a percentile is at most 1 % off whatever the values are.
+    """Counts values in bins that grow by 2% each, so that a percentile is at most 1% off, whatever the values are.
 
     Values below 10 microseconds count as such.
     """
@@ -33,7 +33,7 @@ class Histogram:
             self._largest = value
 
     def percentile(self, percent: int) -> float:
-        """Return a value within 1 % of the smallest one that `percent` of the values do not exceed; 0 of none."""
+        """Return a value within 1% of the smallest one that `percent` of the values do not exceed; 0 of none."""
         wanted = -(-sum(self._counts.values()) * percent // 100)
         for number in sorted(self._counts):
             wanted -= self._counts[number]
@@ -42,7 +42,7 @@ class Histogram:
         return 0.0
 
     def bars(self) -> list[Bar]:
-        """Return the classes that hold something, in order."""
+        """Return the bins that are not empty, in order."""
         return [Bar(self._edge(number), self._edge(number + 1), self._counts[number]) for number in sorted(self._counts)]
 
     def _edge(self, number: float) -> float:

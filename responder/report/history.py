@@ -1,6 +1,6 @@
 """What did a run do, and when? Takes in the trace of each item as it ends, in memory that does not grow with the run.
 
-Counts and times are added up, and the time line has one size; the single requests are kept, too, as long as they are few enough
+Counts and times are added up, and the time line has one size; single requests are kept, too, as long as they are few enough
 to be seen.
 """
 
@@ -22,20 +22,20 @@ from responder.values.summary import ENDED_BY_US, Summary, was_not_sent
 from responder.values.trace import Attempt, Trace
 
 MOST_SPANS = 20_000
-"""So many single requests and waits are kept; a page could not show more of them."""
+"""This many single requests and waits are kept; a page could not show more."""
 
-# Waits that are shorter, in seconds, are no waits but the time that taking a turn takes.
+# Shorter waits, in seconds, are not waits but the overhead of taking a turn.
 _SHORTEST_WAIT = 0.001
 
-# Traces are taken in by so many: a lock and a loop for each one would cost as much as the taking in.
+# Traces are processed in groups of this size: a lock and a loop for each one would double the cost.
 _TOGETHER = 64
 
 
 class History:
     """What a run did: counts, times, tokens, and the time line of its workers.
 
-    Workers add to it while anybody reads. Adding is to append to a deque, which is atomic; whoever finds the lock free takes in
-    what has gathered, and nobody waits for it. All else lives behind the lock.
+    Workers add to it while others read. Adding appends to a deque, which is atomic; a thread that finds the lock free processes
+    what has gathered, and none waits for it. The lock guards everything else.
 
     Args:
         max_workers: The run's.
@@ -78,12 +78,12 @@ class History:
         """Take in an item that has just ended; to be called in the thread that worked on it.
 
         Args:
-            index: The item's place in the input.
+            index: The item's position in the input.
             trace: What was done for it.
             error: Why it failed; None when it did not.
             answer_truncated: Whether its answer was cut at `max_tokens`.
         """
-        # Not the error itself, whose traceback keeps a request alive.
+        # Not the error itself: its traceback keeps a request alive.
         name = "" if error is None else type(error).__name__
         self._inbox.append((self._worker(), index, trace, name, answer_truncated, self._clock()))
         if len(self._inbox) >= _TOGETHER and self._lock.acquire(blocking=False):
@@ -133,7 +133,7 @@ class History:
         begin = self._begin
         made = trace.made
         if len(made) > 1:
-            made = sorted(made, key=_sent)  # of two that raced, the first one may have ended last
+            made = sorted(made, key=_sent)  # of two hedged requests, the first one may have ended last
         limited = 0.0
         cursor = trace.started - begin
         for number, attempt in enumerate(made, 1):
@@ -157,7 +157,7 @@ class History:
                 cursor = ended
         if not error or now - cursor <= _SHORTEST_WAIT:
             return
-        # It gave up while it waited. How long on limits, the trace knows; the time before that was between attempts.
+        # It gave up while it waited. The trace knows how long on limits; the time before that was between attempts.
         waiting = max(now - max(trace.limited - limited, 0.0), cursor)
         if made and waiting - cursor > _SHORTEST_WAIT:
             self._add_span(lane, BACKOFF, cursor, waiting, now, index, len(made) + 1, "")
@@ -165,7 +165,7 @@ class History:
             self._add_span(lane, LIMITED, waiting, now, now, index, len(made) + 1, "")
 
     def _add_span(self, lane: int, state: int, start: float, end: float, now: float, index: int, number: int, cause: str) -> None:
-        # A trace may have begun before the run's history did, and two clocks' readings may differ in their last digit.
+        # A trace may have begun before the run's history, and two clock readings may differ in the last digit.
         end = min(max(end, 0.0), now)
         start = min(max(start, 0.0), end)
         self._timeline.add(lane, state, start, end)

@@ -12,7 +12,7 @@ from responder.report.units import seconds, text
 _NAMES = (
     "at the server: answered",
     "at the server: failed",
-    "at the server: ended by us",
+    "at the server: cancelled by us",
     "waiting on limits",
     "between attempts",
 )
@@ -20,7 +20,7 @@ _NAMES = (
 # The time line is this wide in its own units; a unit is about a tenth of a pixel.
 _UNITS = 10_000
 _LEVELS = 20  # of a row that stands for several workers, or for more calls than can be seen
-_MOST_TITLES = 4_000  # spans with a text of their own when the mouse rests on them
+_MOST_TITLES = 4_000  # spans with a text of their own on hover
 
 
 def workers(record: Record, length: float) -> str:
@@ -40,13 +40,15 @@ def workers(record: Record, length: float) -> str:
         f'aria-label="What each worker did over time"><g class="grid">{grid}</g>{drawn}</svg>'
     )
     if single:
-        note = "A row is a worker, and a block a request: rest the mouse on one to read about it. Thin lines are waits."
+        note = "A row is a worker and a block is a request: hover over one for details. Thin lines are waits."
         note = (
-            note if len(record.spans or ()) <= _MOST_TITLES else "A row is a worker, and a block a request. Thin lines are waits."
+            note
+            if len(record.spans or ()) <= _MOST_TITLES
+            else "A row is a worker and a block is a request. Thin lines are waits."
         )
     else:
         each = f"{record.lanes_in_row} workers" if record.lanes_in_row > 1 else "a worker"
-        note = f"A row is {each}, filled as far as its time was used; failures are drawn large enough to be seen."
+        note = f"A row is {each}, filled in proportion to the time used; failures are drawn large enough to see."
     kinds = ("answered", "failed", "ended", "limited", "backoff")
     legend = "".join(f'<li><i class="{kind}"></i>{name}</li>' for kind, name in zip(kinds, _NAMES, strict=True))
     return f"""<section><h2>Workers</h2><ul class="legend">{legend}</ul>

@@ -1,6 +1,6 @@
-"""What does a run look like? One HTML page of its numbers and its time line; complete in itself, and without a script.
+"""What does a run look like? One HTML page with its numbers and its time line; self-contained, without a script.
 
-The page loads nothing and runs nothing: it may be opened from a disk, mailed, or kept as an artifact of a build. Its frame is
+The page loads nothing and runs nothing: it can be opened from disk, mailed, or kept as a build artifact. Its frame is
 `page.html` and its look `page.css`, for people who design; `$names` in the frame are filled in here.
 """
 
@@ -44,7 +44,7 @@ def page(record: Record) -> str:
 
 @functools.cache
 def _part(name: str) -> str:
-    # Imported when a page is made, which few programs do; it reads from a zip file, too.
+    # Imported when a page is made, which few programs do; reading works from a zip file, too.
     from importlib import resources
 
     return (resources.files("responder.report") / name).read_text(encoding="utf-8")
@@ -75,11 +75,11 @@ def _tiles(run: Summary) -> str:
         ("failed", "failed", f"{run.failed:,}", _failed_more(run)),
         ("attempts", "requests", f"{run.attempts:,}", ", ".join(more)),
         ("rate", "requests / s", f"{run.rate:,.1f}", f"{run.max_workers:,} workers" if run.max_workers else ""),
-        ("p50", "half within", seconds(run.p50), f"99 % within {seconds(run.p99)}"),
+        ("p50", "median", seconds(run.p50), f"99% within {seconds(run.p99)}"),
         ("tokens", "tokens", short(run.usage.total_tokens), _in_and_out(run)),
     ]
     if run.cost:
-        each = f"{dollars(run.cost / run.ok)} an answer" if run.ok else ""
+        each = f"{dollars(run.cost / run.ok)} per answer" if run.ok else ""
         tiles.append(("cost", "cost", dollars(run.cost), each))
     found = "".join(
         f"<div{' class=bad' if key == 'failed' and run.failed else ''}><dt>{label}</dt>"
@@ -116,7 +116,7 @@ def _shares(run: Summary) -> str:
 
 
 def _causes(run: Summary) -> str:
-    counts = [(cause, count, f"{count:,} ({run.repeats.get(cause, 0):,} repeated)") for cause, count in _most_first(run.causes)]
+    counts = [(cause, count, f"{count:,} ({run.repeats.get(cause, 0):,} retried)") for cause, count in _most_first(run.causes)]
     return _bars("Requests without an answer", "causes", counts, "Every request was answered.")
 
 

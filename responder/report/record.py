@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from responder.values.summary import Summary
 
 ANSWERED, FAILED, ENDED, LIMITED, BACKOFF = range(5)
-"""What a worker does: at the server with an answer, with a failure, ended by us; waiting on limits, between attempts."""
+"""What a worker does: at the server with an answer, with a failure, cancelled by us; waiting on limits, between attempts."""
 
 STATES = 5
 
@@ -22,7 +22,7 @@ class Span(NamedTuple):
         state: ANSWERED to BACKOFF.
         start: When it began.
         end: When it ended.
-        item: Its index, the place in the input.
+        item: Its index, the position in the input.
         number: Which attempt at the item it was, or which one it waited for, from 1.
         cause: Why it failed; "" otherwise.
     """
@@ -59,7 +59,7 @@ class Record:
         ends: How many items ended in each column: with an answer, with an error.
         answer_times: Seconds from the start of an item to its answer.
         server_times: Seconds of the answered requests.
-        spans: Each request and wait; None where there were too many.
+        spans: Each request and wait; None if there were too many.
     """
 
     title: str

@@ -17,7 +17,7 @@ COLUMNS = 1024
 ROWS = 64
 """How many rows the time line has; with more workers than rows, a row stands for several of them."""
 
-# The first columns are so wide, in seconds.
+# Width of the first columns, in seconds.
 _FINEST = 0.005
 
 
@@ -32,7 +32,7 @@ class Timeline:
     def __init__(self) -> None:
         self.width = _FINEST  # seconds of a column
         self.lanes_in_row = 1
-        self._rows: list[list[array[float] | None]] = []  # None: nobody was in that state
+        self._rows: list[list[array[float] | None]] = []  # None: no worker was in that state
         self._ends = [_zeros(), _zeros()]  # items that ended in each column: with an answer, with an error
 
     def add(self, lane: int, state: int, start: float, end: float) -> None:
@@ -83,7 +83,7 @@ class Timeline:
         return [ends[:columns] for ends in self._ends]
 
     def __getstate__(self) -> tuple[float, int, int, bytes]:
-        # Most of it is zeros: a pickled batch of four answers shall not weigh a megabyte.
+        # Most of it is zeros: a pickled batch of four answers must not take a megabyte.
         arrays = [*self._ends, *(steps or _zeros() for row in self._rows for steps in row)]
         return self.width, self.lanes_in_row, len(self._rows), zlib.compress(b"".join(steps.tobytes() for steps in arrays), 1)
 

@@ -1,4 +1,4 @@
-"""How is a number written for people to read? With its unit, and with no more digits than mean something."""
+"""How is a number written for people to read? With its unit, and no more digits than are meaningful."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from responder.values.visible import visible_on_page
 
 
 def text(value: str) -> str:
-    """Return a text of others as HTML that shows it and does nothing else."""
+    """Return text from others as HTML that shows it and does nothing else."""
     return escape(visible_on_page(value))
 
 
@@ -28,8 +28,8 @@ def seconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share with its unit: 12.5 %."""
-    return f"{share * 100:.1f} %"
+    """Return a share with its unit: 12.5%."""
+    return f"{share * 100:.1f}%"
 
 
 def short(count: int) -> str:

@@ -1,6 +1,6 @@
 """The simulated provider: a local HTTP server for demos, benchmarks and tests, which speaks each provider's dialect.
 
-It imports nothing of the rest of `responder` and is written from the providers' reference, so that a mistake on one
+It imports nothing from the rest of `responder` and is written from the providers' reference, so that a mistake on one
 side shows. The server needs aiohttp (`pip install "responder-sdk[simulator]"`); importing this package does not.
 """
 

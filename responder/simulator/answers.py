@@ -112,7 +112,7 @@ def pieces(text: str, tokens: int = 1) -> list[str]:
 
 
 def message_tokens(characters: int, messages: int) -> int:
-    """Estimate the input tokens of a conversation with so many characters in so many messages."""
+    """Estimate the input tokens of a conversation from its characters and messages."""
     return -(-characters // CHARACTERS_PER_TOKEN) + _TOKENS_PER_MESSAGE * (messages + 1)
 
 

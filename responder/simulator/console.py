@@ -33,10 +33,10 @@ def serve(
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         certfile: Path of a PEM file with a certificate chain: speak TLS.
-        keyfile: Path of a PEM file with the private key; None if it stands in `certfile`.
+        keyfile: Path of a PEM file with the private key; None if it is in `certfile`.
         announce: Called once with the URL when the server listens; None prints a banner on standard error.
         until_stdin_ends: Also stop when standard input ends, which is how a child notices that its parent has died.
-        settings: What `Simulator` takes beside these: latency, tokens_per_second, requests_per_minute, ...
+        settings: Other arguments of `Simulator`: latency, tokens_per_second, requests_per_minute, ...
 
     Raises:
         OSError: The port is taken, or the address is not ours.
@@ -78,7 +78,7 @@ def _banner(url: str) -> None:
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    # `read` returns when the last writer has gone: the parent closed the pipe, or died.
+    # `read` returns when the last writer is gone: the parent closed the pipe, or died.
     with contextlib.suppress(OSError, ValueError):
         sys.stdin.buffer.read()
     with contextlib.suppress(RuntimeError):

@@ -1,4 +1,4 @@
-"""How is a simulator in another process steered? JSON over HTTP, below `/_simulator/`."""
+"""How is a simulator in another process controlled? JSON over HTTP, below `/_simulator/`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .reply import CONTROL_PREFIX
 
 
 async def answer(engine: Engine, target: str, content: bytes) -> web.Response:
-    """Carry out one order.
+    """Carry out one command.
 
     Args:
         engine: The simulator.
         target: Path and query.
-        content: JSON object with the order's arguments.
+        content: JSON object with the command's arguments.
     """
     path, _, query = target.partition("?")
     values: dict[str, Any] = {name: given[0] for name, given in parse_qs(query).items()}
@@ -70,7 +70,7 @@ async def _wait(engine: Engine, order: str, values: dict[str, Any]) -> Any:
         return {"done": await asyncio.to_thread(engine.journal.wait_for, int(values["number"]), timeout)}
     if order == "wait_until_idle":
         return {"done": await asyncio.to_thread(engine.journal.wait_until_idle, timeout)}
-    raise ValueError(f"there is no order {order!r}")
+    raise ValueError(f"there is no command {order!r}")
 
 
 def _faults(values: dict[str, Any]) -> tuple[Fault, ...]:

@@ -1,8 +1,8 @@
-"""How do the bytes reach the client, in good order or not?
+"""How do the bytes reach the client, intact or not?
 
 A healthy reply goes out through aiohttp. Most faults of the connection are below what an HTTP library lets one do, so
-they write to the transport themselves. The line of the log is finished *before* the last byte leaves: whoever has
-read the answer finds it in the log.
+they write to the transport themselves. The line of the log is finished *before* the last byte leaves: a client that
+has read the answer finds it in the log.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEEDS_TRANSPORT = frozenset(
 
 
 class Gone(web.StreamResponse):
-    """Tells aiohttp that the connection is done for: nothing more is written to it."""
+    """Tells aiohttp that the connection is finished: nothing more is written to it."""
 
     async def prepare(self, request: Any) -> Any:  # noqa: ARG002 - the parent class sets the name
         """Refuse to start a response."""

@@ -1,4 +1,4 @@
-"""What answer does this request get? Puts script, keys, limits, dialect and simulated model together; sends nothing."""
+"""What answer does this request get? Combines script, keys, limits, dialect and simulated model; sends nothing."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Fault:
 
     Attributes:
         name: What happens; it is quoted in the log as `"fault:NAME"`.
-        http_status: Status of the answer, for `status`, `redirect` and their relatives; 0 where it does not apply.
+        http_status: Status of the answer, for `status`, `redirect` and similar; 0 if it does not apply.
         message: The error's text; None for the provider's usual words.
         body: The whole body to send in place of the provider's own; None for the provider's own.
         headers: Extra headers, as (name, value) pairs.
@@ -108,7 +108,7 @@ class Fault:
         headers: Mapping[str, str] | None = None,
         times: int = 1,
     ) -> Fault:
-        """Answer exactly this, whatever is asked, and whether as a stream or not.
+        """Answer exactly this, whatever is asked, streamed or not.
 
         Args:
             body: The whole body: text, bytes (UTF-8), or anything JSON.
@@ -124,7 +124,7 @@ class Fault:
         """Answer as a provider, a gateway or a firewall was reported to: a name in `responder.simulator.reported.REPORTED`.
 
         Raises:
-            ValueError: There is no such name; the message has them all.
+            ValueError: There is no such name; the message lists them all.
         """
         found = REPORTED.get(name)
         if found is None:
@@ -199,7 +199,7 @@ class Fault:
         headers: Mapping[str, str] | None = None,
         times: int = 1,
     ) -> Fault:
-        """Answer with this very body, whole or as a stream: for whatever a provider was seen to send.
+        """Answer with exactly this body, whole or as a stream: for anything a provider was seen to send.
 
         Args:
             body: Text, bytes (UTF-8), or anything JSON. A stream is its text, `data: {...}` lines and blank ones.
@@ -258,7 +258,7 @@ class Fault:
 
     @classmethod
     def close(cls, *, before_headers: bool = False, after_bytes: int = 0, times: int = 1) -> Fault:
-        """Close the connection in good order (a FIN), before the status line or in the middle of the body.
+        """Close the connection cleanly (a FIN), before the status line or in the middle of the body.
 
         Args:
             before_headers: True: nothing at all is sent first.
@@ -297,7 +297,7 @@ class Fault:
 
     @classmethod
     def cut_stream(cls, after_events: int = 1, *, times: int = 1) -> Fault:
-        """End a stream in good order after some events, without the provider's end marker."""
+        """End a stream cleanly after some events, without the provider's end marker."""
         return cls("cut_stream", after_events=after_events, times=times)
 
     @classmethod
@@ -312,7 +312,7 @@ class Fault:
 
     @classmethod
     def heartbeats(cls, interval: float = 0.1, *, after_events: int = 0, times: int = 1) -> Fault:
-        """Send nothing but signs of life for ever: SSE comments, or blank lines where there is no stream.
+        """Send only keep-alives, forever: SSE comments, or blank lines where there is no stream.
 
         Args:
             interval: Seconds between two signs of life.

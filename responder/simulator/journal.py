@@ -1,4 +1,4 @@
-"""What did the simulator receive, and what became of it?
+"""What did the simulator receive, and how did it end?
 
 One object, shared by the server's loop and by the test that asks. All its state lies behind one lock.
 """
@@ -143,7 +143,7 @@ class Journal:
                 self._changed.notify_all()
 
     def close(self, entry: Entry, outcome: str, status: int | None) -> None:
-        """Note what became of a request."""
+        """Note the outcome of a request."""
         with self._changed:
             entry.left = time.monotonic()
             entry.outcome = outcome
@@ -210,7 +210,7 @@ class Journal:
         return self._wait(lambda: self.in_flight == 0, timeout)
 
     def stop(self) -> None:
-        """Wake everyone who waits: nothing more will come."""
+        """Wake all waiting threads: nothing more will come."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

@@ -22,7 +22,7 @@ class LimitState:
     Attributes:
         exhausted: "requests", "tokens", "day", "too_large" (the request alone is above the limit), or "" if the call
             may go on.
-        wait: Seconds until a repeat will be let in.
+        wait: Seconds until a retry will be accepted.
         requested: Tokens that this request asked for.
     """
 

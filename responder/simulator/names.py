@@ -1,7 +1,7 @@
-"""By which names may the simulator be called? By those of this machine alone.
+"""Which host names may the simulator be reached by? Only those of this machine.
 
-A page of any web site can ask a server on this machine under a name of its own that leads to 127.0.0.1 ("DNS rebinding"), and
-then read what it answers. The name in the Host header gives it away.
+A page of any web site can ask a server on this machine under a name of its own that resolves to 127.0.0.1 ("DNS rebinding"), and
+then read the answers. The name in the Host header gives it away.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Names:
 
     Args:
         bound: The address that the server listens on.
-        more: Names that the user has given beside them.
+        more: Names that the user added.
     """
 
     def __init__(self, bound: str, more: Iterable[str] = ()) -> None:
@@ -27,7 +27,7 @@ class Names:
         """Return whether a Host header names this server.
 
         Args:
-            host: The header's value; "" (HTTP/1.0) is no browser's, and fine.
+            host: The header's value; "" (HTTP/1.0) is not from a browser, and fine.
             local: The address that the client has connected to: a server that listens on all of them is called by each.
         """
         name = _plain(host)

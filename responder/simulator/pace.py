@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 Distribution = float | int | str | Sequence[float]
 Draw = Callable[[], float]
 
-# 95 % of a normal distribution lies below the mean plus this many standard deviations.
+# 95% of a normal distribution lies below the mean plus this many standard deviations.
 _Z_95 = 1.6448536269514722
 
 

@@ -1,4 +1,4 @@
-"""How does the simulator run in a process of its own? Starts it, steers it over HTTP, and sees that it ends."""
+"""How does the simulator run in a separate process? Starts it, controls it over HTTP, and makes sure that it ends."""
 
 # ruff: noqa: D102 - `Backend` in simulator.py says what each method does
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .journal import Received, received_from_json
 from .reply import CONTROL_PREFIX
 
 _STOP_S = 3.0
-# Addresses that mean "listen on all"; nobody can connect to them.
+# Addresses that mean "listen on all"; they cannot be connected to.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 # An order that waits is answered when its wait is over; the connection may take this much longer, in seconds.
 _GRACE_S = 30.0
@@ -144,7 +144,7 @@ class RemoteBackend:
         if self._certfile is None:
             connection = http.client.HTTPConnection(host, self._port, timeout=patience)
         else:
-            # It is our own child on this machine, and its certificate need not be signed by anybody we know.
+            # It is our own child on this machine, and its certificate need not be signed by a known authority.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             connection = http.client.HTTPSConnection(host, self._port, timeout=patience, context=context)

@@ -24,7 +24,7 @@ def encode(value: Any) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Encode as UTF-8; half of a surrogate pair, which JSON may hold and UTF-8 may not, becomes a question mark."""
+    """Encode as UTF-8; half of a surrogate pair, which JSON allows and UTF-8 does not, becomes a question mark."""
     return text.encode("utf-8", "replace")
 
 
@@ -64,7 +64,7 @@ class Problem:
         message: The error's text; "" for the dialect's usual words.
         param: Name of the request's field that is to blame.
         code: The dialect's code; None for the one that goes with the kind.
-        wait: Seconds until a repeat makes sense; None if unknown.
+        wait: Seconds until a retry is worthwhile; None if unknown.
         scope: What ran out: "requests", "tokens" or "day".
         details: Numbers for the message: limit, used, requested, model.
         said_wait: Seconds to name in the message only, for providers that put the wait in words.

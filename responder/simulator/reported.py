@@ -1,6 +1,6 @@
 """Which odd replies did people report? Real ones, as data: what providers, gateways and firewalls send when things go wrong.
 
-`Fault.reported(name)` serves one of them. Bodies as they stand in the public issues of the programs that met them, with names and
+`Fault.reported(name)` serves one of them. Bodies as quoted in the public issues of the programs that met them, with names and
 numbers made up.
 """
 
@@ -16,13 +16,13 @@ _EVENTS = "text/event-stream; charset=utf-8"
 
 @dataclass(frozen=True)
 class Reported:
-    """A reply that somebody got.
+    """A reply that someone received.
 
     Attributes:
         status: HTTP status.
         body: Anything JSON, or the text as it came.
         means: What it comes to: "blocked" (the prompt's filter), "spent" (no credit, or no more for today), "wait" (too fast),
-            "key", "account", "model", "own" (this prompt's problem), "unclear" (nobody's in words) or "failed" (worth a repeat).
+            "key", "account", "model", "own" (this prompt's problem), "unclear" (does not say) or "failed" (worth a retry).
         content_type: Of the body.
     """
 

@@ -105,7 +105,7 @@ class Gate:
     def release(self) -> None:
         """Open the gate from any thread, however many are inside."""
         self.opened.set()
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nothing waits any more.
             self._loop.call_soon_threadsafe(self._passed.set)
 
     def _open(self) -> None:
@@ -122,7 +122,7 @@ class Gates:
         self.current: Gate | None = None
 
     def build(self, size: int, loop: asyncio.AbstractEventLoop) -> int:
-        """Put a gate before all requests that arrive from now on, and return its number. The gate before it opens."""
+        """Put a gate before all requests that arrive from now on, and return its number. The previous gate opens."""
         if size < 1:
             raise ValueError(f"hold({size}) is invalid: give the number of requests that must be inside at once, 1 or more.")
         before = self.current

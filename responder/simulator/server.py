@@ -69,7 +69,7 @@ class Server:
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop within about a second, whatever hangs: open connections are cut."""
+        """Stop within about a second, even if something hangs: open connections are cut."""
         self._stopping = True
         self.engine.gates.clear()
         self.engine.journal.stop()
@@ -138,7 +138,7 @@ class Server:
 
 
 def _refused(name: str) -> web.Response:
-    told = f"this simulator is not called {name!r}: ask it as localhost, or start it with --allow-host NAME"
+    told = f"this simulator does not answer to {name!r}: use localhost, or start it with --allow-host NAME"
     return web.json_response({"error": {"message": told, "type": "misdirected_request"}}, status=421)
 
 
@@ -173,7 +173,7 @@ class _CountingServer(web.Server):
             self._journal.disconnected()
 
     def ignore(self, handler: RequestHandler) -> None:
-        """Count this connection no longer: it carries orders to the simulator, not calls to a provider."""
+        """Count this connection no longer: it carries commands to the simulator, not calls to a provider."""
         if handler in self._transports and handler not in self._ignored:
             self._ignored.add(handler)
             self._journal.forget_connection()

@@ -1,4 +1,4 @@
-"""What do users hold in their hands? `Simulator`: started, asked, scripted and stopped from blocking code.
+"""What do users work with? `Simulator`: started, asked, scripted and stopped from blocking code.
 
 Behind it stands either a thread of this process (`_Embedded`) or a process of its own (`remote.py`); both do the same.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .server import ServerThread
 
 _WAIT_S = 10.0
-# Addresses that mean "listen on all"; nobody can connect to them.
+# Addresses that mean "listen on all"; they cannot be connected to.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -117,8 +117,8 @@ class Simulator:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         ssl_context: Speak TLS with this server-side context. Only for the embedded form; `url` then says localhost.
-        certfile: Path of a PEM file with the certificate chain: speak TLS. For both forms.
-        keyfile: Path of a PEM file with the private key; None if it stands in `certfile`.
+        certfile: Path of a PEM file with the certificate chain: turns TLS on. For both forms.
+        keyfile: Path of a PEM file with the private key; None if it is in `certfile`.
         latency: Seconds before the first byte of an answer: a number, "uniform:0.2:0.6", "lognormal:MEDIAN:P95", or
             "list:0.1,0.5" (taken in turn).
         tokens_per_second: Pace of streams, in output tokens a second, in the same forms (drawn once for each stream);
@@ -127,19 +127,19 @@ class Simulator:
         requests_per_minute: Limit for each key and model, kept as a token bucket of one minute's size; None for none.
         tokens_per_minute: The same for tokens, input and output together; None for none.
         requests_per_day: Requests in 24 hours for each key and model; None for none.
-        error_rate: Share of requests, 0 to 1, that meet a 500, a 503 or a reset connection by chance.
+        error_rate: Share of requests, 0 to 1, that randomly get a 500, a 503 or a reset connection.
         spike_rate: Share of requests, 0 to 1, that take `spike` seconds longer.
         spike: Length of a latency spike, in seconds.
         api_key: The key, or keys, that are accepted; others get the provider's own error. None accepts all (Vertex
-            still wants some bearer token, and tokens given out by `/token` are always good).
-        models: Names of the models that exist; others get the provider's own error. None knows all.
+            still needs some bearer token, and tokens given out by `/token` are always good).
+        models: Names of the models that exist; others get the provider's own error. None: any model exists.
         reply: The text to answer with, or (embedded form) a quick function from the prompt to the text; None quotes
             the prompt.
         thinking: Whether the model thinks first: adds reasoning and its tokens, in each provider's way.
         log_size: How many requests the log remembers.
-        allowed_hosts: Host names that it answers to beside "localhost" and its address; a request under any other name gets a
-            421, since a page of a strange web site could have sent it.
-        process: True: run in a process of its own (same face; it ends with this one). False: in a thread of this one.
+        allowed_hosts: Host names that it answers to besides "localhost" and its address; a request under any other name gets a
+            421, since a page of another web site could have sent it.
+        process: True: run in a process of its own (same interface; it ends with this one). False: in a thread of this one.
 
     Raises:
         ValueError: A setting is invalid.
@@ -317,7 +317,7 @@ class Simulator:
     def hold(self, size: int) -> Hold:
         """Answer nothing until `size` requests are inside at once, which proves concurrency without a stopwatch.
 
-        The barrier opens once and stays open. A new one lets those go who wait in the one before.
+        The barrier opens once and stays open. A new one releases the requests waiting in the previous one.
 
         Args:
             size: How many requests, 1 or more.

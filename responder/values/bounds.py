@@ -14,8 +14,8 @@ class Bounds:
 
     Attributes:
         timeout: How long one attempt may take.
-        deadline: When the whole call must be over, its waits and repeats included.
-        cancel: Ends it from another thread; None: nobody can.
+        deadline: When the whole call must be over, its waits and retries included.
+        cancel: Ends it from another thread; None: nothing can.
     """
 
     timeout: Timeout = DEFAULT_TIMEOUT

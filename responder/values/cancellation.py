@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 class CancelToken:
-    """Cancels the calls that were given it, from any thread, at any time.
+    """Cancels the calls that use it, from any thread, at any time.
 
-    Whoever works under a token registers what ends its work at once (for a call: shutting down its socket). Cancelling twice
-    does nothing. Safe for threads: everything mutable lives behind one lock.
+    Work under a token registers a callback that ends it at once (for a call: shutting down its socket). Cancelling twice
+    does nothing. Thread-safe: one lock guards everything mutable.
 
         token = CancelToken()
         threading.Timer(5, token.cancel).start()
@@ -32,7 +32,7 @@ class CancelToken:
         return self._event.is_set()
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Stop all work under this token; returns at once, and is harmless afterwards.
+        """Stop all work under this token; returns at once. Calling it again does nothing.
 
         Args:
             reason: Goes into the message of the errors that follow.
@@ -60,7 +60,7 @@ class CancelToken:
         return number
 
     def unregister(self, number: int) -> bool:
-        """Forget a callback; False when it was called, or is being called, already."""
+        """Forget a callback; False when it was already called, or is being called."""
         with self._lock:
             return self._callbacks.pop(number, None) is not None
 

@@ -1,4 +1,4 @@
-"""How long it may take: Timeout for one attempt, Deadline for a moment that must not be passed."""
+"""How long it may take: Timeout for one attempt, Deadline for a point in time that must not be passed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Timeout:
         for name in ("total", "connect", "first", "gap"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"timeout {name} is a number of seconds above 0 (math.inf: no limit), not {value!r}")
+                raise ValueError(f"timeout {name} must be a number of seconds above 0 (math.inf: no limit), not {value!r}")
 
 
 # Ten minutes, as the providers' own SDKs: reasoning models do take minutes for one answer.
@@ -40,12 +40,12 @@ def as_timeout(timeout: float | Timeout) -> Timeout:
     """Return a timeout; a number means the whole attempt.
 
     Raises:
-        ValueError: Not a number above 0. `None` is refused on purpose: it would silently mean "for ever".
+        ValueError: Not a number above 0. `None` is refused on purpose: it would silently mean "forever".
     """
     if isinstance(timeout, Timeout):
         return timeout
     if timeout is None:
-        raise ValueError("timeout=None is not taken: give seconds, or math.inf for no limit")
+        raise ValueError("timeout=None is not accepted: give seconds, or math.inf for no limit")
     return Timeout(total=timeout, connect=min(10.0, timeout) if isinstance(timeout, (int, float)) else timeout)
 
 
@@ -69,7 +69,7 @@ class Deadline:
         if seconds is None:
             return cls()
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or math.isnan(seconds):
-            raise ConfigurationError(f"{name} is a number of seconds, or None for no limit, not {seconds!r}", fatal=True)
+            raise ConfigurationError(f"{name} must be a number of seconds, or None for no limit, not {seconds!r}", fatal=True)
         return cls(monotonic() + seconds)
 
     def remaining(self) -> float:

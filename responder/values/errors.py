@@ -11,7 +11,7 @@
         DeadlineExceededError       the call took longer than `deadline`, retries and waits included
         CircuitOpenError            the provider is down: too many failures in a row; nothing was sent
         APIStatusError              the provider answered with an error status; has `body`
-          BadRequestError           400 and its relatives: the request itself is wrong
+          BadRequestError           400 and similar: the request itself is wrong
           AuthenticationError       401: the key is wrong or has expired
           PermissionDeniedError     403: the key may not do this
           NotFoundError             404: no such model, deployment or URL
@@ -24,8 +24,8 @@
         InvalidAnswerError          an answer that does not fit its schema, however often it was asked for
         StreamInterruptedError      a stream ended before its end marker; has the text so far
 
-Whether a repeat can help is decided where the error is made, and carried by it (`retryable`, `fatal`). Every error pickles,
-and none holds a key.
+Whether a retry can help is decided where the error is made, and stored in it (`retryable`, `fatal`). Every error can be pickled,
+and none contains a key.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from responder.values.visible import visible_in_line
 
 
 class ResponderError(Exception):
-    """Everything that this package raises on purpose.
+    """Everything this package raises on purpose.
 
     Attributes:
         attempts: How many requests were sent for this item (0: none).
@@ -54,7 +54,7 @@ class ResponderError(Exception):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A batch that was attached for whoever catches the error stays in this process: it may hold anything.
+        # A batch attached for the caller stays in this process: it may hold anything.
         state = {name: value for name, value in self.__dict__.items() if name != "batch"}
         return type(self), self.args, state
 
@@ -62,7 +62,7 @@ class ResponderError(Exception):
 class ConfigurationError(ResponderError):
     """Something is missing or wrong before any request was made; the message says what to type.
 
-    `fatal` tells a missing key or an unknown option, which no item of a run survives, from one bad prompt.
+    `fatal` separates a missing key or an unknown option, which fails every item of a run, from one bad prompt.
     """
 
     def __init__(self, message: str = "", *, fatal: bool = False) -> None:
@@ -73,7 +73,7 @@ class ConfigurationError(ResponderError):
 class CancelledError(ResponderError):
     """The call, or the run it belongs to, was cancelled before this answer came.
 
-    Asking again is safe where `attempts` is 0; otherwise the provider may have billed an answer that nobody read.
+    Asking again is safe where `attempts` is 0; otherwise the provider may have billed an answer that was never read.
     """
 
 
@@ -109,8 +109,8 @@ class APIError(ResponderError):
         retryable: True when the same request may succeed later.
         retry_after: Seconds that the server asked to wait; None when it did not say.
         elapsed: Seconds from the start of the call to the error.
-        suspect: True for a refusal that does not say whose fault it is (a bare 403 or 404, a page of HTML, a redirect). One of
-            them is taken for its prompt's own; where every prompt of a run meets it, the key or `base_url` is wrong.
+        suspect: True for a refusal that does not say what is at fault (a bare 403 or 404, a page of HTML, a redirect). One of
+            them counts against its prompt only; if every prompt of a run gets it, the key or `base_url` is wrong.
     """
 
     suspect: bool = False
@@ -147,17 +147,17 @@ class APIConnectionError(APIError):
 
 
 class APITimeoutError(APIConnectionError):
-    """One attempt took longer than `timeout`. Whether the provider did the work, and billed it, is not known."""
+    """One attempt took longer than `timeout`. Whether the provider did the work and billed it is unknown."""
 
 
 class DeadlineExceededError(APIError):
-    """The call took longer than its `deadline`, or could only have gone on after it. The message says where the time went."""
+    """The call took longer than its `deadline`, or could only have continued after it. The message says where the time went."""
 
 
 class CircuitOpenError(APIError):
     """The provider is down: many attempts in a row failed, and this one was not sent. It ends a run.
 
-    `retry_after` says when the next call is let through to find out.
+    `retry_after` says when the next call is let through as a probe.
     """
 
 
@@ -174,7 +174,7 @@ class APIStatusError(APIError):
 
 
 class BadRequestError(APIStatusError):
-    """400 and its relatives (409, 413, 422, a refused redirect): the same request cannot succeed."""
+    """400 and similar (409, 413, 422, a refused redirect): the same request cannot succeed."""
 
 
 class AuthenticationError(APIStatusError):
@@ -194,11 +194,11 @@ class RateLimitError(APIStatusError):
 
 
 class QuotaExceededError(RateLimitError):
-    """No credit left, a spending limit, or a quota of the day is used up: waiting will not help."""
+    """No credit left, a spending limit, or a daily quota is used up: waiting will not help."""
 
 
 class InternalServerError(APIStatusError):
-    """5xx: the provider failed or is overloaded; repeated by default."""
+    """5xx: the provider failed or is overloaded; retried by default."""
 
 
 class InvalidResponseError(APIError):
@@ -206,7 +206,7 @@ class InvalidResponseError(APIError):
 
     Attributes:
         body: The reply: parsed JSON, or text (at most the first 2,000 characters) when it was not JSON.
-        usage: The tokens that were billed all the same, where the provider said so.
+        usage: The tokens that were billed anyway, if the provider reported them.
     """
 
     def __init__(self, message: str = "", *, body: Any = None, usage: Usage | None = None, **details: Any) -> None:
@@ -216,7 +216,7 @@ class InvalidResponseError(APIError):
 
 
 class _PartialAnswerError(APIError):
-    """An answer of which something came, but not all of it."""
+    """An answer that came only in part."""
 
     def __init__(
         self,
@@ -236,10 +236,10 @@ class _PartialAnswerError(APIError):
 
 
 class BlockedError(_PartialAnswerError):
-    """The provider's filter blocked the prompt or the answer; billed all the same by most providers.
+    """The provider's filter blocked the prompt or the answer; most providers bill it anyway.
 
     Attributes:
-        text: What text there was before the block.
+        text: The text before the block, if any.
         finish_reason: "content_filter".
         usage: The tokens that were billed.
         body: The provider's reply, with its ratings.

@@ -1,7 +1,7 @@
 """Why did the model stop? The words of every provider, host and gateway, read by family: one table for all dialects.
 
-Sources: the providers' references (read 2026-08 and 2026-11), and what users of their SDKs reported of compatible hosts.
-Letters alone count: `MAX_TOKENS`, `maxTokens` and `FinishReason.MAX_TOKENS` are one word. A word of no family is "other".
+Sources: the providers' references (read 2026-08 and 2026-11), and what users of their SDKs reported about compatible hosts.
+Only letters count: `MAX_TOKENS`, `maxTokens` and `FinishReason.MAX_TOKENS` are one word. A word of no family is "other".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusa
 Verdict: TypeAlias = Literal[
     "stop", "length", "tool_calls", "content_filter", "refusal", "other", "unknown", "broken", "error", "none"
 ]
-"""A FinishReason, or "unknown" (a word of no family), "broken" (the provider failed on the way: ask again), "error" (the bare
+"""A FinishReason, or "unknown" (a word of no family), "broken" (the provider failed midway: ask again), "error" (the bare
 word: broken if nothing came before it), "none" (no word at all)."""
 
 # In this order: what hides a fault or a cut comes last.
@@ -76,7 +76,7 @@ _GOOGLE_NUMBERS: dict[int, Verdict] = {
 
 
 def verdict(word: Any) -> Verdict:
-    """Return what family a provider's word belongs to; an object is read by its `type` or `reason` (SGLang)."""
+    """Return the family a provider's word belongs to; an object is read by its `type` or `reason` (SGLang)."""
     if isinstance(word, str):
         return _of_text(word) if len(word) < 200 else "unknown"
     if isinstance(word, dict):
@@ -86,7 +86,7 @@ def verdict(word: Any) -> Verdict:
 
 
 def google_verdict(word: Any) -> Verdict:
-    """Return what family a word of Google's belongs to, which may be a number."""
+    """Return the family a word of Google's belongs to; the word may be a number."""
     if isinstance(word, (int, float)) and not isinstance(word, bool):
         return _GOOGLE_NUMBERS.get(int(word), "other") if 0 <= word < 1000 else "unknown"
     return "stop" if word is True else verdict(word)
@@ -103,7 +103,7 @@ def _of_text(word: str) -> Verdict:
 def finish_reason(found: Verdict, has_calls: bool, refused: bool = False) -> FinishReason:
     """Return why the model stopped, in our words.
 
-    Tool calls decide by being there: with a tool forced by name OpenAI itself says "stop". They never hide a cut or a block.
+    The presence of tool calls decides: with a tool forced by name, OpenAI itself says "stop". They never hide a cut or a block.
     """
     if refused and found != "content_filter":
         return "refusal"

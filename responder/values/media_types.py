@@ -1,10 +1,10 @@
-"""What is in a file, by its ending? The MIME types that providers document."""
+"""What type is a file, by its extension? The MIME types that providers document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# The endings that people send, with the types that providers document. Python's own table differs by version and is read from
+# The extensions that people send, with the types that providers document. Python's own table differs by version and is read from
 # files of the machine, which slim containers do not have.
 _MEDIA_TYPES: Mapping[str, str] = {
     ".png": "image/png",
@@ -72,11 +72,11 @@ _MEDIA_TYPES: Mapping[str, str] = {
 
 
 def media_type_of(name: str) -> str | None:
-    """Return the MIME type that a file's ending says; None for an ending that nobody knows."""
+    """Return the MIME type for a file's extension; None if the extension is unknown."""
     known = _MEDIA_TYPES.get(f".{name.rpartition('.')[2].lower()}") if "." in name else None
     if known is not None:
         return known
-    # Imported when an ending is rare: most programs send texts, and it is a tenth of our import time.
+    # Imported only for rare extensions: most programs send text, and it is a tenth of our import time.
     import mimetypes
 
     return mimetypes.guess_type(name)[0]

@@ -1,6 +1,6 @@
 """What is asked: a Message and its parts. Pure values; what each provider makes of them is in `providers/`.
 
-Two messages with the same content are equal. A part that a provider does not take is refused with a ConfigurationError when
+Two messages with the same content are equal. A part that a provider does not accept is refused with a ConfigurationError when
 that provider builds its payload, never dropped.
 """
 
@@ -86,7 +86,7 @@ class Image(_Media):
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Image:
-        """Read a picture from a file; its type is taken from the file's ending."""
+        """Read a picture from a file; its type is taken from the file's extension."""
         return cls(**_read(path))
 
 
@@ -98,7 +98,7 @@ class Audio(_Media):
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> Audio:
-        """Read a sound from a file; its type is taken from the file's ending."""
+        """Read a sound from a file; its type is taken from the file's extension."""
         return cls(**_read(path))
 
 
@@ -110,7 +110,7 @@ class File(_Media):
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> File:
-        """Read a document from a file; its type is taken from the file's ending."""
+        """Read a document from a file; its type is taken from the file's extension."""
         return cls(**_read(path))
 
 
@@ -121,11 +121,11 @@ class ToolCall:
     Attributes:
         id: The provider's id of this call, to be repeated in its ToolResult; "" where the provider sends none (Gemini).
         name: The tool's name.
-        arguments: The arguments. Empty when what the model wrote is no JSON object: `is_broken` is true then, and
+        arguments: The arguments. Empty when the model did not write a JSON object: `is_broken` is true then, and
             `arguments_text` holds what it wrote.
         arguments_text: The arguments as the model wrote them.
         signature: Google's `thoughtSignature`, which must go back with the call; "" elsewhere.
-        extra: What else stood in the call, sent back as it came by the providers of OpenAI's dialect.
+        extra: Anything else in the call, sent back unchanged by the providers of OpenAI's dialect.
     """
 
     id: str
@@ -139,13 +139,13 @@ class ToolCall:
     def from_text(cls, id: str, name: str, text: str, **more: Any) -> ToolCall:  # noqa: A002 - the field's own name
         """Build a call from the JSON text that a model wrote; broken JSON is kept as text.
 
-        Line ends and other control characters inside a string are taken as they are: models write them.
+        Line ends and other control characters inside a string are accepted: models write them.
         """
         return cls(id, name, _object(text) or {}, whole(text), **more)
 
     @classmethod
     def of(cls, id: str, name: str, arguments: Any, **more: Any) -> ToolCall:  # noqa: A002 - the field's own name
-        """Build a call from whatever stands in the place of its arguments: an object, JSON text, or nothing."""
+        """Build a call from whatever the provider sends as arguments: an object, JSON text, or nothing."""
         if isinstance(arguments, str):
             return cls.from_text(id, name, arguments, **more)
         if isinstance(arguments, Mapping):
@@ -154,7 +154,7 @@ class ToolCall:
 
     @property
     def is_broken(self) -> bool:
-        """True when the model wrote arguments that are no JSON object, so that calling the tool without them would be wrong."""
+        """True when the model's arguments are not a JSON object, so that calling the tool without them would be wrong."""
         return not self.arguments and bool(self.arguments_text.strip()) and _object(self.arguments_text) is None
 
     @property
@@ -164,7 +164,7 @@ class ToolCall:
 
     @property
     def object(self) -> dict[str, Any]:
-        """The arguments as an object, for providers that take nothing else; broken ones as {"INVALID_JSON": text}.
+        """The arguments as an object, for providers that accept nothing else; broken ones as {"INVALID_JSON": text}.
 
         Anthropic's documentation of fine-grained tool streaming recommends this form: the model sees what it wrote.
         """
@@ -193,7 +193,7 @@ def _json_text(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gave back.
+    """What a tool returned.
 
     Attributes:
         id: The id of the ToolCall that this answers.
@@ -230,7 +230,7 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A part in the provider's own form, sent as it is: for what has no word here."""
+    """A part in the provider's own form, sent as it is: for what responder has no class for."""
 
     data: Mapping[str, Any]
 
@@ -261,7 +261,7 @@ class Message:
         role: "system", "user", "assistant" or "tool".
         parts: What is said, in order.
         extra: Further keys of the message in the provider's own words, such as `name` or `reasoning_content`. They are sent as
-            they are; a provider that has no place for one refuses it by name.
+            they are; a provider that has no field for one refuses it by name.
     """
 
     role: Role
@@ -280,7 +280,7 @@ class Message:
         elif isinstance(content, Iterable) and not isinstance(content, (bytes, Mapping)):
             parts = tuple(_as_part(part) for part in content)
         else:
-            raise TypeError(f"the content of a message is a str, a part or a list of them, not {type(content).__name__}")
+            raise TypeError(f"the content of a message must be a str, a part or a list of them, not {type(content).__name__}")
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "extra", _NOTHING if not extra else dict(extra))
 
@@ -330,7 +330,7 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
             raise ValueError("the prompt is an empty list: it needs at least one message")
         return tuple(_as_message(message) for message in prompt)
     raise TypeError(
-        f"a prompt is a str, a Message, or a list of messages or of {{'role', 'content'}} dicts, not {type(prompt).__name__}"
+        f"a prompt must be a str, a Message, or a list of messages or of {{'role', 'content'}} dicts, not {type(prompt).__name__}"
     )
 
 
@@ -340,20 +340,22 @@ def _as_message(message: Any) -> Message:
             raise ValueError("a tool message answers a call: Message('tool', ToolResult(id, content))")
         return message
     if not isinstance(message, Mapping):
-        raise TypeError(f"a message is a Message or a {{'role', 'content'}} dict, not {type(message).__name__}")
+        raise TypeError(f"a message must be a Message or a {{'role', 'content'}} dict, not {type(message).__name__}")
     if "role" not in message:
         raise ValueError(f"a message dict needs 'role' and 'content'; this one has {sorted(message)}")
     role, content = message["role"], message.get("content")
     if len(message) == 2 and content is not None and role != "tool":  # nearly every message
         return Message(role, content)
-    # A key without a value says nothing: SDKs write all that a message could have.
+    # A key without a value is ignored: SDKs write every key a message could have.
     extra = {name: value for name, value in message.items() if name not in _READ and value is not None and value != []}
     if role == "tool":
         return _as_tool_message(message, extra)
     try:
         calls = [_as_call(call) for call in message.get("tool_calls") or ()]
     except (KeyError, AttributeError, TypeError):
-        raise ValueError("'tool_calls' is a list of {'id', 'function': {'name', 'arguments'}}, as OpenAI writes it") from None
+        raise ValueError(
+            "'tool_calls' must be a list of {'id', 'function': {'name', 'arguments'}}, as OpenAI writes it"
+        ) from None
     if calls:
         said: list[Any] = [content] if isinstance(content, (str, Mapping)) else list(content or ())
         return Message(role, [*(part for part in said if part != ""), *calls], extra)
@@ -371,14 +373,14 @@ def _as_tool_message(message: Mapping[str, Any], extra: dict[str, Any]) -> Messa
     failed = extra.pop("is_error", False)
     name = extra.get("name", "")
     if not isinstance(name, str) or not isinstance(failed, bool):
-        raise TypeError("a tool message has a str as 'name' and a bool as 'is_error'")
+        raise TypeError("a tool message needs a str as 'name' and a bool as 'is_error'")
     if message.get("tool_calls"):
         extra["tool_calls"] = message["tool_calls"]
     return Message("tool", ToolResult(str(extra.pop("tool_call_id", "")), message.get("content") or "", name, failed), extra)
 
 
 def _as_call(call: Mapping[str, Any]) -> ToolCall:
-    """Return a tool call of OpenAI's form; what we do not know of it is kept beside."""
+    """Return a tool call of OpenAI's form; what we do not know is kept in `extra`."""
     kind = "custom" if "custom" in call and "function" not in call else "function"
     function = call[kind]
     text = "input" if kind == "custom" else "arguments"
@@ -391,7 +393,7 @@ def _as_call(call: Mapping[str, Any]) -> ToolCall:
     return ToolCall.of(str(call.get("id") or ""), function["name"], arguments, extra=extra)
 
 
-# What a tool gives back may be a list of objects, too: only those of a type that providers document are parts of a message.
+# A tool may return a list of objects, too: only those of a type that providers document are parts of a message.
 _PART_TYPES = frozenset(
     {"text", "image_url", "image", "input_audio", "audio", "file", "document", "video", "search_result", "refusal"}
 )
@@ -420,7 +422,7 @@ def _as_part(part: Any) -> Part:
     if not isinstance(part, Mapping):
         if isinstance(part, Part.__args__):
             return part  # type: ignore[no-any-return]  # mypy cannot follow the classes of the union
-        raise TypeError(f"a part is a str, a part or a dict, not {type(part).__name__}")
+        raise TypeError(f"a part must be a str, a part or a dict, not {type(part).__name__}")
     kind = part.get("type")
     if kind == "text" and len(part) == 2 and isinstance(part.get("text"), str):
         return Text(part["text"])
@@ -434,7 +436,7 @@ def _as_image(part: Mapping[str, Any]) -> Part:
     given: Mapping[str, Any] = image if isinstance(image, Mapping) else {"url": image}
     url, detail = given.get("url"), given.get("detail") or ""
     if not isinstance(url, str):
-        raise TypeError(f"the url of an image_url is a str, not {type(url).__name__}")
+        raise TypeError(f"the url of an image_url must be a str, not {type(url).__name__}")
     if not given.keys() <= {"url", "detail"} or not isinstance(detail, str):
         return Raw(part)
     if url.startswith("data:") and ";base64," in url:

@@ -28,7 +28,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything about an answer but the prompt; None means: not sent, the provider's default.
+    """Everything about an answer except the prompt; None means: not sent, the provider's default.
 
     Attributes:
         temperature: Randomness, 0 and up.
@@ -44,7 +44,7 @@ class Options:
         candidates: How many answers to make; the first is `Answer.text`.
         service_tier: How soon and how dearly the request is served, in the provider's own words ("flex", "priority", ...).
         logprobs: Ask for `Answer.logprobs`, with so many of the likeliest tokens at each place; 0: the token alone.
-        extra: Merged into the provider's payload as it is: for everything without a word here.
+        extra: Merged into the provider's payload as it is: for everything that has no option here.
     """
 
     temperature: float | None = None
@@ -62,11 +62,11 @@ class Options:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def merged(self, given: Mapping[str, Any], beside: Callable[..., object] | None = None) -> Options:
-        """Return these options with others on top; None takes an option back.
+        """Return these options with others on top; None removes an option.
 
         Args:
             given: Names and values.
-            beside: The function that takes the options and has other keywords beside them, for "did you mean".
+            beside: The function that takes the options, whose other keywords are used for "did you mean".
 
         Raises:
             ConfigurationError: An option that does not exist, or a value of the wrong kind.
@@ -82,7 +82,7 @@ class Options:
         elif changes.get("stop") is not None:
             changes["stop"] = tuple(_sequence(changes["stop"], "stop"))
             if not all(isinstance(text, str) for text in changes["stop"]):
-                raise ConfigurationError(f"stop holds texts, not {changes['stop']!r}", fatal=True)
+                raise ConfigurationError(f"stop must be a text or a list of texts, not {changes['stop']!r}", fatal=True)
         if changes.get("tools") is not None:
             changes["tools"] = tuple(_as_tool(tool) for tool in _sequence(changes["tools"], "tools"))
         if changes.get("schema") is not None:
@@ -93,7 +93,7 @@ class Options:
         for name in ("max_tokens", "candidates"):
             value = changes.get(name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigurationError(f"{name} is a whole number, 1 or more, not {value!r}", fatal=True)
+                raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {value!r}", fatal=True)
         logprobs = changes.get("logprobs")
         if logprobs is not None and (isinstance(logprobs, bool) or not isinstance(logprobs, int) or logprobs < 0):
             raise ConfigurationError(f"logprobs is a whole number, 0 or more, not {logprobs!r}", fatal=True)
@@ -128,14 +128,14 @@ def _unknown(names: Sequence[str], beside: Callable[..., object] | None) -> Conf
     known = [*sorted(_NAMES), *(name for name in keywords if name not in ("self", "prompt", "prompts", "options"))]
     close = difflib.get_close_matches(names[0], known, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    # The model belongs to the responder, and its price and limits with it: sent in `extra` it would be asked and not counted.
+    # The model belongs to the responder, and so do its price and limits: a model sent in `extra` would not be accounted for.
     advice = (
         "a responder asks one model: make another one for another model"
         if "model" in names
-        else f"what your provider has beyond that goes into extra={{{names[0]!r}: ...}}"
+        else f"put what only your provider has in extra={{{names[0]!r}: ...}}"
     )
     return ConfigurationError(
-        f"unknown option {', '.join(names)}{hint}: known are {', '.join(sorted(_NAMES))}; {advice}", fatal=True
+        f"unknown option {', '.join(names)}{hint}: the options are {', '.join(sorted(_NAMES))};  {advice}", fatal=True
     )
 
 
@@ -153,20 +153,20 @@ def _as_tool(tool: Any) -> Tool:
 
 def _mapping(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise ConfigurationError(f"{what} is a dict, not {type(value).__name__}", fatal=True)
+        raise ConfigurationError(f"{what} must be a dict, not {type(value).__name__}", fatal=True)
     return value
 
 
 def _sequence(value: Any, what: str) -> Sequence[Any]:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise ConfigurationError(f"{what} is a list, not {type(value).__name__}", fatal=True)
+        raise ConfigurationError(f"{what} must be a list, not {type(value).__name__}", fatal=True)
     return value
 
 
 def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object with another one laid over it: objects inside are laid over each other, all else is replaced.
+    """Return an object with another one merged over it: nested objects are merged, everything else is replaced.
 
-    So `extra={"generationConfig": {"topK": 3}}` keeps the temperature that stands beside it.
+    So `extra={"generationConfig": {"topK": 3}}` keeps the temperature beside it.
     """
     made = dict(below)
     for name, value in above.items():

@@ -1,6 +1,6 @@
-"""Which process is this? What a fork copied is started anew in the child, whoever forked.
+"""Which process is this? State that a fork copied is reset in the child, however it was forked.
 
-`os.register_at_fork` is told only of forks that Python makes. uWSGI, and any other program that calls `fork` in C, is noticed by
+`os.register_at_fork` sees only forks that Python makes. uWSGI, and any other program that calls `fork` in C, is noticed by
 the process id alone.
 """
 
@@ -14,10 +14,10 @@ getpid = os.getpid
 
 
 class Forkable(Protocol):
-    """Something that threads share, and that a forked child must not take over as it is.
+    """Something that threads share, and that a forked child must not keep using as it is.
 
     Attributes:
-        process: The process that it belongs to. Compare it with `getpid()` before anything shared is touched.
+        process: The process it belongs to. Compare it with `getpid()` before touching anything shared.
     """
 
     process: int
@@ -30,7 +30,7 @@ _gates: dict[int, threading.RLock] = {}  # a lock for each process that this one
 
 
 def adopt(shared: Forkable) -> None:
-    """Make something that a fork copied this process's own; its threads may all come here at once, and one of them does it."""
+    """Reset what a fork copied, for this process; several threads may come here at once, and only one of them does it."""
     process = getpid()
     with _gates.setdefault(process, threading.RLock()):
         if shared.process != process:

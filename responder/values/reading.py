@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# A hundred million tokens: ten times the longest context that any model offers. What is larger is no count but a mistake, and
-# believing it would use up a budget or hold back every later call.
+# A hundred million tokens: ten times the longest context that any model offers. Anything larger is a mistake, and
+# believing it would use up a budget or hold up every later call.
 LARGEST_COUNT = 100_000_000
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -79,7 +79,7 @@ class WholePieces:
         self._pieces: list[str] = []
 
     def add(self, piece: str) -> str:
-        """Take a piece and return what of it is whole."""
+        """Take a piece and return the part of it that is complete."""
         if self._half or not piece.isascii():
             piece = self._half + piece
             self._half = ""
@@ -90,7 +90,7 @@ class WholePieces:
         return piece
 
     def end(self) -> str:
-        """Return what was held back and will not become whole: U+FFFD for a half without its other half, else ""."""
+        """Return what was held back and will not be completed: U+FFFD for a half without its other half, else ""."""
         if not self._half:
             return ""
         self._half = ""

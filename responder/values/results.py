@@ -1,4 +1,4 @@
-"""What a map gives back: one result for each item, bound to its place, and the batch that holds them in input order."""
+"""What a map returns: one result for each item, tied to its position, and the batch that holds them in input order."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ R = TypeVar("R", bound="ItemResult[Any, Any]")
 
 @dataclass(frozen=True, slots=True)
 class ItemResult(Generic[I, V]):
-    """What became of one item: its value or its error, never neither.
+    """What became of one item: its value or its error; there is always one of them.
 
     Attributes:
-        index: The item's place in the input, from 0.
+        index: The item's position in the input, from 0.
         item: The item itself.
         value: What the function returned; None when it failed.
         error: Why it failed; None when it did not.
@@ -59,11 +59,11 @@ class ItemResult(Generic[I, V]):
 
 @dataclass(frozen=True, slots=True)
 class Result(ItemResult[Prompt, Answer[T]], Generic[T]):
-    """What became of one prompt: its answer or its error, never neither.
+    """What became of one prompt: its answer or its error; there is always one of them.
 
     Attributes:
-        usage: Tokens of all its attempts, failed ones included where the provider told; none where nothing was asked.
-        cost: US dollars for them; None when a price is not known.
+        usage: Tokens of all its attempts, including failed ones if the provider reported them; none if nothing was asked.
+        cost: US dollars for them; None when a price is unknown.
     """
 
     usage: Usage = NO_USAGE
@@ -81,7 +81,7 @@ class Result(ItemResult[Prompt, Answer[T]], Generic[T]):
 
     @property
     def text(self) -> str:
-        """The answer's text; when it failed, what text came before the error ("" when none did)."""
+        """The answer's text; after a failure, the text that came before the error ("" if none did)."""
         return self.value.text if self.value is not None else getattr(self.error, "text", "")
 
     @property
@@ -91,7 +91,7 @@ class Result(ItemResult[Prompt, Answer[T]], Generic[T]):
 
 
 # True for mypy alone, which takes a union apart by the truth of an attribute (`if result.ok:`). Pyright does not; it is shown an
-# attribute that never returns where there is none, so that what stands behind the same `if` is right for it as well.
+# attribute that never returns where there is none, so that the code after the same `if` type-checks there as well.
 MYPY = False
 
 
@@ -237,7 +237,7 @@ class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
 
     @property
     def usage(self) -> Usage:
-        """The tokens that this run used, those of failed attempts included where the provider told.
+        """The tokens that this run used, including those of failed attempts if the provider reported them.
 
         What came out of a checkpoint, or from an equal prompt, was not asked for and is not counted.
         """
@@ -245,7 +245,7 @@ class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
 
     @property
     def cost(self) -> float | None:
-        """US dollars for `usage`; None as soon as the price of a part of it is not known."""
+        """US dollars for `usage`; None if the price of any part of it is unknown."""
         total = 0.0
         for result in self._results:
             if result.cost is not None:
@@ -305,13 +305,13 @@ class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
         return frames.to_arrow(frames.columns_of(self._results))
 
     def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the run as one HTML page: its numbers, the time line of every worker, what was repeated and why.
+        """Write the run as one HTML page: its numbers, the time line of every worker, what was retried and why.
 
         Args:
-            path: The page's file; one that is there is replaced.
+            path: The page's file; an existing one is replaced.
 
         Raises:
-            ConfigurationError: It cannot be written, or this batch was put together by hand.
+            ConfigurationError: It cannot be written, or this batch was not made by a run.
         """
         if self._history is None:
             raise ConfigurationError(

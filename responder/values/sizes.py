@@ -13,15 +13,15 @@ class Sizes:
     """The most that is read of each part of a reply, in bytes. Past a bound the connection is dropped and an error names it.
 
     Attributes:
-        body: A whole body, or all of a stream, as it comes over the wire, without the marks between its chunks.
-        decompressed: The same after gzip or deflate was taken off.
-        error_body: The body of a reply whose status is no success. What is longer is cut here; the status still counts.
+        body: A whole body, or all of a stream, as it comes over the network, without the marks between its chunks.
+        decompressed: The same after decompressing gzip or deflate.
+        error_body: The body of an error reply. A longer one is cut here; the status still counts.
         event: The data of one event of a stream, or one JSON object of a stream of objects.
         line: One line of an event stream.
-        stray: All lines of an event stream that belong to no event, such as a page of HTML in its place.
+        stray: All lines of an event stream that belong to no event, such as a page of HTML instead.
         head: The status line and the headers.
         interim: All interim replies (100 Continue, 103 Early Hints) before the reply.
-        trailers: All that stands beside the data of a chunked body: extensions of its chunks, and trailers.
+        trailers: Everything besides the data of a chunked body: extensions of its chunks, and trailers.
 
     Raises:
         ValueError: A bound is not a positive whole number.
@@ -41,18 +41,18 @@ class Sizes:
         for field in fields(self):
             size = getattr(self, field.name)
             if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
-                raise ValueError(f"Sizes({field.name}={size!r}): it must be a number of bytes above 0")
+                raise ValueError(f"Sizes({field.name}={size!r}): must be a whole number of bytes above 0")
 
 
 _default = Sizes()
 
 
 def default_sizes() -> Sizes:
-    """Return the bounds of every call of this process that has none of its own."""
+    """Return the default bounds of this process."""
     return _default
 
 
 def set_default_sizes(sizes: Sizes) -> None:
-    """Set the bounds of every reply that begins after this. Bodies that are being read keep theirs."""
+    """Set the bounds for every reply that starts after this. Bodies already being read keep theirs."""
     global _default
     _default = sizes

@@ -13,7 +13,7 @@ REFUSALS = frozenset({"429", "503", "529"})
 """Causes that say "not so fast": these are what the governor in `limits.py` calls a refusal."""
 
 ENDED_BY_US = frozenset({"hedged", "cancelled"})
-"""Causes that are nobody's failure: the other one of two requests was faster, or the run was ended."""
+"""Causes that are not failures: the other one of two requests was faster, or the run was ended."""
 
 _RUN_OVER = frozenset({"CancelledError", "BudgetExceededError", "CircuitOpenError", "DeadlineExceededError"})
 
@@ -30,7 +30,7 @@ def was_not_sent(error: str, attempts: int) -> bool:
 
 _BROKEN = frozenset({"connection", "interrupted", "invalid"})
 
-# Advice rests on enough of a run: shares of a handful of requests mean nothing.
+# Advice needs enough data: shares of a handful of requests mean nothing.
 _ENOUGH_REQUESTS = 20
 _ENOUGH_ROUNDS = 4  # prompts for each worker; below that the workers are idle at the start and at the end
 
@@ -52,25 +52,25 @@ class Summary:
         ok: How many got an answer.
         failed: How many got an error of their own; those that were not sent are not among them.
         truncated: How many answers were cut at `max_tokens`.
-        errors: How often each error class came.
-        attempts: Requests that were sent, repeats included.
+        errors: How often each error class occurred.
+        attempts: Requests that were sent, retries included.
         waited: Seconds that items spent waiting, on limits and between attempts, added up over all workers.
-        p50: Seconds within which half of the answers came. From a run's history this and the other two are within 1 %.
-        p95: Seconds within which 95 % came.
-        p99: Seconds within which 99 % came.
-        usage: Tokens of the run, failed attempts included where the provider told.
-        reused: Answers that took no request: from a checkpoint, a cache or an equal prompt. They have no part in p50 to p99.
+        p50: Seconds within which half of the answers came. From a run's history this and the other two are accurate to 1%.
+        p95: Seconds within which 95% came.
+        p99: Seconds within which 99% came.
+        usage: Tokens of the run, including failed attempts if the provider reported them.
+        reused: Answers that needed no request: from a checkpoint, a cache or an equal prompt. They do not count in p50 to p99.
         causes: Requests without an answer, by cause: a status such as "429", "timeout", "connection", ...
         repeats: How many of these were followed by another request for the same prompt, by cause.
         limited: Seconds of `waited` that were spent waiting on limits: our own, the provider's, a budget.
         backoff: Seconds of `waited` that were spent between attempts.
         server: Seconds at the server, added up over all requests.
-        server_p99: Seconds within which 99 % of the answered requests came back, waits not counted.
-        wall: Seconds from the start of the run to its last result; 0 where that is not known.
-        max_workers: The run's; 0 where that is not known.
-        cost: US dollars; None when something was used whose price is not known.
+        server_p99: Seconds within which 99% of the answered requests came back, waits not counted.
+        wall: Seconds from the start of the run to its last result; 0 if unknown.
+        max_workers: That of the run; 0 if unknown.
+        cost: US dollars; None when the price of something used is unknown.
         not_sent: How many were never asked, because the run was over: cancelled, out of time or money, or its provider down.
-        shortage: Why there were fewer workers than `max_workers`, in the system's words; "" when there were not.
+        shortage: Why there were fewer workers than `max_workers`, in the system's words; "" if there were enough.
         reasks: How often a model was asked again because an answer did not fit its schema.
     """
 
@@ -101,7 +101,7 @@ class Summary:
 
     @property
     def rate(self) -> float:
-        """Requests a second; 0 where the run's length is not known."""
+        """Requests a second; 0 if the length of the run is unknown."""
         return self.attempts / self.wall if self.wall > 0 else 0.0
 
     @property
@@ -161,12 +161,12 @@ class Summary:
                 f"fewer workers than max_workers={self.max_workers}, because the system had no more threads: {self.shortage}"
             )
         if self.reused:
-            lines.append(f"{self.reused:,} answers took no request: from a checkpoint, a cache or an equal prompt")
+            lines.append(f"{self.reused:,} answers needed no request: from a checkpoint, a cache or an equal prompt")
         requests = f"{self.attempts:,} requests"
         if self.wall > 0:
             requests += f" in {self.wall:,.1f} s, {self.rate:,.1f} a second"
         if self.repeats:
-            requests += f"; {sum(self.repeats.values()):,} were repeated" + _in_brackets(self.repeats)
+            requests += f"; {sum(self.repeats.values()):,} were retried" + _in_brackets(self.repeats)
         lines.append(requests)
         if self.server > 0:
             lines.append(
@@ -175,7 +175,7 @@ class Summary:
             )
         else:
             lines.append(f"{self.waited:,.1f} s waited on limits and between attempts")
-        lines.append(f"answer times: half within {self.p50:.2f} s, 95 % within {self.p95:.2f} s, 99 % within {self.p99:.2f} s")
+        lines.append(f"answer times: median {self.p50:.2f} s, 95% within {self.p95:.2f} s, 99% within {self.p99:.2f} s")
         tokens = f"tokens: {self.usage.input_tokens:,} in, {self.usage.output_tokens:,} out"
         lines.append(tokens + (f"; cost: {dollars(self.cost)}" if self.cost else ""))
         if self.reasks:
@@ -192,7 +192,7 @@ def percentile(ordered: list[float], percent: int) -> float:
 
 
 def dollars(cost: float) -> str:
-    """Return US dollars for reading: cents, and more digits of what is less than ten of them."""
+    """Return US dollars as text: to the cent, with more digits below ten cents."""
     return f"${cost:,.2f}" if cost >= 0.1 else f"${cost:.2g}" if cost < 0.0001 else f"${cost:.4f}"
 
 
@@ -216,12 +216,12 @@ def _advice(run: Summary) -> Iterator[str]:
     is_long = capacity > 0 and run.attempts >= _ENOUGH_REQUESTS and asked >= _ENOUGH_ROUNDS * run.max_workers
 
     if run.errors.get("BudgetExceededError"):
-        yield f"{run.errors['BudgetExceededError']:,} prompts did not fit into the budget: raise budget to ask them, too"
+        yield f"{run.errors['BudgetExceededError']:,} prompts did not fit in the budget: raise budget to ask them, too"
     if told_to_wait >= max(3, _NOTABLE * run.attempts) and run.wall > 0:
         accepted = _rounded((run.attempts - refused) / run.wall * 60)
         yield (
             f"{_percent(told_to_wait / run.attempts)} of the requests were refused (429): set Limits(requests_per_minute=...) to "
-            f"about {accepted:,}, which is what was let through"
+            f"about {accepted:,}, which is the rate that got through"
         )
     if run.attempts >= _ENOUGH_REQUESTS and held_back >= _HELD_BACK:
         yield (
@@ -229,11 +229,11 @@ def _advice(run: Summary) -> Iterator[str]:
             "workers will not help. If your account allows more, raise the limits that you set"
         )
     if timeouts >= max(3, _NOTABLE * run.attempts):
-        known = f", while 99 % of the answered ones came within {run.server_p99:.3g} s" if run.server_p99 > 0 else ""
-        yield f"{timeouts:,} requests hit their timeout{known}: raise timeout where answers are long, or lower max_tokens"
+        known = f", while 99% of the answered ones came within {run.server_p99:.3g} s" if run.server_p99 > 0 else ""
+        yield f"{timeouts:,} requests hit their timeout{known}: raise timeout if answers are long, or lower max_tokens"
     if broken >= max(3, _BROAD_FAILURE * run.attempts):
         yield (
-            f"{_percent(broken / run.attempts)} of the requests failed at the provider or on the way: fallbacks=[...] lets "
+            f"{_percent(broken / run.attempts)} of the requests failed at the provider or in the network: fallbacks=[...] lets "
             "another one step in, a checkpoint keeps what is finished"
         )
     if run.errors.get("DeadlineExceededError"):
@@ -254,7 +254,7 @@ def _advice(run: Summary) -> Iterator[str]:
         )
     if is_long and busy <= _IDLE and asked > run.items / 2:
         yield (
-            f"the workers were busy {_percent(busy)} of the time: prompts came, or results were taken, too slowly for "
+            f"the workers were busy {_percent(busy)} of the time: prompts arrived, or results were read, too slowly for "
             f"max_workers={run.max_workers}; more workers will not help"
         )
     if run.attempts >= 100 and content and "hedged" not in run.causes and run.p99 >= _LONG_TAIL * run.p50 > 0:
@@ -265,9 +265,9 @@ def _advice(run: Summary) -> Iterator[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %"
+    return f"{share * 100:.0f}%"
 
 
 def _rounded(value: float) -> int:
-    """Return a number with two digits that are not 0, at least 1."""
+    """Return a number rounded to two significant digits, at least 1."""
     return max(1, int(float(f"{value:.2g}")))

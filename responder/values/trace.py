@@ -15,7 +15,7 @@ class Attempt:
     Attributes:
         queued: When it began to wait for its turn within the limits.
         sent: When its turn came.
-        ended: When its answer or its error was there.
+        ended: When its answer or its error arrived.
         cause: "" for an answer; else why it failed, in a word: "429", "503", "timeout", "connection", "cancelled", ...
     """
 
@@ -35,9 +35,9 @@ class Trace:
         limited: How many of them were spent waiting on limits.
         started: `time.monotonic()` at the start of the call.
         made: The attempts, in the order in which they ended.
-        usage: Tokens of all attempts, also of failed ones where the provider told.
-        cost: US dollars for them, as far as a price is known.
-        priced: False when something was used whose price is not known; `cost` lacks it then.
+        usage: Tokens of all attempts, including failed ones if the provider reported them.
+        cost: US dollars for them, as far as prices are known.
+        priced: False when the price of something used is unknown; it is then missing from `cost`.
         reasks: Questions that were asked again because an answer did not fit its schema.
     """
 

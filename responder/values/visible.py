@@ -1,8 +1,8 @@
-r"""How is a text shown that somebody else wrote? With everything that would steer the screen made visible.
+r"""How is text from others shown? With everything that would control the screen made visible.
 
 A model's answer and a provider's error may hold escape sequences (which move the cursor, rename the window, fill the clipboard)
-and characters that turn the direction of reading (CVE-2021-42574, "Trojan Source"). On a screen each such character is shown as
-its number, `\u001b`, which stays valid where it stands inside of JSON. Files and pipes get texts as they are.
+and characters that change the text direction (CVE-2021-42574, "Trojan Source"). On a screen each such character is shown as
+its number, `\u001b`, which stays valid inside JSON. Files and pipes get texts as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from typing import TextIO
 
 # C0 but for tab and line feed, DEL, C1, and the embeddings, overrides and isolates of the bidirectional algorithm
-# (https://www.unicode.org/reports/tr9/, read 2026-11). A carriage return alone would let a line be written over.
+# (https://www.unicode.org/reports/tr9/, read 2026-11). A lone carriage return would let a line be overwritten.
 _STEERING = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
 _ON_A_PAGE = re.compile(f"[{_STEERING}]")
 _ON_A_TERMINAL = re.compile(rf"[{_STEERING}]|\r(?!\n)")
@@ -23,7 +23,7 @@ def visible(text: str) -> str:
 
 
 def visible_on_page(text: str) -> str:
-    """Return a text that is harmless on a page, where a carriage return is white space; HTML is escaped elsewhere."""
+    """Return text that is harmless on a page, where a carriage return is white space; HTML is escaped elsewhere."""
     return _ON_A_PAGE.sub(_number, text)
 
 
@@ -33,7 +33,7 @@ def visible_in_line(text: str) -> str:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a person looks at a standard stream; False for one that is missing, closed, or can only write."""
+    """Return whether a standard stream is a terminal; False for one that is missing, closed, or can only write."""
     try:
         return stream is not None and bool(stream.isatty())
     except Exception:  # noqa: BLE001 - closed, its reader gone, or an object of some framework without the method
@@ -41,7 +41,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 class VisibleStream:
-    """Makes a text harmless that comes in pieces, cut anywhere."""
+    """Makes text that arrives in pieces, cut anywhere, harmless."""
 
     def __init__(self) -> None:
         self._held = ""

@@ -18,12 +18,12 @@ from responder.wire.masking import Secret
 from responder.wire.pool import Pool
 from responder.wire.routes import Route, route
 
-# URLs whose way is remembered: a provider has a few, and only a program that makes them up has more.
+# URLs whose route is cached: a provider has a few; only a program that makes up URLs has more.
 _MOST_ROUTES = 1024
 
 
 class PooledSession(requests.Session):
-    """A session over our own adapter. Nothing in it changes after it was made, so threads may share it.
+    """A session over our own adapter. Nothing in it changes after it is made, so threads may share it.
 
     `send` is the adapter alone. What `requests` does around it (hooks, cookies, a look at where a redirect points) serves
     nothing here, and costs as much CPU as all the rest of a call. `requests.Session.send` works on it as well: where an
@@ -65,12 +65,12 @@ class PoolAdapter(BaseAdapter):
     ) -> requests.Response:
         """Send a prepared request; `timeout` is an `Attempt`."""
         way = self.route(request.url or "")
-        proxy = way.proxy if way.context is None else None  # inside a tunnel nobody is told of the proxy
+        proxy = way.proxy if way.context is None else None  # no proxy headers inside a tunnel
         parsed = self._pool.exchange(timeout, way, lambda: _request_bytes(request, proxy))
         return PooledResponse(parsed, request)
 
     def route(self, url: str) -> Route:
-        """Return how a URL's host is reached, found out once for each URL."""
+        """Return how a URL's host is reached, looked up once for each URL."""
         found = self._routes.get(url)
         if found is None:
             if len(self._routes) > _MOST_ROUTES:
@@ -84,7 +84,7 @@ class PoolAdapter(BaseAdapter):
 
 
 class PooledResponse(requests.Response):
-    """A response without what nobody asks ours for: a cookie jar alone costs as much as reading the reply's head.
+    """A response without the parts we never use: a cookie jar alone costs as much as reading the reply's head.
 
     Args:
         parsed: The reply, its body unread.
@@ -96,7 +96,7 @@ class PooledResponse(requests.Response):
         self._content_consumed = False
         self._next = None
         self.status_code = parsed.status
-        # A plain dict with names in lower case: nobody but this room reads it, and the other kind costs ten times as much.
+        # A plain dict with names in lower case: only this folder reads it, and the usual kind costs ten times as much.
         self.headers = parsed.headers
         self.raw = parsed
         self.url = request.url or ""
@@ -116,9 +116,9 @@ def prepared(url: str, headers: Mapping[str, str], body: bytes, *, bare: bool, m
 
     Args:
         url: Where to.
-        headers: All of them but the length.
+        headers: All of them except the length.
         body: The bytes.
-        bare: Nobody but our adapter will look at it.
+        bare: Only our adapter will look at it.
         method: POST, or GET with an empty body.
     """
     request = requests.PreparedRequest()
@@ -144,7 +144,7 @@ def _request_bytes(request: requests.PreparedRequest, proxy: str | None) -> memo
     try:
         start = _request_start(request.url or "", proxy, request.method or "POST").encode("latin-1")
     except UnicodeEncodeError:
-        raise ConfigurationError("the URL holds a character that HTTP does not take; look at base_url") from None
+        raise ConfigurationError("the URL has a character that HTTP does not allow; check base_url") from None
     check_headers(request)
     return memoryview(b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (start, len(body), _header_lines(request.headers), body))
 
@@ -160,11 +160,11 @@ def check_headers(request: requests.PreparedRequest) -> None:
     """Refuse headers that cannot be sent. No local of the frame that raises holds one of them: they hold the key.
 
     Raises:
-        ConfigurationError: One holds a line break or a character that HTTP does not take.
+        ConfigurationError: One has a line break or a character that HTTP does not allow.
     """
     problem = _problem(request.headers)
     if problem:
-        raise ConfigurationError(f"a header holds {problem}; look at api_key and extra_headers")
+        raise ConfigurationError(f"a header has {problem}; check api_key and extra_headers")
 
 
 def _problem(headers: Mapping[str, str]) -> str:
@@ -174,5 +174,5 @@ def _problem(headers: Mapping[str, str]) -> str:
     try:
         str.encode(values, "latin-1")
     except UnicodeEncodeError:
-        return "a character that HTTP does not take"
+        return "a character that HTTP does not allow"
     return ""

@@ -52,7 +52,7 @@ class Response:
     def read(self) -> bytes:
         """Return the whole body, decoded; raises as `read1` does.
 
-        Of a reply whose status is no success, what can be read of the body is enough: the status says more than an error that
+        For an error reply, whatever can be read of the body is enough: the status says more than an error that
         the body was cut, too large, or compressed in a way that cannot be read.
         """
         if not 200 <= self.status < 300:
@@ -61,7 +61,7 @@ class Response:
         piece = self.read1() if first else b""
         if not piece:
             return first
-        body = bytearray(first)  # and not a list: a server that sends single bytes would make it ten times as large
+        body = bytearray(first)  # not a list: a server that sends single bytes would make it ten times as large
         while piece:
             body += piece
             piece = self.read1()
@@ -78,7 +78,7 @@ class Response:
         except TimeoutError:
             raise
         except (http.client.HTTPException, OSError, zlib.error) as error:
-            if self._attempt.cancelled or is_from_a_signal(error):  # that is why it broke off
+            if self._attempt.cancelled or is_from_a_signal(error):  # that is why it ended early
                 raise
         self.close()
         return bytes(body[:most])
@@ -110,7 +110,7 @@ class Response:
         connection, framing = self._connection, self._framing
         while connection is not None:
             try:
-                if framing.ended:  # a reply without a body: what came with its head is not ours
+                if framing.ended:  # a reply without a body: what came after its head is not part of it
                     framing.feed(self._rest)
                     data = b""
                 else:

@@ -1,7 +1,7 @@
-"""How is a compressed body read? What `Content-Encoding` names is taken off piece by piece, in bounded memory (RFC 9110, 8.4).
+"""How is a compressed body read? What `Content-Encoding` names is decoded piece by piece, in bounded memory (RFC 9110, 8.4).
 
-We ask for no compression, but some gateways compress all the same, name a coding that they did not apply, or join several
-compressed parts. What the first bytes look like decides, and the header only where they do not tell.
+We ask for no compression, but some gateways compress anyway, name a coding that they did not apply, or join several
+compressed parts. The first bytes decide; the header only if they are unclear.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from itertools import chain
 from responder.values.errors import InvalidResponseError
 from responder.wire.oversize import too_large
 
-# Bytes that come out at a time, however many a compressed piece holds.
+# Bytes returned at a time, however many a compressed piece expands to.
 _PIECE = 256 * 1024
 
 # More codings on top of each other are an attack: each can multiply the work of the one below it by a thousand.
 _MOST_CODINGS = 5
 
-# A body that begins with so many printable characters is text. A compressed one does so once in several million times.
+# A body that begins with this many printable characters is text. A compressed one does so once in several million times.
 _TEXT_START = 16
 _PRINTABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r"
 
@@ -44,7 +44,7 @@ def codings_in(header: str) -> list[str]:
 
 
 def decoded(pieces: Iterator[bytes], codings: list[str], most: int) -> Iterator[bytes]:
-    """Yield a body without its codings, in pieces that are never empty, as soon as they can be known.
+    """Yield the decoded body in non-empty pieces, as soon as possible.
 
     Args:
         pieces: The body as it came.
@@ -52,7 +52,7 @@ def decoded(pieces: Iterator[bytes], codings: list[str], most: int) -> Iterator[
         most: The most bytes that may come out of any one coding.
 
     Raises:
-        InvalidResponseError: A coding is not known here, or too much came out.
+        InvalidResponseError: A coding is unknown here, or the result is too large.
         http.client.IncompleteRead: The body ends within compressed data.
         zlib.error: The compressed data is damaged.
     """
@@ -84,7 +84,7 @@ def _without(coding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _is_decided(coding: str, start: bytes) -> bool:
-    """Return whether these first bytes tell how the body is compressed."""
+    """Return whether these first bytes show how the body is compressed."""
     if len(start) >= _TEXT_START or not _is_text(start):
         return len(start) > 1
     return len(start) > 1 and (coding in ("gzip", "x-gzip") or _is_zlib(coding, start))
@@ -102,9 +102,9 @@ def _window(coding: str, start: bytes) -> int | None:
     if _is_text(start[:_TEXT_START]):
         return None
     if coding == "deflate":
-        return _RAW  # without the header that the standard wants, as old servers send it
+        return _RAW  # without the header that the standard requires, as old servers send it
     raise InvalidResponseError(
-        f"the reply is compressed as {coding[:40]!r}, which cannot be read here, although no compression was asked for. Have the "
+        f"the reply is compressed as {coding[:40]!r}, which is not supported, and we asked for no compression. Have the "
         "gateway send it plain or as gzip (extra_headers={'Accept-Encoding': 'identity'} may help)",
         retryable=False,
     )
@@ -125,7 +125,7 @@ def _inflated(pieces: Iterable[bytes], window: int) -> Iterator[bytes]:
     """Yield what gzip or deflate hold. A gzip body may have several members; what follows the last one is padding."""
     inflater = zlib.decompressobj(window)
     has_ended = False  # the current member, or the whole body
-    behind = b""  # what follows a member, while it is too short to tell whether it is the next one
+    behind = b""  # what follows a member, while too short to tell whether it is the next one
     for piece in pieces:
         data = behind + piece
         behind = b""

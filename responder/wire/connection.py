@@ -2,7 +2,7 @@
 
 Why our own sockets, and not urllib3's: a call must end at its deadline whatever the server does, and must end within
 milliseconds when another thread cancels it, before or after the headers came. Both need the socket itself. Each `recv` here
-is given the time that is left of the attempt, so that a server that drips a byte a second cannot hold a call, and a
+is given the time left for the attempt, so that a server that drips a byte a second cannot hold up a call, and a
 cancelled call has its socket shut down, which wakes the thread that reads from it. What a reply looks like is in
 `http1.py`, which connection is used is in `pool.py`, and which of a host's addresses in `dialing.py`.
 """
@@ -30,10 +30,10 @@ from responder.wire.masking import Secret
 from responder.wire.resolving import Resolver
 from responder.wire.signals import is_from_a_signal
 
-# Bytes that are read at once.
+# Bytes per read.
 READ_SIZE = 65536
 
-# Eleven days: the longest that one wait is given. More than 24 days would overflow the operating system's clock.
+# Eleven days: the longest single wait. More than 24 days would overflow the operating system's clock.
 _LONGEST_WAIT = 1e6
 
 # Bytes of a reply that are kept while the request is still being sent.
@@ -44,7 +44,7 @@ _EMPTY_LINE = re.compile(rb"\r?\n\r?\n")
 
 
 class StoppedError(Exception):
-    """The attempt was cancelled; whatever was read after that is worthless."""
+    """The attempt was cancelled; anything read after that is worthless."""
 
 
 class TunnelRefusedError(OSError):
@@ -74,7 +74,7 @@ class Attempt:
         connect: Seconds for opening a connection.
         cancel: The token that stops it, or None.
         registered: The number of the callback that is registered with the token.
-        stage: How far it has come: "connecting", "sending" or "waiting" for the reply.
+        stage: How far it got: "connecting", "sending" or "waiting" for the reply.
     """
 
     ends: float = math.inf
@@ -96,7 +96,7 @@ class Attempt:
         """
         left = min(self.ends - monotonic(), bound)
         if left <= 0:
-            raise TimeoutError("the time of the attempt is over")
+            raise TimeoutError("the attempt ran out of time")
         return None if left == math.inf else min(left, _LONGEST_WAIT)
 
     def watch(self, connection: Connection) -> None:
@@ -107,7 +107,7 @@ class Attempt:
             self.registered = self.cancel.register(connection.shutdown)
 
     def unwatch(self) -> bool:
-        """Stop watching; False when the connection was, or is being, shut down: it must not be used again."""
+        """Stop watching; False when the connection was or is being shut down: it must not be reused."""
         return self.cancel is None or self.cancel.unregister(self.registered)
 
 
@@ -119,7 +119,7 @@ class Connection:
     Attributes:
         idle_since: When it was given back, on the clock that counts suspended time as well.
         has_answered: Whether a byte of a reply has come since it was last taken from the pool.
-        was_cut_short: Whether the last request was not sent to its end, because the reply came first.
+        was_cut_short: Whether the last request was not sent in full, because the reply came first.
     """
 
     def __init__(self, origin: Origin, context: ssl.SSLContext | None, proxy: str | None) -> None:
@@ -153,7 +153,7 @@ class Connection:
         dialing = Dialing(self._lock)
         with self._lock:
             self._dialing = dialing
-        if attempt.cancelled:  # a shutdown that came before there was anything to shut down
+        if attempt.cancelled:  # a shutdown that came before there was a socket
             raise StoppedError
         try:
             self._sock = dialing.run(addresses, left)
@@ -197,7 +197,7 @@ class Connection:
             data, self._early = self._early, b""
             return data
         sock = self._open_socket()
-        # Waiting first, because mostly nothing is there yet and a vain try costs as much as a wait; only TLS may hold bytes
+        # Wait first, because mostly nothing is there yet and a failed read costs as much as a wait; only TLS may hold bytes
         # of its own that waiting on the socket would not see.
         if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
             _wait(sock, False, attempt.remaining())
@@ -213,9 +213,9 @@ class Connection:
                 return data
 
     def send(self, view: memoryview, attempt: Attempt) -> None:
-        """Send all bytes within the attempt's time, or as many as the server wants: an early refusal ends the sending.
+        """Send all bytes within the attempt's time, or as many as the server accepts: an early refusal ends the sending.
 
-        A server that refuses a request (413, 401, 429) need not read it to its end. Its reply is kept for `receive`, and
+        A server that refuses a request (413, 401, 429) need not read all of it. Its reply is kept for `receive`, and
         `was_cut_short` says that the connection cannot be used again.
         """
         sock = self._open_socket()
@@ -226,7 +226,7 @@ class Connection:
             except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError) as blocked:
                 reading = isinstance(blocked, ssl.SSLWantReadError)
             except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
-                # The server has left. What it said before that is worth more than how it left.
+                # The server has closed the connection. Its last words say more than the way it closed.
                 if is_from_a_signal(error) or not (self._listen(sock) or self._early):
                     raise
                 self.was_cut_short = True
@@ -236,10 +236,10 @@ class Connection:
                 return
 
     def _is_refused(self, sock: socket.socket, only_reading: bool, attempt: Attempt) -> bool:
-        """Wait until sending can go on; True where it need not, since the server has refused the request or left."""
+        """Wait until sending can go on; True if it need not, because the server refused the request or closed."""
         listening = len(self._early) < _LONGEST_EARLY_REPLY
         if not _is_any_ready(sock, listening or only_reading, not only_reading, attempt.remaining()):
-            raise TimeoutError("the server did not take the request within the time of the attempt")
+            raise TimeoutError("the server did not accept the whole request in the time of the attempt")
         return listening and self._listen(sock)
 
     def _listen(self, sock: socket.socket) -> bool:
@@ -275,11 +275,11 @@ class Connection:
         """True when the server has neither closed this idle connection nor sent anything unasked."""
         if self._sock is None or self._early:
             return False
-        # Asked even of a connection that has just been used: what came unasked would be taken for the reply to the next request.
+        # Checked even for a connection that was just used: unsolicited bytes would be taken for the reply to the next request.
         return not is_ready(self._sock, False, 0.0)
 
     def shutdown(self) -> None:
-        """End whatever another thread does with this connection, at once."""
+        """Stop whatever another thread is doing with this connection, at once."""
         if self._process != getpid():
             return  # the socket is the parent's as well, and a shutdown would end it for both
         with self._lock:
@@ -298,7 +298,7 @@ class Connection:
         return -1 if self._sock is None else self._sock.fileno()
 
     def close(self) -> None:
-        """Close the socket; harmless when it is closed."""
+        """Close the socket; does nothing if it is closed."""
         with self._lock:
             sock, self._sock = self._sock, None
             if sock is not None:
@@ -311,7 +311,7 @@ class Connection:
 
 
 def is_ready(sock: socket.socket, for_writing: bool, seconds: float | None) -> bool:
-    """Wait until a socket can be read (or written), or was shut down; False when the time was over first."""
+    """Wait until a socket can be read (or written), or was shut down; False if time ran out first."""
     if not hasattr(select, "poll"):  # Windows
         readers, writers = ([], [sock]) if for_writing else ([sock], [])
         return any(select.select(readers, writers, [], seconds))
@@ -321,7 +321,7 @@ def is_ready(sock: socket.socket, for_writing: bool, seconds: float | None) -> b
 
 
 def _is_any_ready(sock: socket.socket, reading: bool, writing: bool, seconds: float | None) -> bool:
-    """Wait until a socket can be read or written, whichever comes first; False when the time was over before."""
+    """Wait until a socket can be read or written, whichever comes first; False if time ran out first."""
     if not hasattr(select, "poll"):  # Windows
         return any(select.select([sock] if reading else [], [sock] if writing else [], [], seconds))
     poller = select.poll()
@@ -349,11 +349,11 @@ def _raise_closed() -> bool:
 
 def _wait(sock: socket.socket, for_writing: bool, seconds: float | None) -> None:
     if not is_ready(sock, for_writing, seconds):
-        raise TimeoutError("nothing came within the time of the attempt")
+        raise TimeoutError("nothing arrived in the time of the attempt")
 
 
 def proxy_authorization(proxy: str | None) -> list[str]:
-    """Return the header line that a proxy wants, where its URL holds a user and a password."""
+    """Return the header line for a proxy whose URL has a user and a password."""
     parts = urlsplit(proxy or "")
     if parts.username is None:
         return []

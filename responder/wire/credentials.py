@@ -1,6 +1,6 @@
 """Who we are: a key or token from an argument, a callable, the environment, or google-auth.
 
-The only room that imports google.auth, and only once a token is wanted. A credential never shows its secret: not in its
+The only module that imports google.auth, and only when a token is needed. A credential never shows its secret: not in its
 `repr`, and not in a pickle, where only the names of the environment variables travel.
 """
 
@@ -33,34 +33,34 @@ class Credential(Protocol):
     """What gives the secret for a request."""
 
     def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> str:
-        """Return the key or token to send now; where it has to be fetched, not beyond the call's deadline or its cancel."""
+        """Return the key or token to send now; a fetch ends at the call's deadline or its cancel."""
 
     def identity(self) -> str:
-        """Return what tells this credential from every other one, without showing it.
+        """Return what distinguishes this credential from every other one, without showing it.
 
         The same key, callable or credentials object has the same identity in every responder; two different ones never have,
-        not even one after the other. What limits and circuits are kept under is made of it.
+        not even one after the other. It is part of the key for limits and circuits.
         """
 
     def renew(self, refused: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> bool:
-        """After a 401: try to get another secret than the refused one; True when there is one."""
+        """After a 401: try to get a different secret; True if there is one."""
 
 
 class KeyCredential:
-    """A key from an argument (a str, or a callable asked for each request) or from the environment.
+    """A key from an argument (a str, or a callable called for each request) or from the environment.
 
     Args:
         key: The key, a callable that returns one, or None for the environment.
         variables: Names of environment variables, the first that is set wins.
         provider: The provider's name, for messages.
-        required: False for servers that take no key (Ollama); the secret is "" then.
+        required: False for servers that need no key (Ollama); the secret is "" then.
     """
 
     def __init__(
         self, key: str | Callable[[], str] | None, variables: Sequence[str], provider: str, required: bool = True
     ) -> None:
         if key is not None and not callable(key) and not isinstance(key, str):
-            raise ConfigurationError(f"api_key is a str or a callable that returns one, not {type(key).__name__}")
+            raise ConfigurationError(f"api_key must be a str or a callable that returns one, not {type(key).__name__}")
         self._key = Secret(key) if isinstance(key, str) else key
         self._variables = tuple(variables)
         self._provider = provider
@@ -72,7 +72,7 @@ class KeyCredential:
 
         Raises:
             ConfigurationError: There is none; the message says what to type.
-            Exception: What the callable raises comes out as it is.
+            Exception: Whatever the callable raises, unchanged.
         """
         if callable(self._key):
             return _called(self._key, f"api_key callable for {self._provider}")
@@ -89,11 +89,11 @@ class KeyCredential:
         return key
 
     def identity(self) -> str:
-        """Return a digest of the key, or the callable's own identity, since what it returns may change."""
+        """Return a digest of the key, or the callable's identity, since what it returns may change."""
         return f"callable {self._source}" if self._source else _digest(self.secret())
 
     def renew(self, refused: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> bool:  # noqa: ARG002 - not fetched
-        """Ask the callable once more, where there is one."""
+        """Call the callable once more, if there is one."""
         return callable(self._key) and self.secret() != refused
 
     def __copy__(self) -> KeyCredential:
@@ -111,7 +111,7 @@ class KeyCredential:
 
 
 class _Refresh:
-    """A refresh that is under way; whoever needs the token waits for `done`."""
+    """A refresh under way; threads that need the token wait for `done`."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
@@ -130,7 +130,7 @@ class GoogleCredential:
     """An OAuth token of google-auth, refreshed by one thread while the others wait for it.
 
     google-auth itself checks and refreshes without a lock, so that 64 threads with an expired token would refresh 64 times.
-    The refresh has a thread of its own, because a call must end at its deadline also where Google's token endpoint is silent.
+    The refresh has a thread of its own, because a call must end at its deadline even if Google's token endpoint is silent.
 
     Args:
         source: google-auth credentials, a token, a callable that returns one, or None for Application Default
@@ -141,7 +141,7 @@ class GoogleCredential:
     def __init__(self, source: Any = None, session: Any = None) -> None:
         if source is not None and not isinstance(source, str) and not callable(source) and not hasattr(source, "refresh"):
             raise ConfigurationError(
-                f"credentials are google-auth credentials, a token or a callable, not {type(source).__name__}"
+                f"credentials must be google-auth credentials, a token or a callable, not {type(source).__name__}"
             )
         self._source: Any = Secret(source) if isinstance(source, str) else source
         self._session = session
@@ -149,7 +149,7 @@ class GoogleCredential:
 
     def _start(self) -> None:
         # By process, because the lock may be held, and the refresh be done, by a thread that a forked child does not have.
-        # Compared by the process id where it is taken: a fork in C (uWSGI's) calls no hook of Python's.
+        # Compared by process id: a fork in C (uWSGI's) calls none of Python's hooks.
         self._of_process: dict[int, _InProcess] = {os.getpid(): _InProcess()}
         self._found: Any = None
         self._found_project: str | None = None
@@ -160,18 +160,18 @@ class GoogleCredential:
         process = os.getpid()
         found = self._of_process.get(process)
         if found is None:
-            found = self._of_process.setdefault(process, _InProcess())  # one step of the interpreter: all threads get the same
+            found = self._of_process.setdefault(process, _InProcess())  # atomic in the interpreter: all threads get the same
         return found
 
     def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> Secret:
-        """Return a token that is valid for some minutes; refreshes it when it is not.
+        """Return a token that is valid for a few minutes; refresh it if needed.
 
         Raises:
             ConfigurationError: No Application Default Credentials.
             AuthenticationError: Google refused to give a token.
             APIConnectionError: Google's token endpoint could not be reached.
             DeadlineExceededError, CancelledError: The call ended before there was a token.
-            Exception: What a callable raises comes out as it is.
+            Exception: Whatever a callable raises, unchanged.
         """
         if isinstance(self._source, Secret):
             return self._source.strip()
@@ -183,7 +183,7 @@ class GoogleCredential:
         return Secret(credentials.token or "")
 
     def identity(self) -> str:
-        """Return a digest of a token, or the identity of what gives it."""
+        """Return a digest of a token, or the identity of its source."""
         if isinstance(self._source, Secret):
             return _digest(self._source.strip())
         return f"source {self._identity}" if self._identity else "default"
@@ -199,13 +199,13 @@ class GoogleCredential:
         return bool(credentials.token != refused)
 
     def project(self) -> str | None:
-        """Return the project that Application Default Credentials belong to, where they say it."""
+        """Return the project that Application Default Credentials belong to, if they name one."""
         if self._source is None:
             self._credentials()
         return self._found_project or getattr(self._source, "project_id", None)
 
     def quota_project(self) -> str | None:
-        """Return the project that is to be billed for quota, where the credentials name one."""
+        """Return the project to bill for quota, if the credentials name one."""
         found = self._found if self._source is None else self._source
         return getattr(found, "quota_project_id", None)
 
@@ -249,7 +249,7 @@ class GoogleCredential:
                 arguments = (credentials, shared, refresh)
                 try:
                     threading.Thread(target=self._fetch, args=arguments, name="responder-token", daemon=True).start()
-                except (RuntimeError, MemoryError):  # the system gives no more threads
+                except (RuntimeError, MemoryError):  # the system has no more threads
                     is_alone = True
         if is_alone:
             self._fetch(credentials, shared, refresh)
@@ -286,7 +286,7 @@ class GoogleCredential:
             retryable = bool(getattr(error, "retryable", False))
             reason = masked(str(error.args[0] if error.args else error))[:300]
             raise AuthenticationError(
-                f"Google gave no token: {reason}. Look at the credentials: revoked, expired, or without the scope cloud-platform",
+                f"Google gave no token: {reason}. Check the credentials: revoked, expired, or without the scope cloud-platform",
                 provider="vertex",
                 retryable=retryable,
                 fatal=not retryable,
@@ -310,11 +310,11 @@ class GoogleCredential:
 
 
 def _called(source: Callable[[], Any], what: str) -> Secret:
-    """Return the secret that a callable of the user's gives; what it raises comes out as it is."""
+    """Return the secret from the user's callable; its exceptions pass through unchanged."""
     try:
         secret = source()
     except StopIteration as error:
-        # It would end the iterator that asked for it (a stream, a map), as if there were nothing more to come (PEP 479).
+        # It would silently end the iterator that asked for it (a stream, a map) (PEP 479).
         raise RuntimeError(f"the {what} raised StopIteration") from error
     if not isinstance(secret, str) or not secret.strip():
         raise ConfigurationError(f"the {what} returned {type(secret).__name__}, not a key or token", fatal=True)
@@ -325,19 +325,19 @@ def _digest(secret: Secret) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()[:16]
 
 
-# Who is who among the callables and credentials that are alive: their address, which another one gets when they are gone, with a
-# weak reference that tells whether it is still the same, and their identity.
+# Identities of the living callables and credentials, by address; since an address is reused, a weak reference tells whether
+# it is still the same object.
 _known: dict[int, tuple[weakref.ref[Any], str]] = {}
 
 
 def _identity_of(source: Any) -> str:
-    """Return a name that this object has for all of its life, and no other object ever.
+    """Return a name that this object keeps for life and that no other object ever gets.
 
-    Random rather than counted, so that two processes that share a file of limits give no two callables the same name.
+    Random rather than counted, so that two processes that share a limits file never give two callables the same name.
     """
     owner, method = getattr(source, "__self__", None), getattr(source, "__name__", "")
     if owner is not None and method and not isinstance(owner, type(os)):
-        return f"{_identity_of(owner)} {method}"  # a bound method is made anew each time that it is named
+        return f"{_identity_of(owner)} {method}"  # a bound method is a new object each time it is accessed
     place = id(source)
     found = _known.get(place)
     if found is not None and found[0]() is source:
@@ -351,7 +351,7 @@ def _identity_of(source: Any) -> str:
     try:
         entry = (weakref.ref(source, forget), new)
     except TypeError:
-        return new  # its class allows no weak references: it is told apart from all others, and from itself elsewhere
+        return new  # its class allows no weak references: every use gets a new name
     kept = _known.setdefault(place, entry)  # one step of the interpreter: two threads get the same
     if kept[0]() is not source:
         kept = _known[place] = entry
@@ -369,7 +369,7 @@ _google_credentials: weakref.WeakSet[GoogleCredential] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for credential in list(_google_credentials):
-        credential._of_process = {}  # the numbers of processes come round again
+        credential._of_process = {}  # process ids are reused
 
 
 if hasattr(os, "register_at_fork"):

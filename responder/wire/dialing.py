@@ -1,4 +1,4 @@
-"""How is a TCP connection opened when a host has several addresses? One after another, a little apart, and the first wins.
+"""How is a TCP connection opened when a host has several addresses? One after another, a little apart; the first to connect wins.
 
 This is RFC 8305 ("Happy Eyeballs"): an address that swallows packets costs a quarter of a second, not the time for
 connecting, and an address that this machine cannot use costs nothing.
@@ -23,7 +23,7 @@ _HEAD_START = 0.25
 # Some clouds forget a silent connection after 120 s (GCP) or 350 s (AWS); a model may think longer than that.
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 
-# Milliseconds after which a connection is given up whose peer acknowledges nothing: a machine that is gone sends no farewell.
+# Milliseconds after which a connection whose peer acknowledges nothing is given up: a machine that is gone sends nothing.
 _PEER_IS_GONE = 120_000
 
 _OPTIONS = [
@@ -35,7 +35,7 @@ _OPTIONS = [
 
 _UNDER_WAY = {errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY}
 
-# What says something of this machine rather than of the host; another address may do.
+# These errors are about this machine, not the host; another address may work.
 _UNUSABLE = {
     errno.EAFNOSUPPORT,
     errno.EADDRNOTAVAIL,
@@ -46,7 +46,7 @@ _UNUSABLE = {
     errno.EPERM,
 }
 
-# Nothing of these gets better with another address.
+# Another address does not help with these.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Address = tuple[int, int, int, Any]
@@ -75,7 +75,7 @@ class Dialing:
 
         Raises:
             TimeoutError: From `left`.
-            OSError: No address could be reached: the error of the one that says most.
+            OSError: No address could be reached: the most telling of the errors.
         """
         waiting = interleaved(addresses)
         failures: list[OSError] = []
@@ -121,7 +121,7 @@ class Dialing:
             self._sockets.append(sock)
         for option in _OPTIONS:
             sock.setsockopt(*option)
-        # From here on nothing blocks in the socket itself: waiting is done by `poll`, which is told for how long. A socket
+        # From here on nothing blocks in the socket itself: waiting is done by `poll`, with a timeout. A socket
         # with a timeout lets go of the interpreter lock three times for each read or write, and with hundreds of threads
         # each time costs a switch.
         sock.setblocking(False)
@@ -172,8 +172,8 @@ def _most_telling(failures: list[OSError]) -> OSError:
 
 
 def _done(sockets: list[socket.socket], seconds: float | None) -> list[socket.socket]:
-    """Wait until connecting has ended, well or not, for some of the sockets; [] when the time was over first."""
-    if not hasattr(select, "poll"):  # Windows, which tells of failures apart from successes
+    """Wait until some of the sockets have connected or failed; [] if time ran out first."""
+    if not hasattr(select, "poll"):  # Windows, which reports failures separately from successes
         _, connected, failed = select.select([], sockets, sockets, seconds)
         return [*connected, *(sock for sock in failed if sock not in connected)]
     poller = select.poll()

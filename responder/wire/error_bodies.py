@@ -1,4 +1,4 @@
-"""What does an error body say, and does an object mean an error at all? Words, code, status and id, wherever they stand.
+"""What does an error body say, and does an object mean an error at all? Words, code, status and id, wherever they are.
 
 Read leniently: error bodies come as JSON of a dozen shapes, under any content type and any status, inside one another (a gateway
 wraps what its upstream said, as an object or as a text of JSON), or as HTML. Which error it becomes is decided in `failures.py`.
@@ -34,7 +34,7 @@ _REQUEST_IDS = (
 )
 _BODY_IDS = ("request_id", "requestId", "RequestId", "request-id", "trace_id")
 
-# Where the numbers of HTTP stand in an error object.
+# Where HTTP status numbers occur in an error object.
 _STATUS_NAMES = (
     "code",
     "status_code",
@@ -48,7 +48,7 @@ _STATUS_NAMES = (
 )
 # Names that stand in an answer of any dialect; with one of them filled, `code` and `message` beside it mean nothing.
 _ANSWERS = ("choices", "candidates", "content", "delta", "output", "promptFeedback", "usageMetadata", "content_block", "done")
-# An object without any of these is no error; nearly every chunk of a stream is told by that alone.
+# An object without any of these is not an error; that alone settles nearly every chunk of a stream.
 _SIGNS = frozenset(
     {
         "error",
@@ -68,7 +68,7 @@ _ERROR_EVENTS = frozenset({"error", "exception", "response.failed", "response.er
 _FINE = frozenset({"", "0", "200", "null", "none", "false", "ok", "success", "succeeded"})
 _FAILED = frozenset({"error", "failure", "failed", "fail"})
 
-# How much of a body is looked at: no real error has more objects in it, and a hostile one costs no more than this.
+# How much of a body is searched: no real error has more objects, and a hostile one costs no more than this.
 _MOST_OBJECTS = 200
 _FIELD_LINE = re.compile(r"\s*(?:event:\s*error\s*)?(?:data:\s*)?error\s*:\s*(?P<value>\S.*)", re.IGNORECASE | re.DOTALL)
 _PAGE = re.compile(r"\s*(?:<!doctype|<html|<head|<body|<\?xml|<h\d|<center|<title)", re.IGNORECASE)
@@ -88,7 +88,7 @@ def request_id(headers: Mapping[str, str], body: Any = None) -> str | None:
 
 
 def request_id_of_error(headers: Mapping[str, str], body: Any) -> str | None:
-    """Return the id of a request that failed; in a body it may stand beside the error, in it, or in what an upstream said."""
+    """Return the id of a request that failed; in a body it may be beside the error, inside it, or in what an upstream said."""
     found = request_id(headers)
     return found or next((inside for layer in layers(body) if (inside := request_id({}, layer)) is not None), None)
 
@@ -105,14 +105,14 @@ def read_error_body(body: bytes) -> Any:
 def error_status(found: Any, event: str = "") -> int | None:
     """Return the HTTP status that an object of a 200 stands for, when it means an error; None when it means none.
 
-    The one place where this is decided, for a whole reply, for an event of a stream, and for a stream that was none.
+    The one place that decides this, for a whole reply, for an event of a stream, and for a body that is not a stream.
 
     Args:
         found: Parsed JSON; or a text, for the data of an event that is not JSON and for a body without events.
         event: The event's name, "" without one.
 
     Returns:
-        400 to 599. Where nothing says which, 500: a failure that is worth a repeat.
+        400 to 599. If nothing says which, 500: a failure worth retrying.
     """
     named = bool(event) and event.lower() in _ERROR_EVENTS
     if not named and type(found) is dict and _SIGNS.isdisjoint(found) and "error" not in (found.get("object"), found.get("type")):
@@ -179,14 +179,14 @@ def told(body: Any, headers: Mapping[str, str] | None = None) -> Told:
                 codes.append(str(value)[:200])
     code = _code(body) or amazon or None
     if code is None or code.isdecimal():
-        # A number says less than the upstream's word.
+        # A number says less than the upstream's words.
         inner = next((word for word in map(_code, _upstreams(body)) if word and not word.isdecimal()), None)
         code = inner or code
     return Told(message[:1000], code, " ".join(codes)[:2000])
 
 
 def layers(body: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield every object in a body, the outer ones first; JSON that stands in a text is read as well."""
+    """Yield every object in a body, the outer ones first; JSON inside a text is read as well."""
     todo: deque[Any] = deque([body])
     seen = 0
     while todo and seen < _MOST_OBJECTS:
@@ -252,7 +252,7 @@ def _http_number(code: Any) -> int | None:
 
 
 def _status_of(found: Any) -> int:
-    """Return the HTTP status that an error stands for: its own number, else what its words mean; 500 where they say nothing."""
+    """Return the HTTP status that an error stands for: its own number, else what its words mean; 500 if they say nothing."""
     base = found.get("base_resp") if isinstance(found, Mapping) else None
     if isinstance(base, Mapping):
         return verdicts.MINIMAX.get(str(base.get("status_code")), 500)
@@ -267,7 +267,7 @@ def _status_of(found: Any) -> int:
 
 
 def _message(body: Any) -> str:
-    """Return what an error body of any shape says to a person."""
+    """Return the readable message of an error body of any shape."""
     if isinstance(body, str):
         return re.sub(r"(?:<(?:script|style)\b.*?</(?:script|style)>|<[^>]*>|\s)+", " ", body, flags=re.DOTALL).strip()[:500]
     if not isinstance(body, Mapping):
@@ -362,7 +362,7 @@ def _code(body: Any) -> str | None:
 
 
 def _json(text: str) -> Any:
-    """Return parsed JSON; None for anything else, and for numbers that no program reads back."""
+    """Return parsed JSON; None for anything else, and for NaN and infinities."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
 """Where does one event end? From the bytes of a body, cut anywhere, to whole events: server-sent events, and JSON one by one.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html, with what providers do beside it: an end of the body without
+https://html.spec.whatwg.org/multipage/server-sent-events.html, with what providers do differently: an end of the body without
 the last blank line, an `event:` line after its `data:` line, and an error as bare JSON in the middle of a stream.
 Works on bytes: a character may be cut, and U+2028 is no line end. Time is linear in the number of bytes, however they are cut,
 and what is kept in memory is bounded by `Sizes`.
@@ -36,7 +36,7 @@ class Decoder(Protocol):
         """
 
     def close(self) -> list[Event]:
-        """Return what is whole, though unfinished, at the end of the body."""
+        """Return what is complete at the end of the body, even without its final blank line."""
 
 
 class BodyDecoder:
@@ -70,7 +70,7 @@ class BodyDecoder:
         return self._decoder.feed(data)
 
     def close(self) -> list[Event]:
-        """Return what is whole, though unfinished, at the end of the body."""
+        """Return what is complete at the end of the body, even without its final blank line."""
         return self._decoder.close() if self._decoder is not None else []
 
     @property
@@ -92,7 +92,7 @@ class EventDecoder:
         self._strays: list[bytes] = []  # lines of no field, which may be an error as bare JSON
         self._stray_size = 0
         self._has_events = False
-        # Bytes that can come before a line or an event could be larger than its bound. Only then their sizes are looked at.
+        # Bytes that can come before a line or an event could be larger than its bound. Only then are their sizes checked.
         self._room = self._whole_room = min(sizes.event, sizes.line)
 
     def feed(self, data: bytes) -> list[Event]:
@@ -147,7 +147,7 @@ class EventDecoder:
             self._data.append(value)
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
-        elif name == b"error":  # some servers write their error as a field of its own
+        elif name == b"error":  # some servers write their error as its own field
             if _is_json(value):
                 events.append(("error", value))  # at once: no blank line may follow it
             else:
@@ -157,10 +157,10 @@ class EventDecoder:
             self._strays.append(line)
             self._stray_size += len(line)
             if self._stray_size > self._sizes.stray:
-                raise too_large("what stands between the events of the stream", "stray", self._sizes.stray)
+                raise too_large("the lines between the events of the stream", "stray", self._sizes.stray)
 
     def _check(self, lines: Iterable[bytes], events: Iterable[Event]) -> None:
-        """Look at the sizes of what is complete, and of what is kept."""
+        """Check the sizes of what is complete, and of what is kept."""
         sizes = self._sizes
         if len(self._partial) > sizes.line or any(len(line) > sizes.line for line in lines):
             raise too_large("a line of the stream", "line", sizes.line)
@@ -178,7 +178,7 @@ class EventDecoder:
         return b"" if any(field.startswith(lines) for field in _FIELDS) else lines
 
     def close(self) -> list[Event]:
-        """Return the last event where its JSON is complete, and an error that came as bare JSON."""
+        """Return the last event if its JSON is complete, and an error that came as bare JSON."""
         events = self.feed(b"\n") if self._partial else []
         if self._data:
             data = b"\n".join(self._data)
@@ -246,7 +246,7 @@ class JSONDecoder:
             raise too_large("an object of the stream", "event", self._most)
 
     def close(self) -> list[Event]:
-        """Return nothing: an object that was cut is none."""
+        """Return nothing: an object that was cut does not count."""
         return []
 
 

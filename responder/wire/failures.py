@@ -1,7 +1,7 @@
 """Which error is this reply? From an HTTP status and a body of any provider to one error of ours, with advice.
 
-What the words mean stands in `verdicts.py`, how they are found in `error_bodies.py`. An error ends a run (`fatal`) only where it
-says something of the key, the account, the project, the region, the model or the address; a 403 or 404 that says nothing may be
+`verdicts.py` has what the words mean, `error_bodies.py` finds them. An error ends a run (`fatal`) only if it
+names the key, the account, the project, the region, the model or the address; a 403 or 404 that says nothing may be
 one prompt's own (a firewall that dislikes its words, a file that is gone), and is marked as `suspect` instead.
 """
 
@@ -41,26 +41,26 @@ from responder.wire.waits import wait_hint
 
 __all__ = ["error_from_reply", "error_status", "masked", "read_error_body", "request_id"]
 
-# 408 and 409 are repeated by the providers' own SDKs; 498 is Groq's full flex tier, 424 a model that failed behind a gateway; 421
-# is answered on another connection, 425 and 449 ask for a repeat.
+# The providers' own SDKs retry 408 and 409; 498 is Groq's full flex tier, 424 a model that failed behind a gateway; 421
+# is answered on another connection, 425 and 449 ask for a retry.
 _RETRYABLE = frozenset({408, 409, 421, 424, 425, 429, 449, 498})
 # Servers, proxies and gateways fail under any other number from 500 on (520 to 530 come from Cloudflare, 529 is Anthropic's
-# "overloaded", 598 and 599 are timeouts of proxies). These three stay as they are: not implemented, HTTP version, log in first.
+# "overloaded", 598 and 599 are timeouts of proxies). These three are permanent: not implemented, HTTP version, log in first.
 _FINAL = frozenset({501, 505, 511})
 
-# "Request too large for MODEL ... Limit 30000, Requested 30601": this request alone is above the limit of a minute.
+# "Request too large for MODEL ... Limit 30000, Requested 30601": this request alone exceeds the limit per minute.
 _TOO_LARGE = re.compile(r"request too large|Limit:? (?P<limit>\d+),.*Requested:? (?P<requested>\d+)", re.IGNORECASE | re.DOTALL)
 
 _KEY_ADVICE = "Check the key: it is wrong, has expired, or belongs to another endpoint"
 _MONEY_ADVICE = "Waiting will not help: add credit or raise the spending limit"
-_DAY_ADVICE = "The quota of the day is used up: waiting a minute will not help. Raise it (billing), or go on tomorrow"
-_ACCOUNT_ADVICE = "The key is known, but may not do this: look at its permissions, project and region"
+_DAY_ADVICE = "The daily quota is used up: waiting a minute will not help. Raise it (billing), or continue tomorrow"
+_ACCOUNT_ADVICE = "The key is known, but may not do this: check its permissions, project and region"
 _MODEL_ADVICE = "Check the model's name and base_url"
 _ADDRESS_ADVICE = "There is nothing at this URL: check base_url"
-_LONG_ADVICE = "The prompt is too long for this model: shorten it, or take a model with a larger context"
-_REDIRECT_ADVICE = "Redirects are not followed, because they would carry the key along: correct base_url"
-_PROXY_ADVICE = "A proxy on the way wants a login: put user and password into its URL"
-_PAGE_ADVICE = "A page answered in place of the API: a firewall may dislike the prompt's words, or base_url is not the API's"
+_LONG_ADVICE = "The prompt is too long for this model: shorten it, or use a model with a larger context"
+_REDIRECT_ADVICE = "Redirects are not followed, because they would take the key along: correct base_url"
+_PROXY_ADVICE = "A proxy requires a login: put user and password in its URL"
+_PAGE_ADVICE = "A web page answered instead of the API: a firewall may have blocked the prompt, or base_url is wrong"
 
 
 def error_from_reply(
@@ -129,7 +129,7 @@ def error_from_reply(
 
 
 class _Verdict:
-    """What an error reply comes to."""
+    """What an error reply means."""
 
     __slots__ = ("advice", "fatal", "kind", "retryable", "suspect")
 
@@ -170,12 +170,12 @@ def _rate(message: str) -> _Verdict:
     if says(verdicts.TOO_LONG, message):
         return _Verdict(BadRequestError, _LONG_ADVICE)
     if _TOO_LARGE.search(message) and _above_limit(message):
-        return _Verdict(BadRequestError, "This request alone is above the limit: make it shorter")
+        return _Verdict(BadRequestError, "This request alone exceeds the limit: make it shorter")
     return _Verdict(RateLimitError, retryable=True)
 
 
 def _refusal(status: int, words: str, model: str, number: str, page: bool) -> _Verdict:
-    """Judge a 4xx that is neither a key's, nor money's, nor a rate's: whose fault is it?"""
+    """Classify a 4xx that is not about the key, money or rate: is the prompt at fault, or the setup?"""
     usual = {403: PermissionDeniedError, 404: NotFoundError}.get(status, BadRequestError)
     if says(verdicts.TOO_LONG, words) or number == "long":
         return _Verdict(usual, _LONG_ADVICE)
@@ -188,13 +188,13 @@ def _refusal(status: int, words: str, model: str, number: str, page: bool) -> _V
     if says(verdicts.ADDRESS, words):
         return _Verdict(usual, _ADDRESS_ADVICE, fatal=True)
     advice = {403: _ACCOUNT_ADVICE, 404: _MODEL_ADVICE}.get(status, "")
-    # Nothing says whose fault it is. Where all prompts meet it, it is the address or the key; where others passed, the prompt.
+    # Nothing says what is at fault. If all prompts get it, the address or the key; if others passed, the prompt.
     suspect = status in (403, 404, 405, 410, 451) or page
     return _Verdict(usual, _PAGE_ADVICE if page else advice, retryable=status in _RETRYABLE, suspect=suspect)
 
 
 def _spent(status: int, body: Any, said: Told, number: str) -> str | None:
-    """Return advice where the reply says that money or the quota of a day is used up, so that waiting does not help."""
+    """Return advice if the reply says that money or a daily quota is used up, so that waiting does not help."""
     if number == "spent":
         return _MONEY_ADVICE
     if says(verdicts.SPENT_CODES, said.codes):
@@ -226,7 +226,7 @@ def _is_blocked(status: int, body: Any, said: Told, provider: str, where: str) -
 
 
 def _meaning_of_number(said: Told, provider: str, where: str) -> str:
-    """Return what a provider's own number means, where it has numbers: those of Z.ai and BigModel; "" for all others."""
+    """Return what a provider's own number means, if it uses them (Z.ai and BigModel); "" for all others."""
     if provider != "zai" and not re.search(r"//[^/]*\b(?:z\.ai|bigmodel\.cn)\b", where):
         return ""
     return verdicts.ZAI.get(said.code or "", "")
@@ -239,7 +239,7 @@ def _names(model: str, words: str) -> bool:
 
 
 def _filtered(body: Any) -> str:
-    """Return which of Azure's filters blocked the prompt; its documents spell the key in two ways."""
+    """Return which of Azure's filters blocked the prompt; its documentation spells the key in two ways."""
     for layer in layers(body):
         results = layer.get("content_filter_result") or layer.get("content_filter_results")
         found = results.items() if isinstance(results, Mapping) else ()

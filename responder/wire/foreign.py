@@ -1,6 +1,6 @@
-"""A call over a session that is not ours: one that the user brought, or an ordinary one for what our own sockets leave to it.
+"""A call over a session that is not ours: one that the user brought, or an ordinary one for what our own sockets do not handle.
 
-Any session may do anything, so nobody waits for it for ever: what it does runs in a daemon thread, and the caller stops
+A session may do anything, so we never wait for it without bound: it runs in a daemon thread, and the caller stops
 waiting at the end of the attempt or when it is cancelled. An abandoned thread ends when the session's own read timeout (the
 rest of the attempt) does.
 """
@@ -54,7 +54,7 @@ class Sessions:
         return session
 
     def renew(self) -> None:
-        """Make another ordinary session next time: what it is made of has been patched, or is no longer."""
+        """Make another ordinary session next time: its parts were patched, or no longer are."""
         session, self._ordinary = self._ordinary, None
         if session is not None:
             session.close()
@@ -66,7 +66,7 @@ class Sessions:
 
 
 class SessionCall:
-    """One attempt over a session. What it raises is whatever the session raises.
+    """One attempt over a session. It raises whatever the session raises.
 
     Args:
         session: The session.
@@ -88,7 +88,7 @@ class SessionCall:
         def exchange() -> tuple[requests.Response, bytes]:
             response = self._send(request)
             arrived.append(response)
-            if self._attempt.cancelled:  # the caller has left, and may have looked too early
+            if self._attempt.cancelled:  # the caller has left, and may have checked too early
                 _shut_down(response)
             return response, response.content
 
@@ -117,7 +117,7 @@ class SessionCall:
         check_headers(request)
         left = self._attempt.remaining()
         connect = self._attempt.connect if left is None else min(self._attempt.connect, left)
-        self._attempt.stage = "waiting"  # `requests` tells apart by its own errors what happened before
+        self._attempt.stage = "waiting"  # `requests` says with its own errors what happened before
         # `request` rather than `send`, since subclasses and agents override the one or the other, and it calls both.
         return self._session.request(
             request.method or "POST",
@@ -168,7 +168,7 @@ class SessionCall:
 
 
 class SessionError(Exception):
-    """A session raised its cause, in a thread of its own: no signal's handler can have done that."""
+    """A session raised its cause in its own thread, so no signal handler can have done it."""
 
 
 class _KeepHeaders(requests.auth.AuthBase):
@@ -183,12 +183,12 @@ class _KeepHeaders(requests.auth.AuthBase):
 
 
 def _ordinary_session() -> requests.Session:
-    """Return an ordinary session: for SOCKS and https proxies, and for those who patch what one is made of."""
+    """Return an ordinary session: for SOCKS and https proxies, and for tools that patch its parts."""
     session = requests.Session()
     session.get_redirect_target = _nowhere  # type: ignore[method-assign]  # it would read the body to prepare the next request
     session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     for prefix, adapter in list(session.adapters.items()):
-        if type(adapter) is HTTPAdapter:  # one of its own kind was put there by somebody
+        if type(adapter) is HTTPAdapter:  # another kind was mounted there on purpose
             session.mount(prefix, requests.adapters.HTTPAdapter(pool_maxsize=256, max_retries=0))
     return session
 

@@ -1,7 +1,7 @@
 """Where does a reply begin and end? The head and the framing of an HTTP/1.1 reply (RFC 9112), from bytes that are cut anywhere.
 
-Knows no socket. `http.client` would do, but its headers go through a parser made for e-mail, and it hands out one chunk for
-each read: together they were a third of a call's CPU, and with hundreds of threads the interpreter lock makes that count twice.
+Knows no socket. `http.client` would do, but its headers go through a parser made for e-mail, and it returns one chunk per
+read: together they were a third of a call's CPU, and with hundreds of threads the interpreter lock makes that count twice.
 `tests/test_http1_oracles.py` compares it with `http.client` and h11, and lists each difference with its reason. The errors are
 those of `http.client`, and `InvalidResponseError` past a bound of `Sizes`.
 """
@@ -19,13 +19,13 @@ from responder.wire.oversize import too_large
 _NAME_CHARACTERS = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 
-# Lines of a head. Real ones have some dozen; joining a hundred thousand values of one name would take seconds.
+# Lines of a head. Real ones have a few dozen; joining a hundred thousand values of one name would take seconds.
 _MOST_LINES = 1000
 
 # Characters of a reason, which is shown to people.
 _LONGEST_REASON = 200
 
-# Digits of a length or of a chunk's size, leading zeros included: more cannot be meant.
+# Digits of a length or of a chunk's size, leading zeros included: more digits are never valid.
 _MOST_DIGITS = 20
 
 
@@ -53,7 +53,7 @@ def read_head(receive: Callable[[], bytes], sizes: Sizes | None = None) -> tuple
         sizes: Bounds `head` and `interim`; None for those of the process.
 
     Returns:
-        The head, and the bytes behind it that came with it.
+        The head, and the bytes after it that came with it.
 
     Raises:
         http.client.RemoteDisconnected: The connection ended before the first byte.
@@ -65,7 +65,7 @@ def read_head(receive: Callable[[], bytes], sizes: Sizes | None = None) -> tuple
     data = b""
     while True:
         data = data or receive()
-        end = _end_of_head(data)  # most heads come whole, in the first piece
+        end = _end_of_head(data)  # most heads arrive whole, in the first piece
         if not end or end > sizes.head:
             data, end = _read_to_empty_line(receive, data, sizes.head)
         head = _parsed_head(data[:end])
@@ -73,14 +73,14 @@ def read_head(receive: Callable[[], bytes], sizes: Sizes | None = None) -> tuple
         if head.status >= 200:
             return head, data
         if head.status == 101:
-            raise http.client.HTTPException("the server switched to another protocol, which was not asked for")
+            raise http.client.HTTPException("the server switched to another protocol that we did not ask for")
         interim += end
         if interim > sizes.interim:
             raise too_large("what the server sent before its reply", "interim", sizes.interim)
 
 
 def _end_of_head(data: bytes | bytearray, begin: int = 0) -> int:
-    """Return where the first empty line ends; 0 where it has not come. Some servers end lines with LF alone."""
+    """Return where the first empty line ends; 0 if it has not come. Some servers end lines with LF alone."""
     end = data.find(b"\n\r\n", begin)
     bare = data.find(b"\n\n", begin, end + 1 if end >= 0 else len(data))
     if bare >= 0:
@@ -123,7 +123,7 @@ def _parsed_head(data: bytes) -> Head:
     ):
         raise http.client.BadStatusLine(repr(first[:80]))
     if "\r" in text or "\0" in text:
-        raise http.client.HTTPException("the head of the reply holds a NUL, or a CR without its LF")
+        raise http.client.HTTPException("the head of the reply has a NUL, or a CR without its LF")
     if len(lines) > _MOST_LINES:
         raise http.client.HTTPException(f"the head of the reply has more than {_MOST_LINES} lines")
     return Head(int(status), reason[:_LONGEST_REASON].strip(), _fields(lines), version == "HTTP/1.0")
@@ -148,7 +148,7 @@ def _fields(lines: list[str]) -> dict[str, str]:
 
 
 def _unfolded(lines: list[str]) -> list[str]:
-    """Return the lines with each value that goes on in the next line, as was once allowed, put together."""
+    """Return the lines with folded values (once allowed) joined."""
     whole: list[str] = []
     for line in filter(None, lines):
         if line[0] in " \t" and whole:
@@ -156,7 +156,7 @@ def _unfolded(lines: list[str]) -> list[str]:
             continue
         name, colon, _ = line.partition(":")
         if not colon or not name or name.lower().encode("latin-1").translate(None, _NAME_CHARACTERS):
-            raise http.client.HTTPException(f"a line of the reply's head is no header: {line[:80]!r}")
+            raise http.client.HTTPException(f"a line of the reply's head is not a header: {line[:80]!r}")
         whole.append(line)
     return whole
 
@@ -177,7 +177,7 @@ class Framing:
             sizes: Bounds `body` and `trailers`; None for those of the process.
 
         Raises:
-            http.client.HTTPException: Its length cannot be, or it is sent in a way that is not known here.
+            http.client.HTTPException: Its length is invalid, or its transfer coding is unknown here.
             InvalidResponseError: The body will be larger than its bound.
         """
         self._sizes = sizes = sizes or default_sizes()
@@ -197,18 +197,18 @@ class Framing:
         coding = headers.get("transfer-encoding")
         if head.status in (204, 304):  # no body, whatever the headers say (RFC 9112, 6.3)
             self.ended = True
-            # A server that speaks of a body may send one, late, and it must not be taken for the next reply.
+            # A server that announces a body may send one late, and it must not be taken for the next reply.
             self.can_reuse = self.can_reuse and coding is None and not size
         elif coding is not None:
             if coding.lower() != "chunked":
                 raise http.client.HTTPException(
-                    f"the reply comes in the transfer coding {coding[:80]!r}, which was not asked for"
+                    f"the reply comes in the transfer coding {coding[:80]!r}, which we did not ask for"
                 )
             self._chunks = _Chunks(sizes)
-            if head.is_old or length is not None:  # two ways to find its end: somebody else may take the other one
+            if head.is_old or length is not None:  # two ways to find its end: a proxy may use the other one
                 self.can_reuse = False
         elif length is not None:
-            # Of a refusal, the status and the beginning of its body are read all the same.
+            # For an error reply, the status and the beginning of its body are still read.
             if size > sizes.body and 200 <= head.status < 300:
                 raise too_large("the body of the reply", "body", sizes.body)
             self._left = size
@@ -244,7 +244,7 @@ class Framing:
     def _feed_counted(self, data: bytes, left: int) -> bytes:
         if not data:
             raise http.client.IncompleteRead(b"", left)
-        if len(data) > left:  # bytes that nobody asked for: whatever they are, they are no next reply
+        if len(data) > left:  # unsolicited bytes: whatever they are, they are not the next reply
             self.can_reuse = False
             data = data[:left]
         left -= len(data)
@@ -260,7 +260,7 @@ def _length(value: str) -> int:
         if any(other.strip(" \t") != length for other in others.split(",")):
             length = ""
     if not length.isascii() or not length.isdecimal() or len(length) > _MOST_DIGITS:
-        raise http.client.HTTPException(f"the length that the reply gives is not one: {value[:80]!r}")
+        raise http.client.HTTPException(f"the length that the reply gives is invalid: {value[:80]!r}")
     return int(length)
 
 
@@ -279,7 +279,7 @@ class _Chunks:
         self._room = sizes.trailers
         self._buffer = b""  # a line, or a chunk's line end, that was cut
         self._left = 0  # bytes that the current chunk still has
-        self._at_end = False  # a chunk's bytes have come, and its line end has not
+        self._at_end = False  # a chunk's bytes have come, but its line end has not
         self._trailers: list[str] | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -287,7 +287,7 @@ class _Chunks:
 
         Raises:
             http.client.HTTPException: A chunk's size is not a hexadecimal number, or its end is not where it should be.
-            InvalidResponseError: There is too much beside the chunks.
+            InvalidResponseError: There is too much data besides the chunks.
         """
         if self._buffer:
             data = self._buffer + data
@@ -328,10 +328,10 @@ class _Chunks:
             elif line:
                 self._spend(len(line))
                 if b"\r" in line or b"\0" in line:
-                    raise http.client.HTTPException("a trailer of the reply holds a NUL, or a CR without its LF")
+                    raise http.client.HTTPException("a trailer of the reply has a NUL, or a CR without its LF")
                 self._trailers.append(line.decode("latin-1"))
             else:
-                _fields(self._trailers)  # looked at, and dropped: nobody reads them
+                _fields(self._trailers)  # checked, and dropped: nothing reads them
                 self.ended = True
                 self.has_surplus = at < length
                 break
@@ -346,7 +346,7 @@ class _Chunks:
             if size.strip(_HEX_DIGITS) or b"\r" in extension or b"\0" in extension:
                 size = b""
         if not 0 < len(size) <= _MOST_DIGITS:
-            raise http.client.HTTPException(f"the size of a chunk of the reply is no hexadecimal number: {line[:40]!r}")
+            raise http.client.HTTPException(f"the size of a chunk of the reply is not a hexadecimal number: {line[:40]!r}")
         self._left = int(size, 16)
         if not self._left:
             self._trailers = []
@@ -360,4 +360,4 @@ class _Chunks:
     def _spend(self, size: int) -> None:
         self._room -= size
         if self._room < 0:
-            raise too_large("what stands beside the chunks of the reply", "trailers", self._most)
+            raise too_large("the data besides the chunks of the reply", "trailers", self._most)

@@ -1,4 +1,4 @@
-"""What must nobody see? Keys: a type whose `repr` hides them, and the search for one that a server quotes back.
+"""What must stay secret? Keys: a type whose `repr` hides them, and the search for one that a server quotes back.
 
 A key is sent to a server, and some servers, gateways and proxies quote what they were sent: in plain, escaped as JSON does it,
 percent-encoded, or cut off. Whatever an error shows goes through `masked` or `hide`.
@@ -14,9 +14,9 @@ MASK = "***"
 
 # A shorter secret ("no", "any") is a placeholder for a server without keys, and hiding it would only spoil messages.
 _SHORTEST = 4
-# So many characters of a secret at the place where a text was cut are the beginning of the secret and no accident.
+# This many characters of a secret, where a text was cut, are the start of the secret and not a coincidence.
 _TELLING = 8
-# No provider's error is nested so deep; what lies below is dropped, unseen, rather than shown.
+# No provider's error is nested this deep; anything deeper is dropped rather than shown.
 _DEEPEST = 60
 
 _NAMED = re.compile(r"((?:key|token|sig|signature|secret|password)=)[^&\s\"']+", re.IGNORECASE)
@@ -31,8 +31,8 @@ T = TypeVar("T")
 class Secret(str):
     """A key or token that shows as `***` wherever a program prints its variables: debuggers, crash reports, logs of frames.
 
-    It is a str in every other respect, so that a provider's `headers` can write it into a header, and `str(secret)` is the key.
-    A pickle holds `***` in its place; a copy in this process is the secret itself.
+    It is a str in every other respect, so that a provider's `headers` can put it in a header, and `str(secret)` is the key.
+    A pickle has `***` instead; a copy in this process is the secret itself.
     """
 
     __slots__ = ()
@@ -90,9 +90,9 @@ class SecretValues(dict[str, str]):
 
 
 def masked(value: T, secret: str = "") -> T:
-    """Return a text, bytes or JSON value without the secret, and without what looks like a key.
+    """Return a text, bytes or JSON value without the secret, and without anything that looks like a key.
 
-    Keys and values of objects at any depth are looked at; what needs no change is returned as it is.
+    Keys and values of objects are searched at any depth; what needs no change is returned as it is.
 
     Args:
         value: A str, bytes, or a value of JSON; anything else is returned unchanged.
@@ -160,10 +160,10 @@ def _same(pairs: Mapping[Any, Any], value: Mapping[Any, Any]) -> bool:
 
 
 def _shapeless(text: str) -> str:
-    """Return a text without what has the shape of a key."""
+    """Return a text without anything that has the shape of a key."""
     if "=" in text:
         text = _NAMED.sub(rf"\1{MASK}", text)
-    # Looking for a substring costs a hundredth of what the expression costs, and few texts hold one of these.
+    # Searching for a substring costs a hundredth of the expression, and few texts contain one of these.
     return _KEY_LIKE.sub(MASK, text) if any(start in text for start in _STARTS) else text
 
 

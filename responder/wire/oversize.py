@@ -1,4 +1,4 @@
-"""What happens to a reply that is larger than its bound? One error for all of them, which says how to raise the bound."""
+"""What happens to a reply that is larger than its bound? One error for all, which says how to raise the bound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from responder.values.errors import InvalidResponseError
 
 
 def too_large(what: str, bound: str, size: int) -> InvalidResponseError:
-    """Return the error for something that exceeds a bound of `Sizes`. It is not repeated: the next reply would be as large.
+    """Return the error for something that exceeds a bound of `Sizes`. It is not retried: the next reply would be as large.
 
     Args:
         what: What is too large, as the subject of a sentence.

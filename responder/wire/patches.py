@@ -1,4 +1,4 @@
-"""Has somebody patched `requests`? Then a call goes where the patch sees it, and not past it over our own sockets.
+"""Is `requests` patched? Then a call goes where the patch sees it, and not past it over our own sockets.
 
 Mocks (responses, requests-mock, vcrpy) replace an adapter's `send`, a session's choice of adapter or urllib3's connections:
 a call that went past them would be sent for real, and be billed. Agents (OpenTelemetry, Sentry, X-Ray) wrap the same places to
@@ -34,7 +34,7 @@ _Http: Any = http.client.HTTPConnection
 
 
 def seen() -> tuple[Any, ...]:
-    """Return what now stands in the places that are patched; equal to an earlier one as long as nobody patches anything."""
+    """Return what is now in the places that tools patch; equal to an earlier one as long as nothing is patched."""
     return (
         _Session.send,
         _Session.request,
@@ -53,7 +53,7 @@ def seen() -> tuple[Any, ...]:
 
 
 def way(found: tuple[Any, ...]) -> Way:
-    """Return the way that what `seen` found demands. Does not rely on having been imported before the patch."""
+    """Return the way that the result of `seen` calls for. Does not rely on having been imported before the patch."""
     in_sessions, in_adapters = _file(requests.sessions.merge_setting), _file(requests.adapters.HTTPAdapter.__init__)
     in_pools, in_http = _file(_Pool.close), _file(_Http.close)
     homes = (*[in_sessions] * 5, in_adapters, in_pools, None, None, in_http, in_http, None, None)

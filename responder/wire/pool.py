@@ -1,4 +1,4 @@
-"""Which connection carries a request: one that is idle, or a new one. Knows what may be used again, and survives a fork."""
+"""Which connection carries a request: one that is idle, or a new one. Knows what may be reused, and survives a fork."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from responder.wire.resolving import Resolver
 from responder.wire.routes import Route
 from responder.wire.signals import is_from_a_signal
 
-# An idle connection that is older is not used again: load balancers drop them silently after a minute or more.
+# An older idle connection is not reused: load balancers drop them silently after a minute or more.
 IDLE_SECONDS = 55.0
 
-# Seconds between two looks at the idle connections, for those that the server has closed.
+# Seconds between checks of the idle connections for those that the server has closed.
 _SWEEP_SECONDS = 2.0
 
 
@@ -42,7 +42,7 @@ class Pool:
     """Idle connections, the most recently used first. Safe for threads, and empty in a forked child.
 
     It never makes anyone wait: the caller's own threads bound how many connections are open. In a forked child the inherited
-    sockets are closed without a word to the server, since the parent goes on using them. The number of the process is compared
+    sockets are closed without telling the server, since the parent still uses them. The number of the process is compared
     each time, because a fork by C code (uWSGI) runs none of Python's hooks.
     """
 
@@ -54,8 +54,8 @@ class Pool:
     def exchange(self, attempt: Attempt, way: Route, request: Callable[[], memoryview]) -> Response:
         """Send a request and return the reply as soon as its headers are there.
 
-        A connection that the server closed while it was idle costs nothing: where not one byte of a reply has come on a
-        reused connection, the request goes out once more on a new one.
+        A connection that the server closed while it was idle costs nothing: if not one byte of a reply has come on a
+        reused connection, the request is sent again on a new one.
 
         Args:
             attempt: Its clock and its stop button.
@@ -95,7 +95,7 @@ class Pool:
             raise
 
     def _here(self) -> _Shared:
-        """Return what this process's threads share; in a forked child, let go of what the parent's do."""
+        """Return what this process's threads share; in a forked child, drop the parent's."""
         shared = self._shared
         process = getpid()
         if shared.process == process:
@@ -156,14 +156,14 @@ class Pool:
 
     def __del__(self) -> None:
         if hasattr(self, "_by_process"):
-            self.close()  # without this, each idle socket would complain for itself
+            self.close()  # without this, each idle socket would warn separately
 
 
 def _open(connection: Connection, attempt: Attempt, resolver: Resolver) -> None:
     try:
         connection.open(attempt, resolver)
     except OSError as error:
-        # Idle connections are file descriptors that somebody can use.
+        # Idle connections are file descriptors that others may need.
         if error.errno not in EXHAUSTED or is_from_a_signal(error) or not _close_idle():
             raise
         connection.open(attempt, resolver)

@@ -1,6 +1,6 @@
 """Which addresses does a host have? `getaddrinfo`, bounded by the attempt that asks, and asked once for many connections.
 
-The resolver of the C library knows no deadline: with a name server that does not answer it blocks for half a minute. It runs
+The C library's resolver has no deadline: with a name server that does not answer it blocks for half a minute. It runs
 in a daemon thread, and each caller waits only as long as its own attempt may.
 """
 
@@ -16,7 +16,7 @@ from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.wire.dialing import EXHAUSTED, Address
 
-# Seconds for which addresses are used again: the connections that a run opens at its start need one lookup, not one each.
+# Seconds for which addresses are reused: the connections that a run opens at its start need one lookup, not one each.
 _FRESH = 5.0
 
 # Seconds before a host that does not exist is looked up a second time: a name server may hiccup.
@@ -27,7 +27,7 @@ UNKNOWN = {number for name in ("EAI_NONAME", "EAI_NODATA") if (number := getattr
 
 
 class UnknownHostError(OSError):
-    """The name has no address, said twice.
+    """The name has no address, according to two lookups.
 
     Attributes:
         has_been_known: True when the same name had addresses earlier.
@@ -37,11 +37,11 @@ class UnknownHostError(OSError):
 
 
 class InvalidHostError(OSError):
-    """No resolver takes such a name."""
+    """No resolver accepts such a name."""
 
 
 class _Lookup:
-    """A lookup that may be under way; whoever waits for it leaves an event."""
+    """A lookup that may be under way; each waiting thread leaves an event."""
 
     def __init__(self) -> None:
         self.ended = 0.0  # on the monotonic clock; 0: it is under way
@@ -74,7 +74,7 @@ class Resolver:
             OSError: The name server could not be asked.
         """
         if _is_address(host):
-            return _looked_up(host, port)  # asks nobody, so it cannot block
+            return _looked_up(host, port)  # no lookup is needed, so it cannot block
         try:
             return self._shared(host, port, left, cancel)
         except UnknownHostError:
@@ -90,7 +90,7 @@ class Resolver:
             raise
 
     def forget(self, host: str, port: int) -> None:
-        """Look a host up anew next time: none of its addresses could be reached."""
+        """Look a host up again next time: none of its addresses could be reached."""
         with self._lock:
             lookup = self._lookups.get((host, port))
             if lookup is not None and lookup.ended:
@@ -137,7 +137,7 @@ class Resolver:
 
         try:
             threading.Thread(target=run, name="responder-resolver", daemon=True).start()
-        except (RuntimeError, MemoryError):  # no more threads: better an unbounded lookup than none
+        except (RuntimeError, MemoryError):  # no more threads: an unbounded lookup is better than none
             run()
 
 

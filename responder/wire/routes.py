@@ -26,7 +26,7 @@ class Route(NamedTuple):
 
     Attributes:
         origin: Which host.
-        context: Whom to trust; None for plain http.
+        context: Which certificates to trust; None for plain http.
         proxy: The proxy's URL; None: directly.
     """
 
@@ -59,5 +59,5 @@ def _trusting_context() -> ssl.SSLContext:
         if error.errno in EXHAUSTED:
             raise  # not the bundle's fault
         raise ConfigurationError(
-            f"the CA bundle {bundle!r} cannot be read ({error}): look at REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE", fatal=True
+            f"the CA bundle {bundle!r} cannot be read ({error}): check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE", fatal=True
         ) from error

@@ -1,8 +1,8 @@
-"""Did a signal's handler raise this exception? Such an exception is the user's, whatever its class.
+"""Did a signal handler raise this exception? Then it is the user's, whatever its class.
 
 A decorator for time limits installs a handler for SIGALRM that raises, often a `TimeoutError` or an `OSError`. Python calls
 the handler in the main thread, in the middle of whatever it does, so that its exception comes out of our `poll` as if the
-socket had failed. It must reach the user untouched: it is neither a failure of the network nor a reason to ask again.
+socket had failed. It must reach the user unchanged: it is neither a network failure nor a reason to retry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 def is_from_a_signal(error: BaseException) -> bool:
     """Return True when the error was raised by the handler of a signal, or put into this thread from outside.
 
-    A handler is called with the frame that it interrupted, which is how it is told from any other function.
+    A handler is called with the frame that it interrupted, which distinguishes it from any other function.
     """
     handlers = _codes_of_handlers()
     step: TracebackType | None = error.__traceback__
@@ -23,7 +23,7 @@ def is_from_a_signal(error: BaseException) -> bool:
         if after is not None and (after.tb_frame.f_code in handlers or _was_given(after.tb_frame, step.tb_frame)):
             return True
         step = after
-    # What comes from the operating system or from us has a number or a text. A bare `TimeoutError()` was put into the thread
+    # An error from the operating system or from us has a number or a text. A bare `TimeoutError()` was put into the thread
     # (`PyThreadState_SetAsyncExc` takes a class alone), which is how time limits for threads work.
     return isinstance(error, OSError) and not error.args
 

@@ -1,4 +1,4 @@
-"""Whom do we trust? One TLS context for each CA bundle and process."""
+"""Which certificates do we trust? One TLS context for each CA bundle and process."""
 
 from __future__ import annotations
 
@@ -39,14 +39,13 @@ def tls_context(bundle: str | None) -> ssl.SSLContext:
 
 def _refuse_old_truststore() -> None:
     # On Windows and macOS, before 0.10.5 truststore looks at the peer's certificate in `wrap_socket`, before a handshake that
-    # is done later, as ours is; there it finds none, and each call fails with a message that names no cause.
+    # is done later, as ours is; it finds none, and each call fails with a message that names no cause.
     if sys.platform not in ("win32", "darwin") or not ssl.SSLContext.__module__.startswith("truststore"):
         return
     version = importlib.metadata.version("truststore")
     numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdecimal())
     if numbers < (0, 10, 5):
         raise ConfigurationError(
-            f"truststore {version} cannot check certificates of connections that are shaken hands with later: "
-            "pip install 'truststore>=0.10.5'",
+            f"truststore {version} cannot check the certificates of our connections: pip install 'truststore>=0.10.5'",
             fatal=True,
         )

@@ -1,4 +1,4 @@
-"""What does a failure below mean? The border where errors of sockets, TLS, HTTP, `requests` and urllib3 become ours."""
+"""What does a low-level failure mean? Here errors of sockets, TLS, HTTP, `requests` and urllib3 become ours."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from responder.wire.routes import NO_SOCKS
 # What our own sockets, and what reads from them, may raise.
 FAILURES = (OSError, StoppedError, http.client.HTTPException, zlib.error)
 
-# What a session may raise besides. urllib3 fails with an AttributeError in the thread that reads from a response which
+# What a session may raise in addition. urllib3 fails with an AttributeError in the thread that reads from a response which
 # another thread shut down.
 SESSION_FAILURES = (*FAILURES, urllib3.exceptions.HTTPError, ValueError, AttributeError)
 
@@ -99,13 +99,13 @@ def _timed_out(error: Exception, of: Circumstances, host: str, taken: float) -> 
     if of.attempt.stage == "connecting" or connecting is not None:
         return APITimeoutError(
             f"no connection to {_named(host, of.proxy)} within {taken:.1f} s (timeout connect {of.attempt.connect:g} s). Nothing "
-            "was sent. Look at base_url, the network and the proxy, or raise timeout=Timeout(connect=...)",
+            "was sent. Check base_url, the network and the proxy, or raise timeout=Timeout(connect=...)",
             retryable=True,
         )
     bound = of.bound or f"timeout {of.timeout.total:g} s"
     if of.attempt.stage == "sending":
         return APITimeoutError(
-            f"{host} did not take the whole request within {taken:.1f} s ({bound}). Raise timeout= if requests are that long",
+            f"{host} did not accept the whole request within {taken:.1f} s ({bound}). Raise timeout= if requests are that long",
             retryable=True,
         )
     return APITimeoutError(
@@ -119,15 +119,14 @@ def _broken(error: Exception, of: Circumstances, host: str) -> APIConnectionErro
     certificate = _tls_problem(error)
     if certificate:
         return APIConnectionError(
-            f"TLS with {host} failed: {certificate}. Behind a company's proxy set REQUESTS_CA_BUNDLE to its CA "
-            "file (PEM), or bring a requests.Session whose verify is that file",
+            f"TLS with {host} failed: {certificate}. Behind a company proxy, set REQUESTS_CA_BUNDLE to its CA "
+            "file (PEM), or pass a requests.Session whose verify is that file",
             fatal=isinstance(certificate, ssl.SSLCertVerificationError),
         )
     refusal = _proxy_refusal(error)
     if refusal:
         return APIConnectionError(
-            f"the proxy refused the tunnel to {host}: {refusal}. Look at HTTPS_PROXY (http://user:password@host:port) "
-            "and NO_PROXY",
+            f"the proxy refused the tunnel to {host}: {refusal}. Check HTTPS_PROXY (http://user:password@host:port) and NO_PROXY",
             fatal=True,
         )
     if _found(error, lambda found: isinstance(found, requests.exceptions.InvalidSchema) and "SOCKS" in str(found)):
@@ -135,7 +134,7 @@ def _broken(error: Exception, of: Circumstances, host: str) -> APIConnectionErro
     unknown = _found(error, _is_unknown_host)
     if unknown is not None:
         return APIConnectionError(
-            f"there is no host {_named(host, of.proxy)} ({unknown}). Look at {'the proxy' if of.proxy else 'base_url'}",
+            f"there is no host {_named(host, of.proxy)} ({unknown}). Check {'the proxy' if of.proxy else 'base_url'}",
             fatal=not getattr(unknown, "has_been_known", False),
         )
     address = _bad_address(error)
@@ -171,7 +170,7 @@ def _found(error: BaseException, wanted: Any) -> BaseException | None:
 def _is_timeout(error: BaseException) -> bool:
     kinds = (TimeoutError, requests.exceptions.Timeout, urllib3.exceptions.TimeoutError)
     # A refused connection is a timeout as well, in urllib3's tree of errors. With a number it is the operating system's: the
-    # peer is gone (ETIMEDOUT), and no time of ours is over.
+    # peer is gone (ETIMEDOUT), and none of our timeouts has expired.
     return any(
         isinstance(found, kinds)
         and not isinstance(found, urllib3.exceptions.NewConnectionError)
@@ -185,7 +184,7 @@ def _is_unknown_host(error: BaseException) -> bool:
 
 
 def _tls_problem(error: BaseException) -> ssl.SSLError | None:
-    """Return the TLS error that makes a repeat useless; a connection that merely broke off is none."""
+    """Return the TLS error that makes a retry useless; a lost connection is not one."""
     broke_off = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
     for found in _related(error):
         if isinstance(found, ssl.SSLError) and not isinstance(found, broke_off):
@@ -205,7 +204,7 @@ def _bad_address(error: BaseException) -> BaseException | None:
 
 
 def _proxy_refusal(error: BaseException) -> str:
-    """Return the status with which a proxy refused a tunnel for good; "" when it was something else."""
+    """Return the status with which a proxy permanently refused a tunnel; "" if it was something else."""
     for found in _related(error):
         if isinstance(found, TunnelRefusedError) or "Tunnel connection failed" in str(found):
             status = re.search(r": (4\d\d\b.{0,60})", str(found))
@@ -219,7 +218,7 @@ def _exhausted(error: BaseException) -> str:
     words = os.strerror(number or 0)
     limit = _descriptor_limit()
     return (
-        f"{words}. This process has used up what it may open{limit}; nothing was sent. Raise the limit (ulimit -n), "
+        f"{words}. This process has no file descriptors left{limit}; nothing was sent. Raise the limit (ulimit -n), "
         "close what is not needed, or use fewer max_workers"
     )
 
@@ -239,7 +238,7 @@ def _named(host: str, proxy: str | None) -> str:
 
 
 def _described(error: BaseException) -> str:
-    """Say what happened in a few words; the innermost error knows best, and quotes no URL."""
+    """Say what happened in a few words; the innermost error is the most precise, and quotes no URL."""
     inner: list[BaseException] = [found for found in _related(error) if isinstance(found, (OSError, http.client.HTTPException))]
     plain = [found for found in inner if not isinstance(found, requests.exceptions.RequestException)]
     found = (plain or [error])[-1]

@@ -1,6 +1,6 @@
 """One request: JSON bytes out, a reply in, or an error of ours.
 
-A call goes through a `requests.Session`: ours (`adapter.py`), which owns its sockets; or one that the user brings, which is used
+A call goes through a `requests.Session`: ours (`adapter.py`), which owns its sockets; or the user's own, which is used
 as it is, with its adapters, proxies, certificates and mocks (`foreign.py`). Cookies are never kept, redirects never followed,
 and nothing is retried here.
 """
@@ -73,7 +73,7 @@ class Incoming:
         """Bound the time to the next piece; the attempt's own end stays where it is.
 
         Args:
-            seconds: From now; `math.inf` lifts the bound.
+            seconds: From now; `math.inf` removes the bound.
             bound: What to call it in the error's message.
         """
         self._call.circumstances.continue_within(seconds, bound)
@@ -199,7 +199,7 @@ class _Call:
         attempt: Any = self.circumstances.attempt
         if self.is_bare:
             return self._session.send(request, timeout=attempt)
-        send = requests.Session.send  # patched by somebody who wants to see the call
+        send = requests.Session.send  # patched by a tool that wants to see the call
         return send(self._session, request, stream=True, timeout=attempt, allow_redirects=False, proxies={})
 
     def post(self, request: requests.PreparedRequest) -> Reply:
@@ -216,13 +216,13 @@ class _Call:
         response.raw.close()
 
     def fail(self, error: Exception) -> None:
-        """Raise what a failure means; return when it is none of ours, and must go on as it is."""
+        """Raise the error that a failure means; return if it is not ours and must pass through unchanged."""
         if not is_from_a_signal(error):
             raise translated(error, self.circumstances) from without_request(error)
 
 
 class _ForeignCall(_Call):
-    """One attempt over somebody else's session."""
+    """One attempt over the user's session."""
 
     __slots__ = ("_over",)
 
@@ -248,7 +248,7 @@ class _ForeignCall(_Call):
         self._over.close(response)
 
     def fail(self, error: Exception) -> None:
-        """Raise what a failure means, where it is the session's or ours."""
+        """Raise the error that a failure means, if it is the session's or ours."""
         cause = error.__cause__
         if not isinstance(error, SessionError) or cause is None:
             super().fail(error)

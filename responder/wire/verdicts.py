@@ -1,10 +1,10 @@
-"""What do an error's words and numbers mean? Tables of what providers are known to say, each with where it was seen.
+"""What do an error's words and numbers mean? Tables of what providers are known to say, each with its source.
 
 Knowledge only: which class an error becomes, and whether it ends a run, is decided in `failures.py`. Where a table is silent, the
-error is that of its own prompt and ends nothing.
+error belongs to its own prompt and ends nothing.
 
-Sources, where an entry names no other: the provider's own reference of errors (read 2026-08 to 2026-11), and for words that stand
-in no reference the public issues of programs that met them, as owner/repository#number.
+Sources, where an entry names no other: the provider's own reference of errors (read 2026-08 to 2026-11), and for words
+not in any reference, the public issues of programs that met them, as owner/repository#number.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SPENT_CODES = (
         "Alibaba, Volcengine, AWS, Google",
     ),
 )
-# Money is gone, whatever else the words speak of.
+# The money is gone, whatever else the message mentions.
 SPENT_MONEY = (
     Sign(r"credit balance is too low|balance (?:is )?(?:too low|insufficient|not enough|exhausted)", "Anthropic"),
     Sign(
@@ -85,8 +85,8 @@ SPENT_MONEY = (
         "xAI (429 and 403: continuedev/continue#10373), Cloudflare",
     ),
 )
-# A limit is reached, and not that of a minute, unless the words say so. "You exceeded your current quota, please check your plan
-# and billing details" alone says neither: Google says it of a minute as well, and gateways hand it on without its code.
+# A limit is reached, but not one per minute, unless the words say so. "You exceeded your current quota, please check your plan
+# and billing details" alone says neither: Google says it about minutes as well, and gateways pass it on without its code.
 SPENT_WORDS = (
     Sign(
         r"(?:reached|exceeded|hit|over) (?:your|its|the|their)(?: [\w-]+){0,4} "
@@ -117,8 +117,8 @@ SPENT_WORDS = (
     ),
 )
 
-# Over what time a limit counts. The window that a message names first is the one that is used up: OpenRouter's refusal for the
-# minute goes on to advertise how many requests a day one could buy.
+# Over what time a limit counts. The window that a message names first is the one that is used up: OpenRouter's per-minute
+# refusal also advertises how many requests a day one could buy.
 LONG_WINDOW = (
     Sign(
         r"per[-_ ]?day|/ ?day|\bdaily\b|\b[RT]PD\b|PerDay|ByDay|per 86400 ?s|a day\b",
@@ -186,7 +186,7 @@ BLOCKED = (
     ),
     Sign(r"不安全或敏感|敏感内容|内容(?:违规|审核不通过|存在风险)", "Z.ai 1301, MiniMax"),
 )
-# Words that mean a filter only where a filter's statuses (400, 403, 422, 451) stand beside them.
+# Words that mean a filter only together with a filter's statuses (400, 403, 422, 451).
 PERHAPS_BLOCKED = (
     Sign(
         r"\bflagged\b|\bmoderation\b|\bSAFETY\b|\bRECITATION\b|safety (?:filter|polic|reason)",
@@ -211,7 +211,7 @@ TOO_LONG = (
     Sign(r"(?:required|needed) for long context requests", "Anthropic, a 429 (anthropics/claude-code#29584)"),
 )
 
-# What a 400, 403 or 404 says of one prompt alone: its files, its pictures, the turn that it continues.
+# What a 400, 403 or 404 says about one prompt alone: its files, its pictures, the turn that it continues.
 ONE_PROMPT = (
     Sign(
         r"access the file|\bfiles?\b.{0,100}(?:not found|not exist|expired|deleted|may not exist)|\bfile[_-]not[_-]found",
@@ -336,7 +336,7 @@ ADDRESS = (
 
 # What the model itself wrote was unusable; another sample may be fine.
 MODELS_SLIP = frozenset({"tool_use_failed", "json_validate_failed", "output_parse_failed"})
-"""Codes of a 400 that a repeat may cure. Source: Groq."""
+"""Codes of a 400 that a retry may fix. Source: Groq."""
 
 MINIMAX = {
     "1000": 500, "1001": 504, "1002": 429, "1004": 401, "1008": 402, "1013": 500, "1024": 500, "1026": 400, "1027": 400,
@@ -405,7 +405,7 @@ _IMAGE_AT_FAULT = re.compile(r"\bimage_(?!generation)\w|\b(?:invalid|unsupported
 
 @functools.cache
 def _pattern(signs: tuple[Sign, ...]) -> re.Pattern[str]:
-    """Compiled at the first error: a program that meets none pays nothing."""
+    """Compiled at the first error: a program without errors pays nothing."""
     return re.compile("|".join(f"(?:{sign.words})" for sign in signs), re.IGNORECASE | re.DOTALL)
 
 
@@ -415,7 +415,7 @@ def says(signs: tuple[Sign, ...], words: str) -> bool:
 
 
 def long_window(words: str) -> bool | None:
-    """Return whether the limit that a text names first counts over a day or longer; None where it names no time."""
+    """Return whether the limit that a text names first counts over a day or longer; None if it names no time."""
     long, short = _pattern(LONG_WINDOW).search(words), _pattern(SHORT_WINDOW).search(words)
     if long is None:
         return None if short is None else False
@@ -423,7 +423,7 @@ def long_window(words: str) -> bool | None:
 
 
 def status_of_words(codes: str, message: str) -> int:
-    """Return the HTTP status that an error without a number stands for; 500 where its words say nothing."""
+    """Return the HTTP status that an error without a number stands for; 500 if its words say nothing."""
     for word in re.split(r"[^A-Za-z_]+", codes):
         if word.lower() in _STATUSES:
             return _STATUSES[word.lower()]

@@ -20,7 +20,7 @@ _UNITS = {
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|μs|ns|d|h|m|s)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _HTTP_DATE = re.compile(r"[a-z]{3,9}, \d{1,2}[ -][a-z]{3}[ -]\d{2,4} \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})", re.IGNORECASE)
-# A longer wait is a mistake of the server's, or a way to stop its clients for good: a year, in seconds.
+# A longer wait is the server's mistake, or a way to stop its clients for good: a year, in seconds.
 _LONGEST = 366 * 86400.0
 
 # Prose of error messages: "Please try again in 1m12s", "retry after 33 seconds", "Please wait 59 seconds", "available in 1 hour".
@@ -87,9 +87,9 @@ def wait_hint(headers: Mapping[str, str], body: Any, now: float) -> float | None
         now: `time.time()`, seconds since the epoch.
 
     Returns:
-        Seconds, from 0 to a year. How much of it is obeyed is the policy's business.
+        Seconds, from 0 to a year. The policy decides how much of it to obey.
     """
-    now = _date(headers.get("date")) or now  # the server's own clock, where it told it: ours may be wrong
+    now = _date(headers.get("date")) or now  # the server's own clock, if it sent it: ours may be wrong
     found = _first(_hints(headers, body, now))
     return None if found is None else min(found, _LONGEST)
 

@@ -111,7 +111,7 @@ def test_a_forked_worker_makes_its_own() -> None:
     [
         ({}, "no 'default'"),
         (None, "missing or not a dict"),
-        ({"default": "openai:m"}, "is a dict"),
+        ({"default": "openai:m"}, "must be a dict"),
         ({"default": {}}, 'needs "model"'),
         ({"default": {**GPT, "limits": {"speed": 1}}}, "speed"),
     ],

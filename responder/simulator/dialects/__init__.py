@@ -1,4 +1,4 @@
-"""How does each provider speak? One file a dialect; this one only says which paths belong to whom.
+"""How does each provider speak? One file a dialect; this one only says which paths belong to which.
 
 Every dialect is written from its provider's published reference, never from what our own client sends.
 """
