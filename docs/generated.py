@@ -1,13 +1,15 @@
-"""What in the documentation is made from the code: the tables of providers, the help texts, and the map of the house.
+"""What in the documentation is made from the code: the tables of providers, the help texts, the map of the house, and the
+front page's numbers (from the page of benchmarks).
 
-Run `python docs/generated.py` after changing a provider, a command or the first line of a file; the tests notice when somebody
-forgets.
+Run `python docs/generated.py` after changing a provider, a command, the first line of a file or a benchmark's table; a test fails
+if you forget.
 Everything between `<!-- made:NAME -->` and `<!-- end -->` is replaced.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 from pathlib import Path
@@ -27,6 +29,7 @@ PAGES = (
     DOCS / "providers" / "compatible.md",
     DOCS / "command-line.md",
     DOCS / "contributing.md",
+    DOCS / "index.md",
 )
 
 HOUSE = ROOT / "responder"
@@ -129,6 +132,20 @@ def hosts() -> str:
     return "\n".join(["| host | name | key | base URL |", "|---|---|---|---|", *rows]) + "\n"
 
 
+def peers() -> str:
+    """Return how clients compare, for the front page: the first table of the throughput benchmark, from its page."""
+    page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
+    lines = page.partition("<!-- table:throughput -->")[2].partition("<!-- end:throughput -->")[0].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("HTTP: "))
+    header = ["client", *re.split(r"  +", lines[start + 1].strip())]
+    rows = []
+    for line in itertools.takewhile(str.strip, lines[start + 3 :]):
+        found = dict(zip(header, re.split(r"  +", line.strip()), strict=True))
+        numbers = f"{float(found['x ideal']):.2f} | {float(found['CPU us/call']) / 1000:.2f} ms | {found['peak MB']} MB"
+        rows.append(f"| {found['client']} | {int(found['calls']):,} | {numbers} |")
+    return "\n".join(["| client | calls | times the ideal | CPU per call | memory |", "|---|---:|---:|---:|---:|", *rows]) + "\n"
+
+
 def help_text(command: str) -> str:
     """Return what `responder COMMAND --help` prints in a terminal of 100 columns; "main" is `responder --help`."""
     arguments = [] if command == "main" else [command]
@@ -141,7 +158,7 @@ def filled(text: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found["name"]
-        tables = {"providers": providers, "base urls": bases, "hosts": hosts, "rooms": rooms, "house": house}
+        tables = {"providers": providers, "base urls": bases, "hosts": hosts, "rooms": rooms, "house": house, "peers": peers}
         return found[1] + (tables[name]() if name in tables else help_text(name.removeprefix("help "))) + found[4]
 
     return _MADE.sub(made, text)

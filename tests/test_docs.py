@@ -264,6 +264,29 @@ def test_links_lead_somewhere_from(page: Path) -> None:
         assert not anchor or anchor in anchors(found), f"{name_of(page)} links to {target}"
 
 
+def messages() -> list[str]:
+    """Return every text in the package's code, with `...` for what is filled in."""
+    found = []
+    for path in (ROOT / "responder").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values))
+    return found
+
+
+def test_troubleshooting_quotes_messages_that_exist() -> None:
+    """Each heading of the page stands in the code, word for word, so that a search for a message finds it."""
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    assert len(quoted) >= 35
+    texts = messages()
+    for heading in quoted:
+        pattern = re.compile(".*".join(re.escape(part) for part in heading.split("...")), re.DOTALL)
+        assert any(pattern.search(text) for text in texts), f"no message says {heading!r}"
+
+
 PROMISES = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (DOCS / "promises.md").read_text(encoding="utf-8"))
 
 

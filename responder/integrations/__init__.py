@@ -1,7 +1,7 @@
 """How does `responder` work in other people's frameworks? One file per framework, imported only by its users.
 
 Importing this package imports no framework; the core depends on none. Files without a framework: `sse.py` and
-`chunks.py` (a stream on its way to a browser), `public.py` (what a browser is told about a failure), `wsgi.py` (what a WSGI server
+`chunks.py` (a stream on its way to a browser), `public.py` (what a browser is told of a failure), `wsgi.py` (what a WSGI server
 knows about its client), `registry.py` (responders made once a process) and `tasks.py` (a shard of prompts as one task).
 """
 
