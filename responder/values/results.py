@@ -132,10 +132,16 @@ class Failed(Result[T]):
             @property
             def answer(self) -> None: ...  # noqa: D102 - documented in Result
 
+            @property
+            def parsed(self) -> None: ...  # noqa: D102 - documented in Result
+
         else:
 
             @property
             def answer(self) -> NoReturn: ...  # noqa: D102 - documented in Result
+
+            @property
+            def parsed(self) -> NoReturn: ...  # noqa: D102 - documented in Result
 
         error: Exception
 
