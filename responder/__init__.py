@@ -17,6 +17,7 @@ from responder._version import __version__
 from responder.call.dialect import ChunkReader
 from responder.call.retry import RetryPolicy
 from responder.call.stream import Stream
+from responder.many.last import last_batch
 from responder.many.mapping import parallel_imap, parallel_imap_unordered, parallel_map
 from responder.many.merging import MergedStreams, StreamEvent, merge_streams
 from responder.many.parallel import Run
@@ -200,6 +201,7 @@ __all__ = [
     "__version__",
     "assistant",
     "for_model",
+    "last_batch",
     "merge_streams",
     "parallel_imap",
     "parallel_imap_unordered",

@@ -7,6 +7,7 @@ import contextvars
 import gc
 import itertools
 import random
+import sys
 import threading
 import time
 import weakref
@@ -721,3 +722,39 @@ def test_a_providers_refusal_of_one_item_does_not_end_a_map_over_several_provide
     batch = parallel_map(ask, range(20), max_workers=2)
 
     assert [result.index for result in batch.failures()] == [0]
+
+
+@pytest.mark.parametrize("step", range(1, 40, 3))
+def test_an_interrupt_between_any_two_steps_loses_no_result(step: int) -> None:
+    """Ctrl-C comes wherever the main thread is, also while it has a result in hand that is written down nowhere."""
+    left, begun, go = step, threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work(item: int) -> int:
+        if item == 3:
+            begun.set()  # so the three before it are finished
+            go.wait(PATIENCE)
+        done.append(item)
+        return item
+
+    def interrupt(frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal left
+        if event == "line" and frame.f_code.co_filename.endswith(("parallel.py", "mapping.py")) and done:
+            left -= 1
+            if left == 0:
+                if not begun.wait(0.02):
+                    left = 1  # the fourth was not handed out: further on
+                    return interrupt
+                go.set()
+                sys.settrace(before)
+                raise KeyboardInterrupt
+        return interrupt
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            parallel_map(work, range(4), max_workers=1, progress=False)
+    finally:
+        sys.settrace(before)
+    assert {0, 1, 2} <= {result.item for result in caught.value.batch if result.ok}  # type: ignore[attr-defined]

@@ -93,7 +93,7 @@ class Embedder:
                 hide(error, secret)
                 raise
 
-        return call.repeat(lambda: call.exchange(call.begin(), call.bounds, read))
+        return call.repeat(lambda: call.exchange(call.begin(), call.bounds, read), "embeddings")
 
 
 def text_key(prefix: bytes, text: str) -> bytes:

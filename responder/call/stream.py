@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from responder.call import replies
 from responder.call.attempts import Attempt, Call
+from responder.values import notebook
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
@@ -140,6 +141,22 @@ class Stream(Iterator[str]):
             return self._call.endpoint.dialect.parse(self._reader.reply())
         except InvalidResponseError:
             return Answer("", "other")
+
+    def _repr_html_(self) -> str:
+        return notebook.text_html(self.text, self._state())
+
+    def _repr_markdown_(self) -> str:
+        return notebook.text_markdown(self.text, self._state())
+
+    def _state(self) -> str:
+        """Return in a line how far it is."""
+        if self._answer is not None and self._ended:
+            return f"stream: complete, {self.usage.output_tokens:,} tokens"
+        if self._failure is not None:
+            return f"stream: {type(self._failure).__name__}: {self._failure}"
+        if self._token.cancelled:
+            return f"stream: ended early, {self._token.reason}"
+        return "stream: under way" if self._trace.attempts else "stream: not begun; take its first piece to send the request"
 
     # Iterating
 

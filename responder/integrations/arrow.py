@@ -31,12 +31,12 @@ def map_array(
 @overload
 def map_array(
     responder: Responder, array: Any, *, errors: Errors = ..., return_batch: Literal[True], **keywords: Any
-) -> tuple[pa.Array, Batch]: ...
+) -> tuple[pa.Array, Batch[Any]]: ...
 
 
 def map_array(
     responder: Responder, array: Any, *, errors: Errors = "raise", return_batch: bool = False, **keywords: Any
-) -> pa.Array | tuple[pa.Array, Batch]:
+) -> pa.Array | tuple[pa.Array, Batch[Any]]:
     """Ask each value of an Array or ChunkedArray at once, and return the texts of the answers as an array of strings.
 
     Missing values (null, NaN) are not asked and become null; equal prompts are asked once.
@@ -70,12 +70,12 @@ def map_table(
 @overload
 def map_table(
     responder: Responder, data: pa.Table, template: str, *, return_batch: Literal[True], **keywords: Any
-) -> tuple[pa.Table, Batch]: ...
+) -> tuple[pa.Table, Batch[Any]]: ...
 
 
 def map_table(
     responder: Responder, data: pa.Table, template: str, *, return_batch: bool = False, **keywords: Any
-) -> pa.Table | tuple[pa.Table, Batch]:
+) -> pa.Table | tuple[pa.Table, Batch[Any]]:
     """Ask each row of a table at once, in the words of a template.
 
     A row in which a column of the template is missing is not asked; equal prompts are asked once.

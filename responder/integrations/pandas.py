@@ -29,12 +29,12 @@ def map_series(
 @overload
 def map_series(
     responder: Responder, series: pd.Series, *, errors: Errors = ..., return_batch: Literal[True], **keywords: Any
-) -> tuple[pd.Series, Batch]: ...
+) -> tuple[pd.Series, Batch[Any]]: ...
 
 
 def map_series(
     responder: Responder, series: pd.Series, *, errors: Errors = "raise", return_batch: bool = False, **keywords: Any
-) -> pd.Series | tuple[pd.Series, Batch]:
+) -> pd.Series | tuple[pd.Series, Batch[Any]]:
     """Ask each value of a column at once, and return the texts of the answers as a column of the same index and name.
 
     Missing values (None, NaN, pd.NA, NaT) are not asked and become None; equal prompts are asked once.
@@ -83,7 +83,7 @@ def map_frame(
     errors: Literal["text", "object"] = ...,
     return_batch: Literal[True],
     **keywords: Any,
-) -> tuple[pd.DataFrame, Batch]: ...
+) -> tuple[pd.DataFrame, Batch[Any]]: ...
 
 
 def map_frame(
@@ -94,7 +94,7 @@ def map_frame(
     errors: Literal["text", "object"] = "text",
     return_batch: bool = False,
     **keywords: Any,
-) -> pd.DataFrame | tuple[pd.DataFrame, Batch]:
+) -> pd.DataFrame | tuple[pd.DataFrame, Batch[Any]]:
     """Ask each row of a table at once, in the words of a template.
 
     A row in which a column of the template is missing is not asked; equal prompts are asked once.

@@ -31,12 +31,12 @@ def map_series(
 @overload
 def map_series(
     responder: Responder, series: pl.Series, *, errors: Errors = ..., return_batch: Literal[True], **keywords: Any
-) -> tuple[pl.Series, Batch]: ...
+) -> tuple[pl.Series, Batch[Any]]: ...
 
 
 def map_series(
     responder: Responder, series: pl.Series, *, errors: Errors = "raise", return_batch: bool = False, **keywords: Any
-) -> pl.Series | tuple[pl.Series, Batch]:
+) -> pl.Series | tuple[pl.Series, Batch[Any]]:
     """Ask each value of a column at once, and return the texts of the answers as a String column of the same name.
 
     Missing values (null, NaN) are not asked and become null; equal prompts are asked once.
@@ -70,12 +70,12 @@ def map_frame(
 @overload
 def map_frame(
     responder: Responder, frame: pl.DataFrame, template: str, *, return_batch: Literal[True], **keywords: Any
-) -> tuple[pl.DataFrame, Batch]: ...
+) -> tuple[pl.DataFrame, Batch[Any]]: ...
 
 
 def map_frame(
     responder: Responder, frame: pl.DataFrame, template: str, *, return_batch: bool = False, **keywords: Any
-) -> pl.DataFrame | tuple[pl.DataFrame, Batch]:
+) -> pl.DataFrame | tuple[pl.DataFrame, Batch[Any]]:
     """Ask each row of a table at once, in the words of a template.
 
     A row in which a column of the template is missing is not asked; equal prompts are asked once.

@@ -30,7 +30,7 @@ def check_errors(errors: str, known: Sequence[str]) -> None:
 
 def ask(
     responder: Responder, values: Iterable[Any], is_missing: Callable[[Any], bool], keywords: dict[str, Any]
-) -> tuple[Batch, list[Result | None]]:
+) -> tuple[Batch[Any], list[Result[Any] | None]]:
     """Ask what is not missing, equal texts once.
 
     Returns:
@@ -59,16 +59,16 @@ def ask(
     return batch, [None if place is None else _again(batch[place]) if repeats else batch[place] for place, repeats in places]
 
 
-def _again(result: Result) -> Result:
+def _again(result: Result[Any]) -> Result[Any]:
     return dataclasses.replace(result, attempts=0, elapsed=0.0, waited=0.0, usage=NO_USAGE, cost=0.0)
 
 
-def texts(results: Iterable[Result | None], errors: Errors) -> list[Any]:
+def texts(results: Iterable[Result[Any] | None], errors: Errors) -> list[Any]:
     """Return for each result its answer's text, or what `errors` puts in the place of a failure."""
     return [None if result is None else _text_or(result, errors) for result in results]
 
 
-def _text_or(result: Result, errors: Errors) -> Any:
+def _text_or(result: Result[Any], errors: Errors) -> Any:
     if result.error is None:
         return result.text
     if errors == "text":

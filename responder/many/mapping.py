@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from responder.many.last import note_on, remember
 from responder.many.parallel import OnError, Rules, Run, Work
 from responder.many.progress import ProgressOption, ProgressReporter
 from responder.values.cancellation import CancelToken
@@ -78,14 +79,19 @@ def start(
 def collect(run: Run[Any, R], batch: Callable[[Iterable[R]], B]) -> B:
     """Run to the end and return the batch; any exception on the way has what is finished as its `batch`."""
     results: list[R] = []
+    noted = run.noted()
     try:
         with run:
             results.extend(run)
             results.extend(run.rest())
     except BaseException as error:
-        error.batch = batch([*results, *run.taken_back()])  # type: ignore[attr-defined]  # for whoever catches it
+        found = {result.index: result for result in (*results, *run.taken_back())}
+        found.update({index: result for index, result in noted.items() if result.ok and index not in found})
+        finished = remember(batch(found.values()))
+        error.batch = finished  # type: ignore[attr-defined]  # for whoever catches it
+        note_on(error, finished)
         raise
-    return batch(results)
+    return remember(batch(results))
 
 
 @dataclass(frozen=True, slots=True)

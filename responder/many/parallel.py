@@ -349,6 +349,21 @@ class Run(Iterator[R], Generic[I, R]):
     def _dismiss(self) -> None:
         self._tasks.put(None)  # each worker passes it on
 
+    def noted(self) -> dict[int, R]:
+        """Return where the workers note each result, by its index, from now on; to be called before the first one is taken.
+
+        Ctrl-C is raised in the main thread between any two of its steps: a result that it has just taken in hand would be lost.
+        """
+        noted: dict[int, R] = {}
+        perform = self._work.perform
+
+        def perform_and_note(index: int, item: I) -> R:
+            result = noted[index] = perform(index, item)
+            return result
+
+        self._work = replace(self._work, perform=perform_and_note)
+        return noted
+
     def taken_back(self) -> list[R]:
         """Return the results that came in but were not returned, of a run ended by an exception."""
         while not self._finished.empty():

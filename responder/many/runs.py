@@ -26,6 +26,7 @@ from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import APIError, CancelledError
 from responder.values.messages import Prompt
+from responder.values.notebook import ReportPage, lines_html, lines_markdown
 from responder.values.results import Answered, Batch, Failed
 from responder.values.summary import Summary
 from responder.values.trace import Trace
@@ -96,6 +97,12 @@ class AnswerRun(Run[Prompt, "Answered[T] | Failed[T]"], Generic[T]):
             prices()
         super()._receive()
 
+    def _repr_html_(self) -> str:
+        return lines_html(str(self.summary()))
+
+    def _repr_markdown_(self) -> str:
+        return lines_markdown(str(self.summary()))
+
     def batch(self, results: Iterable[Answered[T] | Failed[T]]) -> Batch[T]:
         """Return results of this run as a batch, which knows what the run did."""
         self.history.shortage = self.shortage
@@ -106,13 +113,13 @@ class AnswerRun(Run[Prompt, "Answered[T] | Failed[T]"], Generic[T]):
         self.history.shortage = self.shortage
         return self.history.summary()
 
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the run, so far, as one self-contained HTML page.
+    def report(self, path: str | os.PathLike[str] | None = None) -> ReportPage:
+        """Return the run, so far, as one self-contained HTML page; with a path, write it there.
 
         Raises:
             ConfigurationError: The file cannot be written.
         """
-        self.history.report(path)
+        return self.history.report(path)
 
 
 def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
@@ -213,18 +220,24 @@ class StreamRun(MergedStreams):
 
     history: History
 
+    def _repr_html_(self) -> str:
+        return lines_html(str(self.summary()))
+
+    def _repr_markdown_(self) -> str:
+        return lines_markdown(str(self.summary()))
+
     def summary(self) -> Summary:
         """Return the streams that have ended in numbers; `print(run.summary())` reads well."""
         self.history.shortage = self.shortage
         return self.history.summary()
 
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the streams that have ended as one self-contained HTML page.
+    def report(self, path: str | os.PathLike[str] | None = None) -> ReportPage:
+        """Return the streams that have ended as one self-contained HTML page; with a path, write it there.
 
         Raises:
             ConfigurationError: The file cannot be written.
         """
-        self.history.report(path)
+        return self.history.report(path)
 
 
 def start_streams(job: Job[Any]) -> StreamRun:

@@ -28,8 +28,8 @@ def check(path: str | os.PathLike[str]) -> Path:
     return file
 
 
-def write(path: str | os.PathLike[str], source: Recorded) -> None:
-    """Write the page of a run, whole or not at all; an existing file is replaced. Only its owner can read it (0600).
+def write(path: str | os.PathLike[str], source: Recorded) -> str:
+    """Write the page of a run, whole or not at all, and return it; a file that is there is replaced. Its owner alone can read it.
 
     Raises:
         ConfigurationError: It cannot be written.
@@ -49,3 +49,4 @@ def write(path: str | os.PathLike[str], source: Recorded) -> None:
         if draft is not None:
             with contextlib.suppress(OSError):
                 Path(draft).unlink(missing_ok=True)
+    return text

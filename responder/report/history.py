@@ -18,6 +18,7 @@ from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, R
 from responder.report.timeline import COLUMNS, Timeline
 from responder.values.answer import Usage
 from responder.values.clock import monotonic
+from responder.values.notebook import ReportPage
 from responder.values.summary import ENDED_BY_US, Summary, was_not_sent
 from responder.values.trace import Attempt, Trace
 
@@ -228,15 +229,19 @@ class History:
                 spans=None if self._spans is None else list(self._spans),
             )
 
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the run as one HTML page, at any time.
+    def report(self, path: str | os.PathLike[str] | None = None) -> ReportPage:
+        """Return the run as one HTML page, at any time; with a path, write it there.
 
         Raises:
             ConfigurationError: It cannot be written.
         """
-        from responder.report.file import write  # the page and its charts: most runs draw none
+        # The page and its charts: most runs draw none.
+        from responder.report.file import write
+        from responder.report.page import page
 
-        write(path, self)
+        if path is not None:
+            return ReportPage(write(path, self))
+        return ReportPage(page(self.record()))
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:

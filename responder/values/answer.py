@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
+from responder.values import notebook
 from responder.values.finish import FinishReason as FinishReason
 from responder.values.messages import Message, Part, Text, ToolCall
 
@@ -164,3 +165,15 @@ class Answer(Generic[T]):
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        return notebook.text_html(self.text, self._account())
+
+    def _repr_markdown_(self) -> str:
+        return notebook.text_markdown(self.text, self._account())
+
+    def _account(self) -> str:
+        """Return in a line what there is to know beside the text."""
+        tokens = f", {self.usage.input_tokens:,} tokens in, {self.usage.output_tokens:,} out" if self.usage.known else ""
+        tools = f", calls {', '.join(call.name for call in self.tool_calls)}" if self.tool_calls else ""
+        return f"{self.model or 'a model'}: {self.finish_reason}{tools}{tokens}, {self.elapsed:.2f} s"

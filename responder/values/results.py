@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Protocol, TypeVar, overload
 
+from responder.values import notebook
 from responder.values.answer import NO_USAGE, Answer, T, Usage
 from responder.values.errors import BatchError, ConfigurationError
 from responder.values.messages import Prompt
@@ -146,6 +147,23 @@ class Failed(Result[T]):
         error: Exception
 
 
+# The columns of a batch in a notebook.
+_SHOWN = ("index", "prompt or item", "text or error", "tokens", "attempts", "seconds")
+
+
+def _shown(result: ItemResult[Any, Any]) -> tuple[str, ...]:
+    item, value = result.item, result.value
+    told = f"{type(result.error).__name__}: {result.error}" if result.error is not None else value
+    return (
+        str(result.index),
+        item if isinstance(item, str) else repr(item),
+        str(told) if isinstance(told, (str, Answer)) else repr(told),
+        f"{result.usage.total_tokens:,}" if isinstance(result, Result) and result.usage.known else "",
+        str(result.attempts),
+        f"{result.elapsed:.2f}",
+    )
+
+
 class _Results(Sequence[R]):
     """Results in input order."""
 
@@ -169,6 +187,12 @@ class _Results(Sequence[R]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} results, {len(self.failures())} failed)"
+
+    def _repr_html_(self) -> str:
+        return notebook.table_html(repr(self), _SHOWN, map(_shown, self._results), len(self))
+
+    def _repr_markdown_(self) -> str:
+        return notebook.table_markdown(repr(self), _SHOWN, map(_shown, self._results), len(self))
 
     @property
     def ok(self) -> bool:
@@ -209,8 +233,8 @@ class RunHistory(Protocol):
     def summary(self) -> Summary:
         """Return the run in numbers."""
 
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the run as an HTML page."""
+    def report(self, path: str | os.PathLike[str] | None = None) -> notebook.ReportPage:
+        """Return the run as an HTML page, and write it into a file where one is named."""
 
 
 class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
@@ -310,11 +334,11 @@ class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
 
         return frames.to_arrow(frames.columns_of(self._results))
 
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write the run as one HTML page: its numbers, the time line of every worker, what was retried and why.
+    def report(self, path: str | os.PathLike[str] | None = None) -> notebook.ReportPage:
+        """Return the run as one HTML page: its numbers, the time line of every worker, what was retried and why.
 
         Args:
-            path: The page's file; an existing one is replaced.
+            path: Where the page is written, too; a file that is there is replaced. None: nowhere, it shows itself in a notebook.
 
         Raises:
             ConfigurationError: It cannot be written, or this batch was not made by a run.
@@ -323,4 +347,4 @@ class Batch(_Results["Answered[T] | Failed[T]"], Generic[T]):
             raise ConfigurationError(
                 "this batch was not made by a run, so there is no time line to show; summary() has its numbers"
             )
-        self._history.report(path)
+        return self._history.report(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from responder.values import notebook
 from responder.values.answer import NO_USAGE, Usage
 
 REFUSALS = frozenset({"429", "503", "529"})
@@ -149,6 +150,12 @@ class Summary:
     def to_json(self, indent: int | None = None) -> str:
         """Return `as_dict()` as JSON."""
         return json.dumps(self.as_dict(), indent=indent)
+
+    def _repr_html_(self) -> str:
+        return notebook.lines_html(str(self))
+
+    def _repr_markdown_(self) -> str:
+        return notebook.lines_markdown(str(self))
 
     def __str__(self) -> str:
         lines = [
