@@ -60,6 +60,7 @@ class Job:
     tls: bool = False
     answer_bytes: int = 1000
     limit_headers: bool = False  # whether answers carry x-ratelimit headers, as the real ones do
+    structured: bool = False  # whether answers are the JSON of ten fields
     events: int = 0  # of each stream; 0: no streams
     interval: float = 0.0  # seconds between two events of a stream; 0: back to back
 
@@ -213,6 +214,7 @@ def serving(job: Job) -> Iterator[Server]:
         *("--events", str(max(job.events, 1))),
         *("--interval-ms", f"{job.interval * 1000:.3f}"),
         *(["--limit-headers"] if job.limit_headers else []),
+        *(["--structured"] if job.structured else []),
         *(["--certificate", str(certificates()[0])] if job.tls else []),
     ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

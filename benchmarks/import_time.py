@@ -3,7 +3,7 @@
 The wall time of `python -c "import X"` less that of `python -c ""`, each in a process of its own, interleaved, the
 median of ten; then which heavy modules are loaded afterwards, though nothing was used yet.
 
-Expected of `responder`: at most 120 ms, and none of google.auth, tqdm, click, asyncio.
+Expected of `responder`: at most 120 ms, and none of google.auth, tqdm, click, asyncio, pydantic, jsonschema.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import harness
 from harness import Report
 
 NAMES = ("responder", "requests", "openai", "litellm", "langchain_openai")
-FORBIDDEN = ("google.auth", "tqdm", "click", "asyncio")
+FORBIDDEN = ("google.auth", "tqdm", "click", "asyncio", "pydantic", "jsonschema")
 """What `import responder` must not load."""
-HEAVY = (*FORBIDDEN, "tenacity", "cryptography", "pydantic", "httpx", "httpx2", "aiohttp", "numpy", "multiprocessing")
+HEAVY = (*FORBIDDEN, "tenacity", "cryptography", "httpx", "httpx2", "aiohttp", "numpy", "multiprocessing")
 
 
 def seconds(code: str) -> float:

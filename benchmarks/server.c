@@ -56,6 +56,7 @@ static struct {
     int threads;
     int port;
     bool limit_headers;
+    bool structured; /* answer with the JSON of an invoice */
     const char *certificate;
 } options = {
     .latency_ns = 100 * 1000000LL, .interval_ns = 20 * 1000000LL, .events = 100, .dimensions = 1536,
@@ -291,6 +292,12 @@ static void output_reply(Connection *c, const char *status, const char *body, si
     output(c, body, length);
 }
 
+/* An invoice of ten fields, as text inside of JSON; the last one is filled up. */
+#define STRUCTURED                                                                                                     \
+    "{\\\"item\\\":\\\"%s\\\",\\\"number\\\":4711,\\\"customer\\\":\\\"Ada\\\",\\\"total\\\":99.5,\\\"paid\\\":true," \
+    "\\\"currency\\\":\\\"EUR\\\",\\\"lines\\\":[\\\"one\\\",\\\"two\\\",\\\"three\\\"],\\\"discount\\\":null,"         \
+    "\\\"date\\\":\\\"2026-11-25\\\",\\\"note\\\":\\\""
+
 static void base64_of(const unsigned char *bytes, size_t length, char *to) { /* length: a multiple of 3 */
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < length; i += 3, to += 4) {
@@ -329,18 +336,19 @@ static void output_answer(Connection *c) {
         output_embeddings(c);
         return;
     }
-    char start[256], end[512];
+    char start[768], end[512];
     int before = snprintf(
         start, sizeof start,
         "{\"id\":\"chatcmpl-%ld\",\"object\":\"chat.completion\",\"created\":1760000000,\"model\":\"benchmark\","
-        "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%s: ",
-        c->number, c->item);
+        "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"",
+        c->number);
+    before += snprintf(start + before, sizeof start - (size_t)before, options.structured ? STRUCTURED : "%s: ", c->item);
     int after =
-        snprintf(end, sizeof end,
-                 "\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
+        snprintf(end, sizeof end, "%s\",\"refusal\":null,\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
                  "\"prompt_tokens\":12,\"completion_tokens\":120,\"total_tokens\":132,\"prompt_tokens_details\":{"
                  "\"cached_tokens\":0,\"audio_tokens\":0},\"completion_tokens_details\":{\"reasoning_tokens\":0}},"
-                 "\"service_tier\":\"default\",\"system_fingerprint\":null}");
+                 "\"service_tier\":\"default\",\"system_fingerprint\":null}",
+                 options.structured ? "\\\"}" : "");
     size_t frame = (size_t)before + (size_t)after;
     size_t fill = options.answer_bytes > frame ? options.answer_bytes - frame : 0;
     size_t length = frame + fill;
@@ -754,7 +762,7 @@ static void usage(void) {
     fprintf(
         stderr,
         "usage: server [--port N] [--latency-ms X] [--answer-bytes N] [--events N] [--interval-ms X] [--threads N]\n"
-        "              [--dimensions N] [--limit-headers] [--certificate FILE]\n");
+        "              [--dimensions N] [--limit-headers] [--structured] [--certificate FILE]\n");
     exit(2);
 }
 
@@ -762,6 +770,10 @@ static void read_options(int count, char **words) {
     for (int i = 1; i < count; i++) {
         if (!strcmp(words[i], "--limit-headers")) {
             options.limit_headers = true;
+            continue;
+        }
+        if (!strcmp(words[i], "--structured")) {
+            options.structured = true;
             continue;
         }
         if (i + 1 == count) usage();

@@ -8,7 +8,18 @@ import sys
 
 import pytest
 
-HEAVY = ["google.auth", "tqdm", "click", "asyncio", "pydantic", "aiohttp", "cryptography", "responder.simulator", "responder.cli"]
+HEAVY = [
+    "google.auth",
+    "tqdm",
+    "click",
+    "asyncio",
+    "pydantic",
+    "jsonschema",
+    "aiohttp",
+    "cryptography",
+    "responder.simulator",
+    "responder.cli",
+]
 
 # Where tornado is installed (Jupyter brings it), tenacity imports it, and with it an event loop.
 SCRIPT = f"""

@@ -197,7 +197,7 @@ class Asker:
         """
         source = self._sources[place]
         answer = call.answer()
-        messages = list(as_messages(prompt))
+        messages: tuple[Message, ...] = ()
         for reask in range(self._reasks + 1):
             try:
                 fit(answer, call.question.schema)
@@ -206,7 +206,7 @@ class Asker:
                     error = invalid_answer(answer, unfit, reask)
                     call.sign(error)
                     raise error from None
-                messages += [answer.message, Message("user", _correction(unfit))]
+                messages = (*(messages or as_messages(prompt)), answer.message, Message("user", _correction(unfit)))
             else:
                 object.__setattr__(answer, "reasks", reask)
                 return answer
