@@ -57,8 +57,9 @@ def named(exchanges: Any) -> Any:
 
 
 def test_every_recording_has_its_line_in_the_table() -> None:
-    """And every line has its recording."""
-    files = {path.relative_to(path.parents[1]).with_suffix("").as_posix() for path in Path(__file__).parent.glob("wire/*/*.json")}
+    """And every line has its recording; embeddings have a table of their own."""
+    paths = [path for path in Path(__file__).parent.glob("wire/*/*.json") if not path.stem.startswith("embed")]
+    files = {path.relative_to(path.parents[1]).with_suffix("").as_posix() for path in paths}
     assert files == {exchange.name for exchange in EXCHANGES} | set(BESIDE)
 
 

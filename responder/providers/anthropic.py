@@ -78,7 +78,9 @@ class AnthropicResponder(Responder):
             kinds = {"auto": "auto", "none": "none", "required": "any"}
             kind = kinds.get(options.tool_choice)
             payload["tool_choice"] = {"type": kind} if kind else {"type": "tool", "name": options.tool_choice}
-        if options.reasoning_effort is not None:
+        if options.reasoning_effort == "none":
+            payload["thinking"] = {"type": "disabled"}
+        elif options.reasoning_effort is not None:
             output["effort"] = options.reasoning_effort
         if output:
             payload["output_config"] = output

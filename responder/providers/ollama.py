@@ -66,7 +66,7 @@ class OllamaResponder(CompatibleResponder):
         if options.schema is not None:
             payload["format"] = dict(options.schema)
         if options.reasoning_effort is not None:
-            payload["think"] = options.reasoning_effort
+            payload["think"] = False if options.reasoning_effort == "none" else options.reasoning_effort
         if options.tools:
             payload["tools"] = [
                 {

@@ -283,6 +283,30 @@ def test_an_error_is_named_by_its_header(
         assert (error.code, error.retryable, error.status) == (name, retryable, status)
 
 
+def test_thoughts_go_back_with_their_signature(player: Player) -> None:
+    """Before the call that they led to."""
+    thought = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "sig"}}}
+    use = {"toolUse": {"toolUseId": "t1", "name": "weather", "input": {"city": "Berlin"}}}
+    player.play(200, JSON, reply(thought, {"text": "I look."}, use, stop="tool_use"))
+    with nova(player) as model:
+        first = model.answer("Hi", tools=[WEATHER])
+        model.answer([user("Hi"), first.message, Message("tool", ToolResult("t1", "sun"))], tools=[WEATHER])
+    assert player.last.json["messages"][1] == {"role": "assistant", "content": [thought, {"text": "I look."}, use]}
+
+
+def test_a_schema_that_converse_refuses_is_told_in_words(player: Player) -> None:
+    """Objects of any keys; bounds go into the descriptions."""
+    player.play(200, JSON, reply({"text": '{"a": 5}'}))
+    bounded = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 3}}, "required": ["a"]}
+    with nova(player) as model:
+        model.answer("Hi", schema=bounded)
+        sent = json.loads(player.last.json["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
+        assert sent["properties"]["a"] == {"type": "integer", "description": "{minimum: 3}"}
+        model.answer("Hi", schema={"type": "object", "additionalProperties": {"type": "integer"}})
+    assert "outputConfig" not in player.last.json
+    assert "JSON Schema" in player.last.json["system"][0]["text"]
+
+
 # Streams
 
 

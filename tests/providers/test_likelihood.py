@@ -95,6 +95,15 @@ def test_a_tier_goes_where_the_provider_has_it(player: Player) -> None:
     assert player.last.json["serviceTier"] == {"type": "priority"}
 
 
+def test_no_effort_is_a_word_everywhere(player: Player) -> None:
+    """Where the provider has another one for it."""
+    answered(player, "anthropic", documented("anthropic"), reasoning_effort="none")
+    assert player.last.json["thinking"] == {"type": "disabled"}
+    assert "output_config" not in player.last.json
+    answered(player, "openai", documented("openai"), reasoning_effort="none")
+    assert player.last.json["reasoning_effort"] == "none"
+
+
 @pytest.mark.parametrize(
     ("provider", "options"),
     [("anthropic", {"logprobs": 1}), ("gemini", {"service_tier": "flex"}), ("vertex", {"service_tier": "x"})],

@@ -26,6 +26,7 @@ from responder import (
     Tool,
     ToolCall,
     ToolResult,
+    for_model,
     user,
 )
 from responder.pace.registry import forget_limits
@@ -295,6 +296,36 @@ def test_what_an_answer_cites_is_in_its_citations(player: Player) -> None:
         answer = model.answer("Weather?", extra={"tools": [{"type": "web_search"}]})
     assert answer.citations == (Citation("https://a.example", "A", "", 0, 5),)
     assert player.last.json["tools"] == [{"type": "web_search"}]
+
+
+def test_a_conversation_with_reasoning_replays_to_the_recorded_next_request(player: Player) -> None:
+    """`answer.message`, whole or out of a stream, holds every item of the first turn; another provider gets what it can read."""
+    call, again = (json.loads((WIRE / f"responses_reasoning_{name}.json").read_text()) for name in ("call", "return"))
+    recorded = call["response"]["body"]
+    question = user(call["request"]["body"]["input"][0]["content"])
+    for is_streamed in (False, True):
+        if is_streamed:
+            player.play(200, EVENTS, events({"type": "response.completed", "response": recorded}))
+        else:
+            player.play(200, JSON, recorded)
+        player.then(200, JSON, again["response"]["body"], chat("Hello."))
+        with gpt(player, "gpt-5", api="responses") as model:
+            if is_streamed:
+                with model.stream(question) as stream:
+                    list(stream)
+                first = stream.answer
+            else:
+                first = model.answer(question)
+            assert first is not None
+            result = Message("tool", ToolResult(first.tool_calls[0].id, "plan updated"))
+            second = model.answer([question, first.message, result])
+        assert second.text == again["response"]["body"]["output"][0]["content"][0]["text"]
+        assert player.last.json["input"] == again["request"]["body"]["input"]
+        with for_model("groq:m", api_key=KEY, base_url=player.url) as other:
+            other.answer([question, first.message, result])
+        assistant = player.last.json["messages"][1]
+        assert assistant["tool_calls"][0]["id"] == first.tool_calls[0].id
+        assert "encrypted" not in json.dumps(player.last.json)
 
 
 # In the background

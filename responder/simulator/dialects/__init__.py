@@ -15,6 +15,7 @@ from .google import Gemini, TokenEndpoint, Vertex
 from .hosts import HOSTS, Host
 from .ollama import Ollama
 from .openai import OpenAI
+from .responses import Responses
 
 __all__ = ["BASE_PATHS", "Call", "Dialect", "base_path", "route"]
 
@@ -25,6 +26,7 @@ _GOOGLE_ACTIONS |= dict.fromkeys(("embedContent", "batchEmbedContents", "predict
 _FIXED: dict[str, tuple[Dialect, str]] = {
     "/v1/chat/completions": (_OPENAI, "chat"),
     "/v1/embeddings": (_OPENAI, "embed"),
+    "/v1/responses": (Responses(), "chat"),
     "/v1/models": (_OPENAI, "models"),
     "/v1/messages": (_ANTHROPIC, "chat"),
     "/v1/messages/count_tokens": (_ANTHROPIC, "count"),
