@@ -98,6 +98,7 @@ from responder.values.messages import (
 )
 from responder.values.options import AnswerOptions, Options, Tool
 from responder.values.results import Answered, Batch, Failed, ItemBatch, ItemResult, Result
+from responder.values.sizes import Sizes, default_sizes, set_default_sizes
 from responder.values.summary import Summary
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "SimulatedResponder",
+    "Sizes",
     "Stream",
     "StreamEvent",
     "StreamInterruptedError",
@@ -200,6 +202,7 @@ __all__ = [
     "ZAIResponder",
     "__version__",
     "assistant",
+    "default_sizes",
     "for_model",
     "last_batch",
     "merge_streams",
@@ -207,6 +210,7 @@ __all__ = [
     "parallel_imap_unordered",
     "parallel_map",
     "register",
+    "set_default_sizes",
     "system",
     "user",
 ]

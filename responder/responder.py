@@ -6,6 +6,7 @@ import copy
 import ipaddress
 import os
 import re
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -534,8 +535,17 @@ def _is_secret(name: str) -> bool:
     return any(word in name.lower() for word in _SECRET_WORDS)
 
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
 def _hidden(name: str, value: Any) -> Any:
-    """Return a header's value; one that may be a key as a secret, which no debugger or crash report shows."""
+    """Return a header's value; one that may be a key as a secret, which no debugger or crash report shows.
+
+    Raises:
+        ConfigurationError: The name cannot be a header's, or would change where the request ends.
+    """
+    if not isinstance(name, str) or _HEADER_NAME.fullmatch(name) is None or name.lower() == "transfer-encoding":
+        raise ConfigurationError(f"extra_headers cannot hold {name!r}")
     return Secret(value) if isinstance(value, str) and _is_secret(name) else value
 
 
@@ -594,6 +604,11 @@ _PRIVATE_ENDINGS = (
 def _is_public(url: str) -> bool:
     """Return whether a URL's host can be one on the internet."""
     host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        # Resolvers also take "134744072" and "0x8080808" for addresses.
+        return ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(host))).is_global
+    except (OSError, UnicodeError):
+        pass
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:

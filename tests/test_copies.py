@@ -14,7 +14,16 @@ import pytest
 import requests
 from servers import Server, always
 
-from responder import AzureOpenAIResponder, Limits, OpenAIResponder, Responder, VertexAIResponder
+from responder import (
+    AzureOpenAIResponder,
+    Batch,
+    CancelToken,
+    ConfigurationError,
+    Limits,
+    OpenAIResponder,
+    Responder,
+    VertexAIResponder,
+)
 from responder.simulator import Fault, Simulator
 
 KEY = "sk-only-in-this-process"
@@ -111,6 +120,9 @@ def test_a_password_in_a_base_url_shows_nowhere(serve: Callable[..., Server]) ->
     [
         ("http://api.example.com/v1", True),
         ("http://8.8.8.8/v1", True),
+        ("http://134744072/v1", True),
+        ("http://0x08080808/v1", True),
+        ("http://2130706433/v1", False),
         ("http://[2606:4700::1]/v1", True),
         ("https://api.example.com/v1", False),
         ("http://localhost:8000/v1", False),
@@ -148,3 +160,41 @@ def test_a_responder_that_is_dropped_closes_its_connections_at_once(simulator: S
         assert not simulator.connections
     finally:
         gc.enable()
+
+
+def test_a_copied_token_stops_the_same_work(copied: Callable[[Any], Any]) -> None:
+    """Whoever copies what holds one, such as a task's options, still can stop it."""
+    token = CancelToken()
+    copied({"cancel": token})["cancel"].cancel()
+    assert token.cancelled
+
+
+@pytest.mark.parametrize("name", ["A b", "A: b\r\nHost", "", "Ä", "Transfer-Encoding", "transfer-encoding", b"A"])
+def test_a_header_that_would_break_the_request_is_refused(name: Any) -> None:
+    """Here, and not by whatever the server makes of it."""
+    with pytest.raises(ConfigurationError, match="extra_headers"):
+        OpenAIResponder("m", api_key=KEY, extra_headers={name: "x"})
+
+
+def test_a_key_that_is_no_text_is_refused_without_being_shown(serve: Callable[..., Server]) -> None:
+    """Half of a character, as a file that was decoded wrongly leaves it."""
+    with pytest.raises(ConfigurationError, match="api_key") as caught:
+        OpenAIResponder("m", api_key=f"{KEY}\ud800", base_url=serve(always()).url, max_retries=0).answer("Hi")
+    assert caught.value.__cause__ is None
+    assert KEY not in repr(caught.value.__context__)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: OpenAIResponder("m", api_key=KEY).map(["Hi"], checkpoint="a\0b"),
+        lambda: OpenAIResponder("m", api_key=KEY, cache="a\0b").answer("Hi"),
+        lambda: Limits(store="a\0b"),
+        lambda: Batch(()).report("a\0b"),
+    ],
+    ids=["checkpoint", "cache", "limits", "report"],
+)
+def test_a_name_that_no_file_can_have_is_our_own_error(use: Callable[[], Any]) -> None:
+    """A NUL in it would be a ValueError of Python's."""
+    with pytest.raises(ConfigurationError):
+        use()

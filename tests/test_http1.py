@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from fuzzing import fuzzed, pieces_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -650,3 +651,36 @@ def test_a_head_of_very_many_lines_is_refused_before_they_are_put_together() -> 
         with pytest.raises(http.client.HTTPException, match="1000 lines"):
             head_of(OK + b"A: b\r\n" + line * 40_000 + b"\r\n")
     assert head_of(OK + b"A: b\r\n" * 900 + b"\r\n").headers["a"].count("b") == 900
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["answer", "stream"])
+@pytest.mark.parametrize("coded", [False, True], ids=["plain", "gzip"])
+def test_a_session_of_the_users_is_bounded_too(
+    serve: Any, responder_for: Any, small: Callable[..., None], coded: bool, streamed: bool
+) -> None:
+    """It reads by itself, and we stop asking it."""
+    small(decompressed=2**20)
+    event = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % (b"x" * 2**16)
+    body = event * 2**8 if streamed else bytes(2**24)
+    headers = {"Content_Encoding": "gzip"} if coded else {}
+    kind = "text/event-stream" if streamed else "application/json"
+    server = serve(always(reply(gzip.compress(body) if coded else body, Content_Type=kind, **headers)))
+    with requests.Session() as session:
+        gpt = responder_for(server, session=session)
+        tracemalloc.start()
+        try:
+            with pytest.raises(InvalidResponseError, match=r"Sizes\(decompressed="):
+                list(gpt.stream("Hi")) if streamed else gpt.answer("Hi")
+            assert tracemalloc.get_traced_memory()[1] < 12 * 2**20 + len(body) * (not coded)
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_refusal_over_a_users_session_is_cut_at_its_bound(serve: Any, responder_for: Any, small: Callable[..., None]) -> None:
+    """Its status says more than its body."""
+    small(error_body=2**12)
+    with requests.Session() as session:
+        gpt = responder_for(serve(always(reply(b"x" * 2**20, "500 No"))), session=session)
+        with pytest.raises(InternalServerError) as caught:
+            gpt.answer("Hi")
+    assert len(str(caught.value.body)) <= 2**12

@@ -93,7 +93,7 @@ class Checkpoint:
             when_free(self.path, self._begin, deadline, cancel)
         except BaseException as error:
             self.close()  # now, not when the error is garbage collected
-            if isinstance(error, (sqlite3.Error, OSError)):
+            if isinstance(error, (sqlite3.Error, OSError, ValueError)):  # a NUL in the name is the last of them
                 raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
             raise
 

@@ -101,7 +101,10 @@ class FileLimitStore:
 
     def __new__(cls, path: str | os.PathLike[str]) -> FileLimitStore:
         """Return the process's one store of that file."""
-        place = os.path.realpath(path)
+        try:
+            place = os.path.realpath(path)
+        except ValueError as error:  # a NUL in the name
+            raise ConfigurationError(f"the shared limits {os.fspath(path)!r} cannot be used: {error}", fatal=True) from None
         with _opened.lock():
             found = _opened.find(place)
             if found is None:

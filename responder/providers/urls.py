@@ -25,6 +25,8 @@ def under(base_url: str, path: str, *, unless: tuple[str, ...] = (), prefix: str
     return f"{url}{'&' if '?' in path else '?'}{query}" if query else url
 
 
+# Control characters, and halves of a character, which UTF-8 cannot write.
+_NEVER_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _IN_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -54,7 +56,7 @@ def quoted(name: str, safe: str = "/@") -> str:
         ConfigurationError: It would lead elsewhere: it holds "..", an empty step or a control character.
     """
     steps = name.split("/")
-    if any(step in ("", ".", "..") for step in steps) or any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in name):
+    if any(step in ("", ".", "..") for step in steps) or _NEVER_IN_A_NAME.search(name):
         raise ConfigurationError(f"{name!r} is not a model name", fatal=True)
     return quote(name, safe=safe)
 

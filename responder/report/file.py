@@ -19,6 +19,8 @@ def check(path: str | os.PathLike[str]) -> Path:
         ConfigurationError: There is no such folder, it is not writable, or something else has that name.
     """
     file = Path(path)
+    if "\0" in str(file):
+        raise ConfigurationError(f"cannot write the report to {str(file)!r}: no file's name holds a NUL")
     if file.exists() and not file.is_file():
         raise ConfigurationError(f"cannot write the report to {file}: it is not a file")
     if not file.parent.is_dir():

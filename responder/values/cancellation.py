@@ -67,3 +67,9 @@ class CancelToken:
     def wait(self, seconds: float) -> bool:
         """Sleep for `seconds`, or until cancelled; return True when cancelled."""
         return self._event.wait(seconds)
+
+    def __copy__(self) -> CancelToken:
+        return self  # whoever holds a copy wants to stop the same work
+
+    def __deepcopy__(self, _memo: dict[int, object]) -> CancelToken:
+        return self

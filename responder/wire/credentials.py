@@ -322,7 +322,7 @@ def _called(source: Callable[[], Any], what: str) -> Secret:
 
 
 def _digest(secret: Secret) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 # Identities of the living callables and credentials, by address; since an address is reused, a weak reference tells whether

@@ -18,10 +18,17 @@ import requests
 import requests.adapters
 from requests.adapters import HTTPAdapter
 
+from responder.values.sizes import default_sizes
 from responder.wire.adapter import check_headers
 from responder.wire.connection import Attempt, StoppedError
+from responder.wire.oversize import too_large
 
 T = TypeVar("T")
+
+# Bytes that are asked for at once.
+_PIECE = 65536
+
+_BODY = "the body of the reply, decompressed,"
 
 
 class Sessions:
@@ -76,6 +83,7 @@ class SessionCall:
     def __init__(self, session: requests.Session, attempt: Attempt) -> None:
         self._session = session
         self._attempt = attempt
+        self._read = 0
 
     def open(self, request: requests.PreparedRequest) -> requests.Response:
         """Send a request and return the response with its body unread."""
@@ -90,7 +98,7 @@ class SessionCall:
             arrived.append(response)
             if self._attempt.cancelled:  # the caller has left, and may have checked too early
                 _shut_down(response)
-            return response, response.content
+            return response, _content(response)
 
         try:
             return self._abandonable(exchange)
@@ -101,11 +109,16 @@ class SessionCall:
 
     def read(self, response: requests.Response) -> bytes:
         """Return the whole body."""
-        return self._abandonable(lambda: response.content)
+        return self._abandonable(lambda: _content(response))
 
     def read1(self, response: requests.Response) -> bytes:
         """Return the next bytes of the body; b"" at its end."""
-        return self._abandonable(lambda: _next_bytes(response))
+        piece = self._abandonable(lambda: _next_bytes(response))
+        self._read += len(piece)
+        if self._read > (most := default_sizes().decompressed):
+            self.close(response)
+            raise too_large(_BODY, "decompressed", most)
+        return piece
 
     def close(self, response: requests.Response) -> None:
         """Drop what is unread."""
@@ -218,8 +231,29 @@ def _shut_down(response: requests.Response) -> None:
             pass  # already closed, or a mock without a socket
 
 
+def _content(response: requests.Response) -> bytes:
+    """Return the whole body; of one that is no success as much as its bound allows.
+
+    Raises:
+        InvalidResponseError: It is larger than its bound.
+    """
+    sizes = default_sizes()
+    is_error = not 200 <= response.status_code < 300
+    most = sizes.error_body if is_error else sizes.decompressed
+    body = bytearray()
+    for piece in response.iter_content(_PIECE):
+        body += piece
+        if len(body) > most:
+            _shut_down(response)
+            response.close()
+            if not is_error:
+                raise too_large(_BODY, "decompressed", most)
+            return bytes(body[:most])
+    return bytes(body)
+
+
 def _next_bytes(response: requests.Response) -> bytes:
     read1 = getattr(response.raw, "read1", None)
     if read1 is None:  # a recorder's own response object
-        return next(response.iter_content(65536), b"")
-    return read1(65536, decode_content=True)  # type: ignore[no-any-return]  # a mock may return anything
+        return next(response.iter_content(_PIECE), b"")
+    return read1(_PIECE, decode_content=True)  # type: ignore[no-any-return]  # a mock may return anything

@@ -15,6 +15,6 @@ def too_large(what: str, bound: str, size: int) -> InvalidResponseError:
     """
     return InvalidResponseError(
         f"{what} is larger than {size:,} bytes; the connection was dropped. If the provider is right to send that much, raise "
-        f"the bound: set_default_sizes(Sizes({bound}=...)) from responder.values.sizes",
+        f"the bound: responder.set_default_sizes(responder.Sizes({bound}=...))",
         retryable=False,
     )
