@@ -16,7 +16,7 @@ PROMISED = [
     *("groq", "mistral", "deepseek", "openrouter", "together", "fireworks", "xai", "cerebras", "huggingface", "zai"),
     *("nvidia", "moonshot", "dashscope", "minimax", "perplexity", "sambanova", "nebius", "deepinfra", "novita", "hyperbolic"),
     *("baseten", "friendli", "scaleway", "ovhcloud", "crusoe", "inception", "featherless", "venice", "heroku", "vercel", "meta"),
-    *("bedrock", "anthropic-vertex", "anthropic-bedrock", "anthropic-foundry", "vertex-partner", "cohere"),
+    *("bedrock", "anthropic-vertex", "anthropic-bedrock", "anthropic-foundry", "vertex-partner", "cohere", "voyage"),
     *("cloudflare", "databricks", "snowflake"),
     *("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated"),
 ]

@@ -57,8 +57,9 @@ def named(exchanges: Any) -> Any:
 
 
 def test_every_recording_has_its_line_in_the_table() -> None:
-    """And every line has its recording; embeddings have a table of their own."""
-    paths = [path for path in Path(__file__).parent.glob("wire/*/*.json") if not path.stem.startswith("embed")]
+    """And every line has its recording; embeddings, which are all that Voyage has, have a table of their own."""
+    found = Path(__file__).parent.glob("wire/*/*.json")
+    paths = [path for path in found if not path.stem.startswith("embed") and path.parent.name != "voyage"]
     files = {path.relative_to(path.parents[1]).with_suffix("").as_posix() for path in paths}
     assert files == {exchange.name for exchange in EXCHANGES} | set(BESIDE)
 
