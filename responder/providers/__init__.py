@@ -96,8 +96,11 @@ def for_model(name: str, **keywords: Unpack[ModelKeywords]) -> Responder:
     if kind is None:
         import difflib  # only here, for the hint
 
+        from responder.providers.families import meant
+
         known = registry.all()
-        close = difflib.get_close_matches(provider.lower(), known, n=1)
+        whole = meant(name, known)
+        close = [whole] if whole is not None else difflib.get_close_matches(provider.lower(), known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigurationError(
             f"unknown provider {provider!r}{hint}: use one of {', '.join(known)}, as in 'openai:gpt-4o-mini'"
