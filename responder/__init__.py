@@ -80,6 +80,7 @@ from responder.values.errors import (
     RateLimitError,
     ResponderError,
     StreamInterruptedError,
+    TurnsExceededError,
 )
 from responder.values.messages import (
     Audio,
@@ -190,6 +191,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolResult",
+    "TurnsExceededError",
     "Usage",
     "VLLMResponder",
     "VertexAIResponder",

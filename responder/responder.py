@@ -15,6 +15,7 @@ from responder.call.dialect import Dialect
 from responder.call.replies import shown_url
 from responder.call.retry import Retrier, RetryPolicy
 from responder.call.stream import Stream
+from responder.call.turns import DEFAULT_TURNS, checked_turns
 from responder.many.mapping import Watch, collect
 from responder.many.parallel import OnError, Rules
 from responder.many.progress import ProgressOption
@@ -187,6 +188,7 @@ class Responder(Dialect):
         fallbacks: Sequence[Responder] | None = None,
         schema: SchemaOption[T] = RESPONDERS_OWN,
         reasks: int = 1,
+        max_turns: int = DEFAULT_TURNS,
         **options: Unpack[AnswerOptions],
     ) -> Answer[T]:
         """Ask the model and wait for its whole answer.
@@ -200,6 +202,8 @@ class Responder(Dialect):
             schema: What the answer must fit: JSON Schema, or a type (a pydantic model, a dataclass, a TypedDict, an Enum, a
                 Literal, `list[...]`; needs pydantic), which `Answer.parsed` is then. None: nothing; left out: the responder's.
             reasks: How often the model is shown what does not fit its schema, and asked again.
+            max_turns: Where there are functions among the tools: how often the model is asked, at most, until it wants none of
+                them called.
             **options: On top of the responder's defaults, see `Options`.
 
         Returns:
@@ -213,7 +217,7 @@ class Responder(Dialect):
         """
         trace, ends = Trace(), self._ends(deadline)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.answer, ends, cancel)
-        return Asker(sources, cancel, reasks=reasks).answer(prompt, ends, trace)
+        return Asker(sources, cancel, reasks=reasks, max_turns=max_turns).answer(prompt, ends, trace)
 
     def stream(
         self,
@@ -306,6 +310,7 @@ class Responder(Dialect):
         timeout: float | Timeout | None = None,
         schema: SchemaOption[T] = RESPONDERS_OWN,
         reasks: int = 1,
+        max_turns: int = DEFAULT_TURNS,
         **options: Unpack[AnswerOptions],
     ) -> Job[T]:
         """Gather what a map is to do.
@@ -336,14 +341,17 @@ class Responder(Dialect):
             schema: What the answers must fit, as `answer` takes it; `batch.parsed()` has the values. Only what fits is kept in a
                 checkpoint or cache.
             reasks: How often a model is shown what does not fit its schema, and asked again.
+            max_turns: Where there are functions among the tools: how often a model is asked for one prompt, at most.
             **options: As `answer` takes them.
         """
+        checked_turns(max_turns)
         rules = Rules(max_workers, on_error, max_errors, Deadline.after(run_deadline, "run_deadline"), cancel, fatal_ends=True)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder._job, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
         Deadline.after(seconds)  # reject a bad deadline here, once, and not in every item
         terms = terms_of(sources, max_workers, retry_share, budget, hedge)
-        return Job(sources, prompts, rules, Watch(progress, on_result, "prompts"), terms, seconds, checkpoint, dedupe, reasks)
+        watch = Watch(progress, on_result, "prompts")
+        return Job(sources, prompts, rules, watch, terms, seconds, checkpoint, dedupe, reasks, max_turns)
 
     @parameters_of_method(_job)
     def map(self, job: Job[T]) -> Batch[T]:

@@ -106,7 +106,7 @@ class Answer(Generic[T]):
         provider: The provider's name, as in `for_model`.
         request_id: The provider's id of the request, or None.
         reasoning: The model's thoughts, where the provider shows them; "" otherwise.
-        tool_calls: The tools that the model wants called, in its order.
+        tool_calls: The tools that the model wants called, in its order; functions were called already.
         candidates: The texts of all candidates, the first included, where more than one was asked for; else just the one.
         attempts: Requests that were sent for this answer, the successful one included.
         elapsed: Seconds from the call to the answer: waits and retries included.
@@ -116,6 +116,8 @@ class Answer(Generic[T]):
         raw: The provider's reply as parsed JSON.
         citations: The sources that it cites, where the provider names them.
         logprobs: Its tokens with their logarithmic probabilities, where `logprobs=` asked for them.
+        messages: Where functions were among the tools: all that was said, this answer included, to be sent on. `usage` is that of
+            all turns then.
     """
 
     text: str
@@ -135,6 +137,7 @@ class Answer(Generic[T]):
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     citations: tuple[Citation, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
+    messages: tuple[Message, ...] = field(default=(), repr=False)
 
     @property
     def message(self) -> Message:

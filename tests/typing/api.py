@@ -60,6 +60,8 @@ def one(gpt: Responder) -> str:
     answer: Answer = gpt.answer("Hi", deadline=10, cancel=CancelToken(), temperature=0.1)
     gpt.answer(user("What is this?", Image(url="https://h/a.png")))
     gpt.answer({"role": "user", "content": "Hi"})
+    print([message.text for message in gpt.answer("Hi", tools=[token, Tool("f")], max_turns=3).messages])
+    gpt.map(["Hi"], tools=[token], max_turns=3)
     gpt.answer([system("Be brief."), {"role": "user", "content": "Hi"}, Message("assistant", "Yes?")])
     usage: Usage = answer.usage
     calls: tuple[ToolCall, ...] = answer.tool_calls
