@@ -69,6 +69,8 @@ class Dialect(ABC):
     """False for servers that answer without a key."""
     family: ClassVar[str] = ""
     """Whose opaque parts of a conversation it takes back; "": its own alone."""
+    largest_request: ClassVar[int | None] = None
+    """Bytes that the provider takes in one request, pictures and files included; None where that is not documented."""
     model: str
     """The model's name, as the provider spells it."""
 
@@ -91,6 +93,10 @@ class Dialect(ABC):
         Raises:
             ConfigurationError: The provider does not take a part or an option.
         """
+
+    def media_headers(self, payload: Mapping[str, Any]) -> Mapping[str, str]:  # noqa: ARG002 - for those that need some
+        """Return the headers that a question with pictures or files needs beside the others."""
+        return {}
 
     @abstractmethod
     def parse(self, reply: Mapping[str, Any]) -> Answer:

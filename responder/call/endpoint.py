@@ -187,7 +187,8 @@ class Endpoint:
     def _headers(self, secret: str, question: Question) -> Mapping[str, str]:
         fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
         # As secrets, so that no frame shows the key to a debugger or a crash report, whoever raised; and no variable holds them.
-        headers = {**fixed, **SecretValues(self.dialect.headers(secret)).hidden(), **self._access.extra_headers}
+        own = SecretValues(self.dialect.headers(secret)).hidden()
+        headers = {**fixed, **own, **question.headers, **self._access.extra_headers}
         return self.dialect.signed(question.url, question.body, headers)
 
     def _renewed(self, refused: str, bounds: Bounds) -> bool:

@@ -128,6 +128,7 @@ class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder)
     base_url = ""
     base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
     key_variables = ()
+    largest_request = None
 
 
 class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
 from responder.values.finish import FinishReason as FinishReason
-from responder.values.messages import Message, Part, Text, ToolCall
+from responder.values.messages import Audio, Image, Message, Part, Text, ToolCall
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -99,7 +99,7 @@ class Answer(Generic[T]):
     """One answer of a model.
 
     Attributes:
-        text: What the model says to the user; empty only when it called tools instead.
+        text: What the model says to the user; empty only when it called tools, or made pictures or sound instead.
         finish_reason: Why it stopped, in our words; "length" means that it was cut at `max_tokens`.
         usage: Tokens, the same for every provider.
         model: The model that answered, as the provider names it (often a dated snapshot of the one that was asked).
@@ -118,6 +118,7 @@ class Answer(Generic[T]):
         logprobs: Its tokens with their logarithmic probabilities, where `logprobs=` asked for them.
         messages: Where functions were among the tools: all that was said, this answer included, to be sent on. `usage` is that of
             all turns then.
+        media: Pictures (`Image`) and sound (`Audio`) that the model made.
     """
 
     text: str
@@ -138,6 +139,7 @@ class Answer(Generic[T]):
     citations: tuple[Citation, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
     messages: tuple[Message, ...] = field(default=(), repr=False)
+    media: tuple[Image | Audio, ...] = ()
 
     @property
     def message(self) -> Message:
