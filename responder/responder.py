@@ -23,10 +23,12 @@ from responder.many.runs import AnswerRun, Job, StreamRun, open_file, start, sta
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
 from responder.values.answer import Answer, T
+from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack, parameters_of_method
+from responder.values.media import Media
 from responder.values.messages import Prompt
 from responder.values.options import AnswerOptions, Options
 from responder.values.results import Answered, Batch, Failed
@@ -249,6 +251,37 @@ class Responder(Dialect):
         trace, ends = Trace(), self._ends(deadline)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.stream, ends, cancel)
         return Asker(sources, cancel).stream(prompt, ends, trace)
+
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        media_type: str = "",
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Media:
+        """Send a file to the provider, and return the part that stands for it in messages (OpenAI, Gemini, Anthropic).
+
+        The file is read piece by piece as it is sent. It stays with the provider until that drops it; nothing else uploads.
+
+        Args:
+            path: The file.
+            media_type: MIME type; "": by the file's ending.
+            timeout: Seconds for one request; None: the responder's.
+            deadline: Seconds for all of it, repeats and the provider's own work on a video included; None: the responder's.
+            cancel: A token that ends it when another thread cancels it.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or the provider takes none.
+            APIError: It was refused, or not taken in time.
+        """
+        from responder.call.uploading import upload
+
+        if not self.takes_uploads:
+            raise ConfigurationError(f"{self.provider} takes no uploads: put the bytes or a URL into the message", fatal=True)
+        bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), self._ends(deadline), cancel)
+        return upload(self._endpoint, Media(path=path, media_type=media_type), bounds)
 
     @property
     def _endpoint(self) -> Endpoint:

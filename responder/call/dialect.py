@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from responder.call.upload_steps import Upload
 from responder.values.answer import Answer
 from responder.values.errors import APIError, ConfigurationError
+from responder.values.media import Media
 from responder.values.messages import Message
 from responder.values.options import Options
 from responder.values.vectors import Vectors
@@ -69,6 +71,8 @@ class Dialect(ABC):
     """False for servers that answer without a key."""
     family: ClassVar[str] = ""
     """Whose opaque parts of a conversation it takes back; "": its own alone."""
+    takes_uploads: ClassVar[bool] = False
+    """True where `upload` sends a file to the provider, to be used by its id."""
     largest_request: ClassVar[int | None] = None
     """Bytes that the provider takes in one request, pictures and files included; None where that is not documented."""
     model: str
@@ -105,6 +109,14 @@ class Dialect(ABC):
         Raises:
             InvalidResponseError: It holds none.
         """
+
+    def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - for those that take files
+        """Return the requests that upload a file of so many bytes, one after another.
+
+        Raises:
+            ConfigurationError: The provider takes none.
+        """
+        raise ConfigurationError(f"{self.provider} takes no uploads here: put the bytes or a URL into the message")
 
     def stream_url(self) -> str:
         """Return the URL that streams are asked of."""

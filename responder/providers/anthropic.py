@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
+from responder.call.upload_steps import Upload, multipart, stands_for
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.urls import under
@@ -18,6 +19,7 @@ from responder.responder import Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
+from responder.values.media import Media
 from responder.values.messages import File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
@@ -42,6 +44,7 @@ class AnthropicResponder(Responder):
     base_url_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY",)
     family = "anthropic"
+    takes_uploads = True
     largest_request: ClassVar[int | None] = 32_000_000  # https://docs.anthropic.com/en/api/overview (read 2026-08)
 
     def url(self) -> str:
@@ -55,6 +58,11 @@ class AnthropicResponder(Responder):
         blocks += [inner for block in blocks for inner in as_list(as_dict(block).get("content"))]
         is_uploaded = any(as_dict(as_dict(block).get("source")).get("type") == "file" for block in blocks)
         return {"anthropic-beta": FILES_BETA} if is_uploaded else {}
+
+    def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - the form says it
+        where = under(self.base_url, "/files", unless=("/v1",), prefix="/v1")
+        received = yield multipart(where, file, {}, {"anthropic-beta": FILES_BETA})
+        return stands_for(file, received.body.get("id"), received.body)
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         refuse_options(options, ("seed", "candidates", "logprobs"), "Anthropic")

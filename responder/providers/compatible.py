@@ -60,6 +60,7 @@ class CompatibleResponder(OpenAIResponder):
             )
         return line.base_url.format_map({name: in_host(value, name) for name, value in values.items()})
 
+    takes_uploads = False
     largest_request = None
 
 

@@ -5,11 +5,14 @@ https://ai.google.dev/api/generate-content (read 2026-08)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
+from responder.call.upload_steps import Sending, Upload, refused, stands_for
 from responder.providers.citing import gemini_citations
 from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.likelihood import gemini_logprobs
@@ -19,7 +22,7 @@ from responder.providers.usage import gemini_usage, merged_counts
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import FinishReason, finish_reason, google_verdict
-from responder.values.media import generated
+from responder.values.media import Media, generated
 from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Text, ToolCall, ToolResult, Video
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, first, whole
@@ -36,6 +39,7 @@ class GeminiResponder(GeminiEmbeddings):
     base_url_variables: ClassVar[tuple[str, ...]] = ("GOOGLE_GEMINI_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     family = "google"
+    takes_uploads: ClassVar[bool] = True
     largest_request: ClassVar[int | None] = 20_000_000  # https://ai.google.dev/gemini-api/docs/files (read 2026-08)
 
     def url(self) -> str:
@@ -154,6 +158,30 @@ class GeminiResponder(GeminiEmbeddings):
                 f"Gemini takes no {described(part)}: write it as Google does, such as {{'text': ...}}, without a type"
             )
         return dict(part.data)
+
+    def uploading(self, file: Media, size: int) -> Upload:
+        root = self.base_url.partition("?")[0].rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
+        told = {
+            "X-Goog-Upload-Protocol": "resumable",
+            "X-Goog-Upload-Command": "start",
+            "X-Goog-Upload-Header-Content-Length": str(size),
+            "X-Goog-Upload-Header-Content-Type": file.media_type,
+        }
+        about = json.dumps({"file": {"displayName": file.name}}).encode()
+        received = yield Sending(f"{root}/upload/v1beta/files", told, about, has_file=False)
+        where = received.headers.get("x-goog-upload-url", "")
+        if urlsplit(where)[:2] != urlsplit(root)[:2]:  # the key goes there
+            raise refused({"x-goog-upload-url": where}, "the upload would go to another host")
+        command = {"X-Goog-Upload-Command": "upload, finalize", "X-Goog-Upload-Offset": "0", "Content-Type": file.media_type}
+        received = yield Sending(where, command)
+        found = as_dict(received.body.get("file"))
+        while found.get("state") == "PROCESSING":
+            received = yield Sending(f"{root}/v1beta/{as_str(found.get('name'))}", has_file=False, is_look=True)
+            found = received.body
+        if found.get("state") == "FAILED":
+            raise refused(found, "Gemini could not read the uploaded file")
+        kind = {"image": Image, "audio": Audio, "video": Video}.get(file.media_type.partition("/")[0], File)
+        return stands_for(file, found.get("uri"), received.body, kind)
 
     def _file_uri(self, file_id: str) -> str:
         """Return where an uploaded file is: the id may be its URI, or its name such as "files/abc"."""

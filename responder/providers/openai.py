@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
+from responder.call.upload_steps import Upload, multipart, stands_for
 from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.likelihood import openai_logprobs
 from responder.providers.openai_embeddings import OpenAIEmbeddings
@@ -24,7 +25,7 @@ from responder.values.answer import Answer, Usage
 from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
 from responder.values.finish import Verdict, finish_reason, verdict
 from responder.values.keywords import Unpack
-from responder.values.media import generated
+from responder.values.media import Media, generated
 from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options, overlaid
 from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
@@ -61,6 +62,7 @@ class OpenAIResponder(OpenAIEmbeddings):
     """What else of an answer's message the host wants to see again."""
     returned_with_calls: ClassVar[tuple[str, ...]] = ()
     """The same, where the answer called tools; in other turns the host refuses it."""
+    takes_uploads = True
     largest_request: ClassVar[int | None] = 50_000_000  # https://platform.openai.com/docs/guides/images-vision (read 2026-08)
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
@@ -219,7 +221,7 @@ class OpenAIResponder(OpenAIEmbeddings):
         if isinstance(part, Image):
             if part.file_id is not None:
                 raise ConfigurationError(
-                    f"{self.provider} takes no uploaded image in Chat Completions: Image('cat.png'), or a URL"
+                    f"{self.provider} takes no uploaded image in Chat Completions: Image('cat.png'), a URL, or api='responses'"
                 )
             image = {"url": part.data_url, "detail": part.detail} if part.detail else {"url": part.data_url}
             return {"type": "image_url", "image_url": image}
@@ -241,6 +243,11 @@ class OpenAIResponder(OpenAIEmbeddings):
         if isinstance(part, Raw):
             return dict(part.data)
         raise ConfigurationError(f"{self.provider} takes no {type(part).__name__} in this place")
+
+    def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - the form says it
+        purpose = "vision" if file.media_type.startswith("image/") else "user_data"
+        received = yield multipart(under(self.base_url, "/files"), file, {"purpose": purpose}, {})
+        return stands_for(file, received.body.get("id"), received.body)
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = super().stream_payload(payload)

@@ -64,6 +64,7 @@ def one(gpt: Responder) -> str:
     gpt.answer(user("What is this?", Image(url="https://h/a.png")))
     gpt.answer(user("Look", Image("a.png"), Audio(data=b"x"), Video(file_id="f"), File("https://h/a.pdf")))
     print([part.read() for part in gpt.answer("Draw").media])
+    print(gpt.upload("a.pdf", deadline=30).file_id)
     gpt.answer({"role": "user", "content": "Hi"})
     print([message.text for message in gpt.answer("Hi", tools=[token, Tool("f")], max_turns=3).messages])
     gpt.map(["Hi"], tools=[token], max_turns=3)
