@@ -449,3 +449,28 @@ def test_a_stream_leaves_functions_to_the_caller(serve: Serve, responder_for: Ma
         assert stream.answer is not None
         assert [call.name for call in stream.answer.tool_calls] == ["double"]
     assert len(server.requests) == 1
+
+
+def test_a_schema_is_for_the_last_answer(serve: Serve, responder_for: Make) -> None:
+    """What the model says beside its calls need not fit; what does not fit at the end is asked again, and calls nothing anew."""
+    made: list[int] = []
+
+    def note(number: int) -> int:
+        made.append(number)
+        return number
+
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    server = serve(
+        one_by_one(
+            calling(("note", {"number": 1}), text="Let me see."), reply(reply_body('{"a": "x"')), reply(reply_body('{"a": 1}'))
+        )
+    )
+
+    answer = responder_for(server).answer("Go", tools=[note], schema=schema, tool_choice="note")
+
+    assert (answer.parsed, answer.reasks, made, len(server.requests)) == ({"a": 1}, 1, [1], 3)
+    assert [message["role"] for message in server.requests[-1].json["messages"]] == [
+        *("user", "assistant", "tool", "assistant", "user")
+    ]
+    assert [message.role for message in answer.messages] == ["user", "assistant", "tool", "assistant"]
+    assert server.requests[-1].json["tool_choice"] == "auto"
