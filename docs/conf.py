@@ -37,7 +37,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"OnError|ProgressOption|Vector|NDArray|numpy\..*"),  # aliases that stand in for what is documented beside them
     ("py:.*", r"(collections|os|ssl|types|typing)\..*"),
-    ("py:.*", r"responder\..*\.[ITVR]"),  # type variables
+    ("py:.*", r"responder\..*\.[IMTVR]"),  # type variables
     (
         "py:class",
         r"T|SchemaOption|Prompt|responder\.values\.schema\.Schema",

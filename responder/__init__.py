@@ -81,6 +81,7 @@ from responder.values.errors import (
     RateLimitError,
     ResponderError,
     StreamInterruptedError,
+    TurnsExceededError,
 )
 from responder.values.messages import (
     Audio,
@@ -92,6 +93,7 @@ from responder.values.messages import (
     Text,
     ToolCall,
     ToolResult,
+    Video,
     assistant,
     system,
     user,
@@ -193,10 +195,12 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolResult",
+    "TurnsExceededError",
     "Usage",
     "VLLMResponder",
     "VertexAIResponder",
     "VertexPartnerResponder",
+    "Video",
     "VoyageResponder",
     "XAIResponder",
     "ZAIResponder",

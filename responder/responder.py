@@ -16,6 +16,7 @@ from responder.call.dialect import Dialect
 from responder.call.replies import shown_url
 from responder.call.retry import Retrier, RetryPolicy
 from responder.call.stream import Stream
+from responder.call.turns import DEFAULT_TURNS, checked_turns
 from responder.many.mapping import Watch, collect
 from responder.many.parallel import OnError, Rules
 from responder.many.progress import ProgressOption
@@ -23,10 +24,12 @@ from responder.many.runs import AnswerRun, Job, StreamRun, open_file, start, sta
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
 from responder.values.answer import Answer, T
+from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack, parameters_of_method
+from responder.values.media import Media
 from responder.values.messages import Prompt
 from responder.values.options import AnswerOptions, Options
 from responder.values.results import Answered, Batch, Failed
@@ -188,6 +191,7 @@ class Responder(Dialect):
         fallbacks: Sequence[Responder] | None = None,
         schema: SchemaOption[T] = RESPONDERS_OWN,
         reasks: int = 1,
+        max_turns: int = DEFAULT_TURNS,
         **options: Unpack[AnswerOptions],
     ) -> Answer[T]:
         """Ask the model and wait for its whole answer.
@@ -201,6 +205,8 @@ class Responder(Dialect):
             schema: What the answer must fit: JSON Schema, or a type (a pydantic model, a dataclass, a TypedDict, an Enum, a
                 Literal, `list[...]`; needs pydantic), which `Answer.parsed` is then. None: nothing; left out: the responder's.
             reasks: How often the model is shown what does not fit its schema, and asked again.
+            max_turns: Where there are functions among the tools: how often the model is asked, at most, until it wants none of
+                them called.
             **options: On top of the responder's defaults, see `Options`.
 
         Returns:
@@ -214,7 +220,7 @@ class Responder(Dialect):
         """
         trace, ends = Trace(), self._ends(deadline)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.answer, ends, cancel)
-        return Asker(sources, cancel, reasks=reasks).answer(prompt, ends, trace)
+        return Asker(sources, cancel, reasks=reasks, max_turns=max_turns).answer(prompt, ends, trace)
 
     def stream(
         self,
@@ -246,6 +252,37 @@ class Responder(Dialect):
         trace, ends = Trace(), self._ends(deadline)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.stream, ends, cancel)
         return Asker(sources, cancel).stream(prompt, ends, trace)
+
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        media_type: str = "",
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Media:
+        """Send a file to the provider, and return the part that stands for it in messages (OpenAI, Gemini, Anthropic).
+
+        The file is read piece by piece as it is sent. It stays with the provider until that drops it; nothing else uploads.
+
+        Args:
+            path: The file.
+            media_type: MIME type; "": by the file's ending.
+            timeout: Seconds for one request; None: the responder's.
+            deadline: Seconds for all of it, repeats and the provider's own work on a video included; None: the responder's.
+            cancel: A token that ends it when another thread cancels it.
+
+        Raises:
+            ConfigurationError: The file cannot be read, or the provider takes none.
+            APIError: It was refused, or not taken in time.
+        """
+        from responder.call.uploading import upload
+
+        if not self.takes_uploads:
+            raise ConfigurationError(f"{self.provider} takes no uploads: put the bytes or a URL into the message", fatal=True)
+        bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), self._ends(deadline), cancel)
+        return upload(self._endpoint, Media(path=path, media_type=media_type), bounds)
 
     @property
     def _endpoint(self) -> Endpoint:
@@ -307,6 +344,7 @@ class Responder(Dialect):
         timeout: float | Timeout | None = None,
         schema: SchemaOption[T] = RESPONDERS_OWN,
         reasks: int = 1,
+        max_turns: int = DEFAULT_TURNS,
         **options: Unpack[AnswerOptions],
     ) -> Job[T]:
         """Collect the parameters of a map.
@@ -337,14 +375,17 @@ class Responder(Dialect):
             schema: What the answers must fit, as `answer` takes it; `batch.parsed()` has the values. Only what fits is kept in a
                 checkpoint or cache.
             reasks: How often a model is shown what does not fit its schema, and asked again.
+            max_turns: Where there are functions among the tools: how often a model is asked for one prompt, at most.
             **options: As `answer` takes them.
         """
+        checked_turns(max_turns)
         rules = Rules(max_workers, on_error, max_errors, Deadline.after(run_deadline, "run_deadline"), cancel, fatal_ends=True)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder._job, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
         Deadline.after(seconds)  # reject a bad deadline here, once, not in every item
         terms = terms_of(sources, max_workers, retry_share, budget, hedge)
-        return Job(sources, prompts, rules, Watch(progress, on_result, "prompts"), terms, seconds, checkpoint, dedupe, reasks)
+        watch = Watch(progress, on_result, "prompts")
+        return Job(sources, prompts, rules, watch, terms, seconds, checkpoint, dedupe, reasks, max_turns)
 
     @parameters_of_method(_job)
     def map(self, job: Job[T]) -> Batch[T]:

@@ -46,7 +46,7 @@ OWNERS = {
     "aiohttp": {"simulator"},
     "multidict": {"simulator"},  # comes with aiohttp, which hands its values out
     "pytest": {"simulator"},
-    "pydantic": {"values.schema"},
+    "pydantic": {"values.schema", "values.functions"},
     "jsonschema": {"values.schema"},
     "referencing": {"values.schema"},  # comes with jsonschema, which resolves references with it
     "typing_extensions": {"values.keywords", "values.answer"},  # read by type checkers alone, which bring it along

@@ -12,6 +12,7 @@ from responder.call.dedupe import AskedOnce
 from responder.call.question import Question
 from responder.call.replies import fit, invalid_answer
 from responder.call.stream import Stream
+from responder.call.turns import DEFAULT_TURNS, Conversation, Functions, checked_turns, later
 from responder.values.answer import Answer
 from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
@@ -122,6 +123,7 @@ class Asker:
         checkpoint: The run's file.
         dedupe: Ask equal prompts once.
         reasks: How often a model is asked again when its answer does not fit the schema.
+        max_turns: How often a model is asked for one prompt, at most, where it has functions called.
     """
 
     def __init__(
@@ -132,11 +134,14 @@ class Asker:
         checkpoint: AnswerStore | None = None,
         dedupe: bool = False,
         reasks: int = 1,
+        max_turns: int = DEFAULT_TURNS,
     ) -> None:
         if isinstance(reasks, bool) or not isinstance(reasks, int) or reasks < 0:
             raise ConfigurationError(f"reasks must be a whole number, 0 or more, not {reasks!r}", fatal=True)
         self._reasks = reasks
         self._sources = sources
+        self._functions = [Functions(source.options) for source in sources]
+        self._max_turns = checked_turns(max_turns)
         self._cancel = cancel
         # Do not wait for a provider that is down if another can step in.
         self._terms = [replace(terms, patience=0.0)] * (len(sources) - 1) + [terms]
@@ -157,17 +162,19 @@ class Asker:
         return self._asked.result(first.key(question), lambda: self._answer(prompt, question, deadline, trace), deadline)
 
     def _answer(self, prompt: Prompt, question: Question, deadline: Deadline, trace: Trace) -> Answer:
-        kept = self._kept(0, question, deadline)
+        kept = self._kept(0, prompt, question, deadline)
         if kept is not None:
             return kept
         questions = [question, *(source.question(prompt) for source in self._sources[1:])]
         for place in range(1, len(questions)):
-            kept = self._kept(place, questions[place], deadline)
+            kept = self._kept(place, prompt, questions[place], deadline)
             if kept is not None:
                 return kept
         calls = [self._call(place, asked, deadline, trace) for place, asked in enumerate(questions)]
-        place, answer = self._in_turn(len(calls), lambda place: self._fitting(place, prompt, calls[place]))
-        self._keep(place, questions[place], answer, deadline)
+        conversation = Conversation(prompt, self._max_turns) if any(self._functions) else None
+        place, answer = self._in_turn(len(calls), lambda place: self._through_turns(place, prompt, conversation, calls[place]))
+        if conversation is None or conversation.is_whole:
+            self._keep(place, questions[place], answer, deadline)
         return answer
 
     def stream(self, prompt: Prompt, deadline: Deadline, trace: Trace, ended: Callable[[Stream], object] | None = None) -> Stream:
@@ -189,16 +196,17 @@ class Asker:
         source = self._sources[place]
         return Call(source.endpoint, question, Bounds(source.timeout, deadline, self._cancel), self._terms[place], trace)
 
-    def _fitting(self, place: int, prompt: Prompt, call: Call) -> Answer:
-        """Return an answer that fits its schema; the model is shown what does not fit, and asked again.
+    def _fitting(self, source: Source, functions: Functions, prompt: Prompt, call: Call) -> Answer:
+        """Return an answer that fits its schema, or wants functions called; what does not fit is shown to the model, once more.
 
         Raises:
             InvalidAnswerError: It did not come to fit.
         """
-        source = self._sources[place]
         answer = call.answer()
         messages: tuple[Message, ...] = ()
         for reask in range(self._reasks + 1):
+            if functions.is_called_by(answer):
+                return answer
             try:
                 fit(answer, call.question.schema)
             except UnfitError as unfit:
@@ -214,6 +222,22 @@ class Asker:
             call.trace.reasks += 1
             answer = call.answer()
         raise AssertionError("the last answer is returned or refused above")
+
+    def _through_turns(self, place: int, prompt: Prompt, conversation: Conversation | None, call: Call) -> Answer:
+        """Return an answer, after the functions that the model wants called; one who steps in goes on where it stands."""
+        functions, source = self._functions[place], self._sources[place]
+        if conversation is None:
+            return self._fitting(source, functions, prompt, call)
+
+        def ask() -> Answer:
+            if not conversation.turns:
+                return self._fitting(source, functions, prompt, call)
+            next_source = replace(source, options=later(source.options))
+            question = next_source.question(conversation.messages)
+            next_call = Call(call.endpoint, question, call.bounds, call.terms, call.trace)
+            return self._fitting(next_source, functions, conversation.messages, next_call)
+
+        return conversation.answer(functions, ask, call)
 
     def _in_turn(self, count: int, ask: Callable[[int], T]) -> tuple[int, T]:
         """Ask one after another until one answers; return who answered, and the answer."""
@@ -244,7 +268,7 @@ class Asker:
                 if self._cancel is not None:
                     self._cancel.cancel(str(error))  # return this answer; stop asking for more that could not be kept
 
-    def _kept(self, place: int, question: Question, deadline: Deadline) -> Answer | None:
+    def _kept(self, place: int, prompt: Prompt, question: Question, deadline: Deadline) -> Answer | None:
         """Return an answer that a file holds, as if it had just come; None where it has to be asked for."""
         source, checkpoint = self._sources[place], self._checkpoint
         if checkpoint is None and source.cache is None:
@@ -252,11 +276,24 @@ class Asker:
         key = source.key(question)
         while checkpoint is not None and (kept := checkpoint.take(key, deadline, self._cancel)) is not None:
             with contextlib.suppress(*_NOT_THIS_ONE):  # one that was stored later may do
-                return source.restored(kept)
+                return self._restored(place, prompt, kept)
         if source.cache is not None and (kept := source.cache.find(key, deadline, self._cancel)) is not None:
             with contextlib.suppress(*_NOT_THIS_ONE):  # asked anew; that answer is the newest then
-                return source.restored(kept)
+                return self._restored(place, prompt, kept)
         return None
+
+    def _restored(self, place: int, prompt: Prompt, kept: StoredAnswer) -> Answer:
+        """Return a kept answer, unless it wants functions called: then it is one to other tools, which were not to be called.
+
+        Raises:
+            UnfitError, InvalidResponseError: It is of no use.
+        """
+        answer, functions = self._sources[place].restored(kept), self._functions[place]
+        if functions:
+            if functions.is_called_by(answer):
+                raise InvalidResponseError("the kept answer wants functions called")
+            object.__setattr__(answer, "messages", (*as_messages(prompt), answer.message))
+        return answer
 
 
 # Why a kept answer may be of no use: it does not fit (the type has changed since), or it was damaged on disk, in a file of an

@@ -162,9 +162,9 @@ class Call:
         try:
             breaker.enter(self.terms.patience, deadline, cancel)
             if self.terms.spending is not None and self._price is not None:
-                size, longest = len(self.question.body), self.question.max_tokens
+                size, longest = self.question.size, self.question.max_tokens
                 money = self.terms.spending.reserve(self._price, size, longest, deadline, cancel)
-            permit = governor.acquire(len(self.question.body) / BYTES_PER_TOKEN, deadline, cancel)
+            permit = governor.acquire(self.question.size / BYTES_PER_TOKEN, deadline, cancel)
         except BaseException:
             if money is not None:
                 money.settle(0.0)
@@ -184,10 +184,10 @@ class Call:
         spending, price = self.terms.spending, self._price
         money = None
         if spending is not None and price is not None:
-            money = spending.try_reserve(price, len(self.question.body), self.question.max_tokens)
+            money = spending.try_reserve(price, self.question.size, self.question.max_tokens)
             if money is None:
                 return None
-        permit = governor.try_acquire(len(self.question.body) / BYTES_PER_TOKEN)
+        permit = governor.try_acquire(self.question.size / BYTES_PER_TOKEN)
         if permit is None:
             if money is not None:
                 money.settle(0.0)
@@ -345,8 +345,8 @@ class Attempt:
         cost = call.book(usage, model)
         if self._money is not None:
             if error is None and call.terms.spending is not None:
-                call.terms.spending.learn(len(call.question.body), usage)
-            # A refusal is not billed. A call that broke off midway may have been: its estimate counts as spent.
+                call.terms.spending.learn(call.question.size, usage)
+            # A refusal is not billed. What broke off on the way may have been: its estimate counts as spent.
             is_refusal = error is not None and getattr(error, "status", None) is not None and not usage.known
             self._money.settle(0.0 if is_refusal else cost)
         cause = "" if error is None else _cause(error)

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from responder.call.upload_steps import Upload
 from responder.values.answer import Answer
 from responder.values.errors import APIError, ConfigurationError
+from responder.values.media import Media
 from responder.values.messages import Message
 from responder.values.options import Options
 from responder.values.vectors import Vectors
@@ -69,6 +71,10 @@ class Dialect(ABC):
     """False for servers that answer without a key."""
     family: ClassVar[str] = ""
     """Whose opaque parts of a conversation it takes back; "": its own alone."""
+    takes_uploads: ClassVar[bool] = False
+    """True where `upload` sends a file to the provider, to be used by its id."""
+    largest_request: ClassVar[int | None] = None
+    """Bytes that the provider takes in one request, pictures and files included; None where that is not documented."""
     model: str
     """The model's name, as the provider spells it."""
 
@@ -92,6 +98,10 @@ class Dialect(ABC):
             ConfigurationError: The provider does not accept a part or an option.
         """
 
+    def media_headers(self, payload: Mapping[str, Any]) -> Mapping[str, str]:  # noqa: ARG002 - for those that need some
+        """Return the headers that a question with pictures or files needs beside the others."""
+        return {}
+
     @abstractmethod
     def parse(self, reply: Mapping[str, Any]) -> Answer:
         """Return the answer in the provider's JSON; unknown fields and words are not errors.
@@ -99,6 +109,14 @@ class Dialect(ABC):
         Raises:
             InvalidResponseError: There is none.
         """
+
+    def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - for those that take files
+        """Return the requests that upload a file of so many bytes, one after another.
+
+        Raises:
+            ConfigurationError: The provider takes none.
+        """
+        raise ConfigurationError(f"{self.provider} takes no uploads here: put the bytes or a URL into the message")
 
     def stream_url(self) -> str:
         """Return the URL that streams are asked of."""

@@ -161,6 +161,16 @@ class Endpoint:
                 if reply.status not in _PASSING or failures >= _MOST_FAILED_POLLS:
                     return reply
 
+    def get(self, url: str, bounds: Bounds) -> tuple[Reply, str]:
+        """Ask for what is at a URL, with the key; raises as `post` does."""
+        secret = self._access.credential.secret(bounds.deadline, bounds.cancel)
+        headers = {**_FIXED_HEADERS, **SecretValues(self.dialect.headers(secret)).hidden(), **self._access.extra_headers}
+        try:
+            return self._access.transport.get(url, headers, bounds.timeout, bounds.deadline, bounds.cancel), secret
+        except ResponderError as error:
+            hide(error, secret)
+            raise
+
     def open(self, question: Question, bounds: Bounds) -> tuple[Incoming, str]:
         """Send a question and return the reply as soon as its headers are there, and the secret to keep out of errors.
 
@@ -187,7 +197,8 @@ class Endpoint:
     def _headers(self, secret: str, question: Question) -> Mapping[str, str]:
         fixed = _STREAM_HEADERS if question.is_streamed else _FIXED_HEADERS
         # As secrets, so that no frame shows the key to a debugger or a crash report, whoever raised; and no variable holds them.
-        headers = {**fixed, **SecretValues(self.dialect.headers(secret)).hidden(), **self._access.extra_headers}
+        own = SecretValues(self.dialect.headers(secret)).hidden()
+        headers = {**fixed, **own, **question.headers, **self._access.extra_headers}
         return self.dialect.signed(question.url, question.body, headers)
 
     def _renewed(self, refused: str, bounds: Bounds) -> bool:

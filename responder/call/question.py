@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from responder.call.dialect import Dialect
 from responder.values.errors import APIError, BadRequestError, ConfigurationError, NotFoundError
-from responder.values.messages import Message, Prompt, as_messages
+from responder.values.media import Inlined
+from responder.values.messages import Message, Prompt, as_messages, has_media
 from responder.values.options import Options, overlaid
 from responder.values.schema import Schema
+
+_NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Question:
         first_form: URL and body under which files keep the answer, where it is asked in other words by now; None: in these.
         made_of: System text, prompt and options, to put the question in other words.
         schema: What the answer must fit; None: nothing.
+        size: Bytes that stand for it in estimates of tokens and money: pictures and other media count little of theirs.
+        headers: What this question needs beside the provider's headers.
     """
 
     url: str
@@ -38,6 +43,12 @@ class Question:
     first_form: tuple[str, bytes] | None = None
     made_of: tuple[str | None, Prompt, Options] | None = None
     schema: Schema | None = None
+    size: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.size:
+            object.__setattr__(self, "size", len(self.body))
 
     @classmethod
     def of(cls, dialect: Dialect, system: str | None, prompt: Prompt, options: Options, is_streamed: bool = False) -> Question:
@@ -60,18 +71,18 @@ class Question:
             if any(message.role == "assistant" for message in messages):
                 family = dialect.family or dialect.provider
                 messages = tuple(message.for_family(family) for message in messages)
-            payload = dialect.payload(messages, options)
-            if is_streamed:
-                payload = dialect.stream_payload(payload)
-            if options.extra:
-                _refuse_own(options.extra)
-                payload = overlaid(payload, options.extra)
-            body = json_bytes(payload)
-            first_form = None
-            if dialect.is_repaired:
-                url, named = dialect.first_form(messages, options)
-                first_form = url, json_bytes(overlaid(named, options.extra))
-        except (ValueError, TypeError) as error:
+            headers: Mapping[str, str] = _NOTHING
+            if isinstance(prompt, str) or not has_media(messages):
+                body, payload, first_form = _bodies(dialect, messages, options, is_streamed)
+                size = len(body)
+            else:
+                with Inlined(dialect.largest_request, dialect.provider) as inlined:
+                    body, payload, first_form = _bodies(dialect, messages, options, is_streamed)
+                body, size = inlined.whole(body)
+                if first_form is not None:
+                    first_form = first_form[0], inlined.whole(first_form[1])[0]
+                headers = dialect.media_headers(payload)
+        except (ValueError, TypeError, OSError) as error:
             raise ConfigurationError(f"this prompt cannot be sent: {error}") from error
         return cls(
             dialect.url_of(payload, is_streamed),
@@ -82,6 +93,8 @@ class Question:
             first_form,
             (system, prompt, options),
             options.schema,
+            size,
+            headers,
         )
 
     def repaired(self, dialect: Dialect, error: APIError) -> Question | None:
@@ -100,7 +113,24 @@ class Question:
         return hashlib.sha256(b"\0".join((provider.encode(), url.encode(), body))).digest()
 
 
-# What to use instead of `extra`.
+def _bodies(
+    dialect: Dialect, messages: tuple[Message, ...], options: Options, is_streamed: bool
+) -> tuple[bytes, Mapping[str, Any], tuple[str, bytes] | None]:
+    """Return the body, what it was made of, and the form under which files keep the answer where that is another one."""
+    payload = dialect.payload(messages, options)
+    if is_streamed:
+        payload = dialect.stream_payload(payload)
+    if options.extra:
+        _refuse_own(options.extra)
+        payload = overlaid(payload, options.extra)
+    first_form = None
+    if dialect.is_repaired:
+        url, named = dialect.first_form(messages, options)
+        first_form = url, json_bytes(overlaid(named, options.extra))
+    return json_bytes(payload), payload, first_form
+
+
+# What is asked with other words than `extra`.
 _OWN: Mapping[str, str] = {
     "model": "a responder asks one model; make another one for another model, such as OpenAIResponder('gpt-4o')",
     "messages": "the messages are the prompt, as in answer([...])",

@@ -123,7 +123,7 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
             f"{': ' + why if why else ''}. Change the prompt, or the filter's settings",
             **_partial(answer),
         )
-    if not answer.text and not answer.tool_calls:
+    if not answer.text and not answer.tool_calls and not answer.media:
         why = dialect.explain(answer.raw)
         if answer.truncated:
             advice = "max_tokens was used up before any text came (reasoning counts): raise max_tokens"

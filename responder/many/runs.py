@@ -14,6 +14,7 @@ from responder.call.attempts import Terms
 from responder.call.hedging import Hedger
 from responder.call.retry import RetryBudget
 from responder.call.stream import Stream
+from responder.call.turns import DEFAULT_TURNS
 from responder.many import mapping
 from responder.many.merging import MergedStreams
 from responder.many.parallel import Rules, Run, Work
@@ -50,6 +51,7 @@ class Job(Generic[T]):
         checkpoint: The run's file; None: none.
         dedupe: Ask equal prompts once.
         reasks: How often a model is asked again when its answer does not fit the schema.
+        max_turns: How often a model is asked for one prompt, at most, where it has functions called.
     """
 
     sources: Sequence[Source]
@@ -61,6 +63,7 @@ class Job(Generic[T]):
     checkpoint: str | os.PathLike[str] | None = None
     dedupe: bool = False
     reasks: int = 1
+    max_turns: int = DEFAULT_TURNS
 
 
 def terms_of(
@@ -131,7 +134,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     """
     token = CancelToken()
     store = open_file(job.checkpoint, job.rules.deadline, job.rules.cancel) if job.checkpoint is not None else None
-    asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe, job.reasks)
+    asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe, job.reasks, job.max_turns)
     history = _history(job)
     suspicion = _Suspicion()
     given_up: set[int] = set()  # items whose worker outlived the run's grace: they are in the history already

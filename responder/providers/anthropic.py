@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
+from responder.call.upload_steps import Upload, multipart, stands_for
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.urls import under
@@ -18,12 +19,17 @@ from responder.responder import Responder
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
+from responder.values.media import Media
 from responder.values.messages import File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
 # Anthropic requires a limit with every request. 4,096 is the largest that all of its models accept.
 DEFAULT_MAX_TOKENS = 4096
+
+
+FILES_BETA = "files-api-2025-04-14"
+"""What Anthropic wants to hear where uploaded files are used."""
 
 
 class AnthropicResponder(Responder):
@@ -38,12 +44,25 @@ class AnthropicResponder(Responder):
     base_url_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY",)
     family = "anthropic"
+    takes_uploads = True
+    largest_request: ClassVar[int | None] = 32_000_000  # https://docs.anthropic.com/en/api/overview (read 2026-08)
 
     def url(self) -> str:
         return under(self.base_url, "/messages", unless=("/v1",), prefix="/v1")
 
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"x-api-key": secret, "anthropic-version": "2023-06-01"}
+
+    def media_headers(self, payload: Mapping[str, Any]) -> Mapping[str, str]:
+        blocks = [block for turn in as_list(payload.get("messages")) for block in as_list(as_dict(turn).get("content"))]
+        blocks += [inner for block in blocks for inner in as_list(as_dict(block).get("content"))]
+        is_uploaded = any(as_dict(as_dict(block).get("source")).get("type") == "file" for block in blocks)
+        return {"anthropic-beta": FILES_BETA} if is_uploaded else {}
+
+    def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - the form says it
+        where = under(self.base_url, "/files", unless=("/v1",), prefix="/v1")
+        received = yield multipart(where, file, {}, {"anthropic-beta": FILES_BETA})
+        return stands_for(file, received.body.get("id"), received.body)
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         refuse_options(options, ("seed", "candidates", "logprobs"), "Anthropic")
@@ -339,11 +358,13 @@ def _media(part: Image | File) -> dict[str, Any]:
     made: dict[str, Any] = {"type": kind}
     if isinstance(part, Image) and part.detail:
         raise ConfigurationError(f"Anthropic has no detail={part.detail!r} for an image: leave it out")
-    if part.url is not None:
+    if part.file_id is not None:
+        made["source"] = {"type": "file", "file_id": part.file_id}
+    elif part.url is not None:
         made["source"] = {"type": "url", "url": part.url}
     elif part.media_type == "text/plain" and kind == "document":
         try:
-            text = (part.data or b"").decode()
+            text = part.read().decode()
         except UnicodeDecodeError:
             raise ConfigurationError(
                 "Anthropic accepts a text/plain file as UTF-8 only, which this one is not: decode it first"

@@ -46,6 +46,7 @@ class AzureOpenAIResponder(OpenAIResponder):
     """
 
     provider = "azure"
+    takes_uploads = False
     base_url = ""
     base_url_variables = ("AZURE_OPENAI_ENDPOINT",)
     key_variables = ("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY")

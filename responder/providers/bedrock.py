@@ -20,7 +20,7 @@ from responder.providers.usage import bedrock_usage, merged_counts
 from responder.values.answer import Answer
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import finish_reason, verdict
-from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
+from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult, Video
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
@@ -120,7 +120,7 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
         """Return a part as a content block."""
         if isinstance(part, Text):
             return {"text": part.text}
-        if isinstance(part, (Image, Audio, File)):
+        if isinstance(part, (Image, Audio, Video, File)):
             return _media(part)
         if isinstance(part, ToolCall):
             return {"toolUse": {"toolUseId": part.id, "name": part.name, "input": part.object}}
@@ -173,11 +173,11 @@ def _text(block: Mapping[str, Any]) -> str:
     return as_str(block.get("text")) + "".join(as_str(as_dict(part).get("text")) for part in cited)
 
 
-def _media(part: Image | Audio | File) -> dict[str, Any]:
-    kind = "image" if isinstance(part, Image) else "audio" if isinstance(part, Audio) else "document"
+def _media(part: Image | Audio | Video | File) -> dict[str, Any]:
+    kind = "document" if isinstance(part, File) else type(part).__name__.lower()
     if isinstance(part, Image) and part.detail:
         raise ConfigurationError(f"Bedrock has no detail={part.detail!r} for an image: leave it out")
-    if part.url is not None and not part.url.startswith("s3://"):
+    if part.file_id is not None or (part.url is not None and not part.url.startswith("s3://")):
         raise ConfigurationError(f"Bedrock takes this {kind} as bytes, or as an s3:// URL: {type(part).__name__}(data=...)")
     source: dict[str, Any] = {"s3Location": {"uri": part.url}} if part.url is not None else {"bytes": part.base64}
     word = part.media_type.rpartition("/")[2]

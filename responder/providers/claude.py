@@ -27,6 +27,7 @@ class AnthropicVertexResponder(GoogleCloudResponder, AnthropicResponder):
     """
 
     provider = "anthropic-vertex"
+    takes_uploads = False
     base_url = ""
     base_url_variables = ("ANTHROPIC_VERTEX_BASE_URL",)
     key_variables = ()
@@ -53,6 +54,7 @@ class AnthropicBedrockResponder(AmazonResponder, AnthropicResponder):
     """
 
     provider = "anthropic-bedrock"
+    takes_uploads = False
     base_url = ""
     base_url_variables = ("ANTHROPIC_BEDROCK_BASE_URL",)
     key_variables = AmazonResponder.key_variables
@@ -85,6 +87,7 @@ class AnthropicFoundryResponder(AnthropicResponder):
     """
 
     provider = "anthropic-foundry"
+    takes_uploads = False
     base_url = ""
     base_url_variables = ("ANTHROPIC_FOUNDRY_BASE_URL",)
     key_variables = ("ANTHROPIC_FOUNDRY_API_KEY",)

@@ -29,6 +29,8 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
     """Cohere's models. The key comes from CO_API_KEY or COHERE_API_KEY."""
 
     provider = "cohere"
+    takes_uploads = False
+    largest_request = None
     base_url = "https://api.cohere.com"
     base_url_variables = ("CO_API_URL",)
     key_variables = ("CO_API_KEY", "COHERE_API_KEY")

@@ -60,6 +60,9 @@ class CompatibleResponder(OpenAIResponder):
             )
         return line.base_url.format_map({name: in_host(value, name) for name, value in values.items()})
 
+    takes_uploads = False
+    largest_request = None
+
 
 def _host_name(value: str) -> str:
     """Return the value of a variable as a part of a URL; Databricks' own tools write `https://` before the host."""

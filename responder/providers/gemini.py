@@ -5,11 +5,14 @@ https://ai.google.dev/api/generate-content (read 2026-08)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
+from responder.call.upload_steps import Sending, Upload, refused, stands_for
 from responder.providers.citing import gemini_citations
 from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.likelihood import gemini_logprobs
@@ -19,7 +22,8 @@ from responder.providers.usage import gemini_usage, merged_counts
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, InvalidResponseError
 from responder.values.finish import FinishReason, finish_reason, google_verdict
-from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Text, ToolCall, ToolResult
+from responder.values.media import Media, generated
+from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Text, ToolCall, ToolResult, Video
 from responder.values.options import Options
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, first, whole
 
@@ -35,6 +39,8 @@ class GeminiResponder(GeminiEmbeddings):
     base_url_variables: ClassVar[tuple[str, ...]] = ("GOOGLE_GEMINI_BASE_URL",)
     key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     family = "google"
+    takes_uploads: ClassVar[bool] = True
+    largest_request: ClassVar[int | None] = 20_000_000  # https://ai.google.dev/gemini-api/docs/files (read 2026-08)
 
     def url(self) -> str:
         return self.model_url(":generateContent")
@@ -124,12 +130,14 @@ class GeminiResponder(GeminiEmbeddings):
         """Return a part as the dialect has it."""
         if isinstance(part, Text):
             return {"text": part.text}
-        if isinstance(part, (Image, Audio, File)):
+        if isinstance(part, (Image, Audio, Video, File)):
             if isinstance(part, Image) and part.detail:
                 raise ConfigurationError(
                     f"Gemini has no detail={part.detail!r} for an image: leave it out, or set "
                     "extra={'generationConfig': {'mediaResolution': ...}}"
                 )
+            if part.file_id is not None:
+                return {"fileData": {"mimeType": part.media_type, "fileUri": self._file_uri(part.file_id)}}
             if part.url is not None:
                 return {"fileData": {"mimeType": part.media_type, "fileUri": part.url}}
             return {"inlineData": {"mimeType": part.media_type, "data": part.base64}}
@@ -151,6 +159,36 @@ class GeminiResponder(GeminiEmbeddings):
             )
         return dict(part.data)
 
+    def uploading(self, file: Media, size: int) -> Upload:
+        root = self.base_url.partition("?")[0].rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
+        told = {
+            "X-Goog-Upload-Protocol": "resumable",
+            "X-Goog-Upload-Command": "start",
+            "X-Goog-Upload-Header-Content-Length": str(size),
+            "X-Goog-Upload-Header-Content-Type": file.media_type,
+        }
+        about = json.dumps({"file": {"displayName": file.name}}).encode()
+        received = yield Sending(f"{root}/upload/v1beta/files", told, about, has_file=False)
+        where = received.headers.get("x-goog-upload-url", "")
+        if urlsplit(where)[:2] != urlsplit(root)[:2]:  # the key goes there
+            raise refused({"x-goog-upload-url": where}, "the upload would go to another host")
+        command = {"X-Goog-Upload-Command": "upload, finalize", "X-Goog-Upload-Offset": "0", "Content-Type": file.media_type}
+        received = yield Sending(where, command)
+        found = as_dict(received.body.get("file"))
+        while found.get("state") == "PROCESSING":
+            received = yield Sending(f"{root}/v1beta/{as_str(found.get('name'))}", has_file=False, is_look=True)
+            found = received.body
+        if found.get("state") == "FAILED":
+            raise refused(found, "Gemini could not read the uploaded file")
+        kind = {"image": Image, "audio": Audio, "video": Video}.get(file.media_type.partition("/")[0], File)
+        return stands_for(file, found.get("uri"), received.body, kind)
+
+    def _file_uri(self, file_id: str) -> str:
+        """Return where an uploaded file is: the id may be its URI, or its name such as "files/abc"."""
+        if not file_id.startswith("files/"):
+            return file_id
+        return under(self.base_url, f"/{file_id}", unless=("/v1beta", "/v1"), prefix="/v1beta")
+
     def parse(self, reply: Mapping[str, Any]) -> Answer:
         candidates = [as_dict(candidate) for candidate in as_list(reply.get("candidates"))]
         if len(candidates) > 1:
@@ -162,9 +200,10 @@ class GeminiResponder(GeminiEmbeddings):
         parts = _parts(candidate)
         calls = tuple(call for part in parts if (call := _tool_call(part)) is not None)
         text = _text(parts, thoughts=False)
+        media = _media_of(parts)
         found = google_verdict(candidate.get("finishReason"))
         usage = self.usage(as_dict(reply.get("usageMetadata")))
-        if found == "broken" or (found == "error" and not text and not calls):
+        if found == "broken" or (found == "error" and not text and not calls and not media):
             raise InvalidResponseError(
                 f"the model stopped midway ({str(candidate.get('finishReason'))[:100]})", retryable=True, usage=usage
             )
@@ -187,6 +226,7 @@ class GeminiResponder(GeminiEmbeddings):
             raw=reply,
             citations=gemini_citations(candidate),
             logprobs=gemini_logprobs(candidate),
+            media=media,
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
@@ -350,6 +390,18 @@ def _calling(tool_choice: str) -> dict[str, Any]:
 
 def _parts(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [as_dict(part) for part in as_list(as_dict(candidate.get("content")).get("parts"))]
+
+
+def _media_of(parts: list[Mapping[str, Any]]) -> tuple[Image | Audio, ...]:
+    """Return the pictures and the sound that the model made; those of its thoughts are drafts."""
+    made: list[Image | Audio | None] = []
+    for part in parts:
+        blob = part.get("inlineData")
+        if isinstance(blob, dict) and part.get("thought") is not True:
+            kind = as_str(blob.get("mimeType"))
+            is_sound = kind.startswith("audio/")
+            made.append(generated(Audio, blob.get("data"), kind) if is_sound else generated(Image, blob.get("data"), kind))
+    return tuple(part for part in made if part is not None)
 
 
 def _text(parts: list[Mapping[str, Any]], thoughts: bool) -> str:

@@ -93,8 +93,10 @@ class OllamaResponder(CompatibleResponder):
         return {**payload, "stream": True} if self.is_native else super().stream_payload(payload)
 
     def part_on_the_wire(self, part: Part) -> dict[str, Any]:
-        if isinstance(part, Image) and part.url is not None:
-            raise ConfigurationError("Ollama accepts images as bytes, not as a URL: Image.from_path(...)")
+        if isinstance(part, Image) and not part.is_inline:
+            raise ConfigurationError(
+                "Ollama accepts images as bytes, not as a URL or an id: Image('cat.png'), Image.from_path(...)"
+            )
         return super().part_on_the_wire(part)
 
     def reader(self) -> ChunkReader:
@@ -180,7 +182,7 @@ def _on_the_wire(message: Message) -> list[dict[str, Any]]:
     built: dict[str, Any] = {"role": message.role, "content": message.text}
     images, calls = [], []
     for part in message.parts:
-        if isinstance(part, Image) and part.data is not None and not part.detail:
+        if isinstance(part, Image) and part.is_inline and not part.detail:
             images.append(part.base64)
         elif isinstance(part, ToolCall):
             calls.append({**({"id": part.id} if part.id else {}), "function": {"name": part.name, "arguments": part.object}})
@@ -206,5 +208,5 @@ def _result(part: ToolResult) -> dict[str, Any]:
 def _kind(part: Part) -> str:
     """Return what to call a part that cannot be sent."""
     if isinstance(part, Image):
-        return f"image with detail={part.detail!r}" if part.detail else "image as a URL"
+        return f"image with detail={part.detail!r}" if part.detail else "image as a URL or an id"
     return described(part)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
+from responder.call.upload_steps import Upload, multipart, stands_for
 from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.likelihood import openai_logprobs
 from responder.providers.openai_embeddings import OpenAIEmbeddings
@@ -24,6 +25,7 @@ from responder.values.answer import Answer, Usage
 from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
 from responder.values.finish import Verdict, finish_reason, verdict
 from responder.values.keywords import Unpack
+from responder.values.media import Media, generated
 from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options, overlaid
 from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
@@ -60,6 +62,8 @@ class OpenAIResponder(OpenAIEmbeddings):
     """What else of an answer's message the host wants to see again."""
     returned_with_calls: ClassVar[tuple[str, ...]] = ()
     """The same, where the answer called tools; in other turns the host refuses it."""
+    takes_uploads = True
+    largest_request: ClassVar[int | None] = 50_000_000  # https://platform.openai.com/docs/guides/images-vision (read 2026-08)
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
 
@@ -215,22 +219,35 @@ class OpenAIResponder(OpenAIEmbeddings):
         if isinstance(part, Text):
             return {"type": "text", "text": part.text}
         if isinstance(part, Image):
+            if part.file_id is not None:
+                raise ConfigurationError(
+                    f"{self.provider} takes no uploaded image in Chat Completions: Image('cat.png'), a URL, or api='responses'"
+                )
             image = {"url": part.data_url, "detail": part.detail} if part.detail else {"url": part.data_url}
             return {"type": "image_url", "image_url": image}
         if isinstance(part, Audio):
-            if part.data is None:
-                raise ConfigurationError(f"{self.provider} accepts audio as bytes, not as a URL: Audio(data=...)")
+            if not part.is_inline:
+                raise ConfigurationError(
+                    f"{self.provider} accepts audio as bytes or a path, not as a URL or an id: Audio(data=...)"
+                )
             return {
                 "type": "input_audio",
                 "input_audio": {"data": part.base64, "format": _audio_format(part.media_type)},
             }
         if isinstance(part, File):
-            if part.data is None:
-                raise ConfigurationError(f"{self.provider} accepts files as bytes, not as a URL: File(data=...)")
+            if part.file_id is not None:
+                return {"type": "file", "file": {"file_id": part.file_id}}
+            if not part.is_inline:
+                raise ConfigurationError(f"{self.provider} accepts files as bytes, a path or an id, not as a URL: File(data=...)")
             return {"type": "file", "file": {"filename": part.name or "file", "file_data": part.data_url}}
         if isinstance(part, Raw):
             return dict(part.data)
         raise ConfigurationError(f"{self.provider} does not accept {type(part).__name__} here")
+
+    def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - the form says it
+        purpose = "vision" if file.media_type.startswith("image/") else "user_data"
+        received = yield multipart(under(self.base_url, "/files"), file, {"purpose": purpose}, {})
+        return stands_for(file, received.body.get("id"), received.body)
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:
         payload = super().stream_payload(payload)
@@ -290,7 +307,10 @@ class OpenAIResponder(OpenAIEmbeddings):
         refusal = whole(as_str(message.get("refusal")))
         usage = self.usage(as_dict(reply.get("usage")) or as_dict(choice.get("usage")))
         failure = as_dict(choice.get("error"))  # OpenRouter lost the model behind it
-        is_empty = not (text or calls or refusal)
+        media = _media_of(message)
+        if not text and "audio" in message:
+            text = whole(as_str(as_dict(message["audio"]).get("transcript")))
+        is_empty = not (text or calls or refusal or media)
         if failure or found == "broken" or (found == "error" and is_empty):
             word = as_str(failure.get("message")) or str(choice.get("finish_reason"))[:100]
             raise InvalidResponseError(f"the model stopped midway ({word})", retryable=True, usage=usage)
@@ -309,6 +329,7 @@ class OpenAIResponder(OpenAIEmbeddings):
             raw=reply,
             citations=openai_citations((message,)) or listed_citations(reply),
             logprobs=openai_logprobs(as_dict(choice.get("logprobs")).get("content")) if choice.get("logprobs") else (),
+            media=media,
         )
 
     def _said_again(self, message: Mapping[str, Any], text: str, calls: tuple[ToolCall, ...]) -> tuple[Part, ...]:
@@ -366,6 +387,18 @@ def _call(call: ToolCall) -> dict[str, Any]:
     else:
         made = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.json}}
     return overlaid(made, call.extra) if call.extra else made
+
+
+def _media_of(message: Mapping[str, Any]) -> tuple[Image | Audio, ...]:
+    """Return what the model made: OpenAI's spoken answer, and the pictures that OpenRouter puts beside the text."""
+    if "audio" not in message and "images" not in message:
+        return ()
+    made: list[Image | Audio | None] = [generated(Audio, as_dict(message.get("audio")).get("data"))]
+    for image in map(as_dict, as_list(message.get("images"))):
+        url = as_str(as_dict(image.get("image_url")).get("url"))
+        head, _, encoded = url.partition(";base64,")
+        made.append(generated(Image, encoded, head.removeprefix("data:")) if encoded else Image(url=url) if url else None)
+    return tuple(part for part in made if part is not None)
 
 
 def _texts(choices: list[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -137,6 +137,8 @@ class _Choice:
             self._detail(delta["reasoning_details"])
         if isinstance(delta.get("annotations"), list):
             self._more.setdefault("annotations", []).extend(delta["annotations"])
+        if isinstance(delta.get("images"), list):  # OpenRouter
+            self._more.setdefault("images", []).extend(delta["images"])
         if isinstance(delta.get("audio"), dict):
             self._hear(delta["audio"])
         return text or refusal

@@ -140,10 +140,13 @@ def _content(part: Part, role: str) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "output_text" if role == "assistant" else "input_text", "text": part.text}
     if isinstance(part, Image):
-        image = {"type": "input_image", "image_url": part.data_url}
+        image = {"type": "input_image"}
+        image |= {"image_url": part.data_url} if part.file_id is None else {"file_id": part.file_id}
         return {**image, "detail": part.detail} if part.detail else image
     if isinstance(part, File) and not isinstance(part, Audio):
-        if part.data is None:
+        if part.file_id is not None:
+            return {"type": "input_file", "file_id": part.file_id}
+        if part.url is not None:
             return {"type": "input_file", "file_url": part.url}
         return {"type": "input_file", "filename": part.name or "file", "file_data": part.data_url}
     if isinstance(part, Raw):

@@ -128,6 +128,8 @@ class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder)
     base_url = ""
     base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
     key_variables = ()
+    takes_uploads = False
+    largest_request = None
 
 
 class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
@@ -137,6 +139,8 @@ class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
     """
 
     provider = "vertex-partner"
+    takes_uploads = False
+    largest_request = None
     base_url = ""
     base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
     key_variables = ()

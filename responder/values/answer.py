@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from responder.values import notebook
 from responder.values.finish import FinishReason as FinishReason
-from responder.values.messages import Message, Part, Text, ToolCall
+from responder.values.messages import Audio, Image, Message, Part, Text, ToolCall
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -100,14 +100,14 @@ class Answer(Generic[T]):
     """One answer of a model.
 
     Attributes:
-        text: What the model says to the user; empty only when it called tools instead.
+        text: What the model says to the user; empty only when it called tools, or made pictures or sound instead.
         finish_reason: Why it stopped, in our words; "length" means that it was cut at `max_tokens`.
         usage: Tokens, the same for every provider.
         model: The model that answered, as the provider names it (often a dated snapshot of the one that was asked).
         provider: The provider's name, as in `for_model`.
         request_id: The provider's id of the request, or None.
         reasoning: The model's thoughts, where the provider shows them; "" otherwise.
-        tool_calls: The tools that the model wants called, in its order.
+        tool_calls: The tools that the model wants called, in its order; functions were called already.
         candidates: The texts of all candidates, the first included, where more than one was asked for; else just the one.
         attempts: Requests that were sent for this answer, the successful one included.
         elapsed: Seconds from the call to the answer: waits and retries included.
@@ -117,6 +117,9 @@ class Answer(Generic[T]):
         raw: The provider's reply as parsed JSON.
         citations: The sources that it cites, where the provider names them.
         logprobs: Its tokens with their logarithmic probabilities, where `logprobs=` asked for them.
+        messages: Where functions were among the tools: all that was said, this answer included, to be sent on. `usage` is that of
+            all turns then.
+        media: Pictures (`Image`) and sound (`Audio`) that the model made.
     """
 
     text: str
@@ -136,6 +139,8 @@ class Answer(Generic[T]):
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
     citations: tuple[Citation, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
+    messages: tuple[Message, ...] = field(default=(), repr=False)
+    media: tuple[Image | Audio, ...] = ()
 
     @property
     def message(self) -> Message:

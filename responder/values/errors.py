@@ -22,6 +22,7 @@
         BlockedError                the provider's filter blocked the prompt or the answer
         EmptyAnswerError            a success with nothing in it
         InvalidAnswerError          an answer that does not fit its schema, however often it was asked for
+        TurnsExceededError          the model still wants tools called after `max_turns`; carries the transcript
         StreamInterruptedError      a stream ended before its end marker; has the text so far
 
 Whether a retry can help is decided where the error is made, and stored in it (`retryable`, `fatal`). Every error can be pickled,
@@ -34,6 +35,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from responder.values.answer import FinishReason, Usage
+from responder.values.messages import Message
 from responder.values.visible import visible_in_line
 
 
@@ -44,11 +46,13 @@ class ResponderError(Exception):
         attempts: How many requests were sent for this item (0: none).
         waited: Seconds spent waiting between attempts.
         fatal: True when no other item of a run with the same key and model can succeed either.
+        messages: Where functions were called for the model before this went wrong: all that was said until then, to be sent on.
     """
 
     attempts: int = 0
     waited: float = 0.0
     fatal: bool = False
+    messages: tuple[Message, ...] = ()
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
@@ -269,6 +273,22 @@ class InvalidAnswerError(_PartialAnswerError):
     def __init__(self, message: str = "", *, problems: Sequence[str] = (), **details: Any) -> None:
         super().__init__(message, **details)
         self.problems = tuple(problems)
+
+
+class TurnsExceededError(APIError):
+    """The model still wants functions called after `max_turns` turns.
+
+    Attributes:
+        messages: The transcript, the results of the last turn's calls ("not called") included: it can be sent on.
+        usage: The tokens of all turns.
+    """
+
+    def __init__(
+        self, message: str = "", *, messages: tuple[Message, ...] = (), usage: Usage | None = None, **details: Any
+    ) -> None:
+        super().__init__(message, **details)
+        self.messages = messages
+        self.usage = usage or Usage()
 
 
 class StreamInterruptedError(_PartialAnswerError):

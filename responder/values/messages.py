@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from responder.values.media import Audio as Audio
+from responder.values.media import File as File
+from responder.values.media import Image as Image
+from responder.values.media import Media
+from responder.values.media import Video as Video
 from responder.values.media_types import media_type_of
 from responder.values.reading import whole
 
@@ -33,85 +37,6 @@ class Text:
     """A piece of text."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Media:
-    """Bytes or a URL, and what they are.
-
-    Attributes:
-        data: The bytes themselves; exclusive with `url`.
-        url: Where the provider finds them (https, or gs:// on Vertex).
-        media_type: MIME type, such as "image/png".
-        name: File name, where a provider wants one.
-    """
-
-    data: bytes | None = field(default=None, repr=False)
-    url: str | None = None
-    media_type: str = ""
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.data is None) == (self.url is None):
-            raise ValueError(f"{type(self).__name__} takes either data (bytes) or url, one of them")
-
-    @property
-    def base64(self) -> str:
-        """The bytes in the standard base64 alphabet, without line breaks."""
-        return base64.b64encode(self.data or b"").decode("ascii")
-
-    @property
-    def data_url(self) -> str:
-        """The URL as given, or the bytes as a `data:` URL."""
-        return self.url or f"data:{self.media_type};base64,{self.base64}"
-
-
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    from pathlib import Path  # here, because it takes a twentieth of our import time
-
-    path = Path(path)
-    return {"data": path.read_bytes(), "media_type": media_type_of(path.name) or "application/octet-stream", "name": path.name}
-
-
-@dataclass(frozen=True, slots=True)
-class Image(_Media):
-    """A picture, as bytes or as a URL.
-
-    Attributes:
-        detail: How closely the model should look ("low", "high", "auto"), where the provider has such a word (OpenAI).
-    """
-
-    media_type: str = "image/png"
-    detail: str = ""
-
-    @classmethod
-    def from_path(cls, path: str | os.PathLike[str]) -> Image:
-        """Read a picture from a file; its type is taken from the file's extension."""
-        return cls(**_read(path))
-
-
-@dataclass(frozen=True, slots=True)
-class Audio(_Media):
-    """A sound, as bytes."""
-
-    media_type: str = "audio/wav"
-
-    @classmethod
-    def from_path(cls, path: str | os.PathLike[str]) -> Audio:
-        """Read a sound from a file; its type is taken from the file's extension."""
-        return cls(**_read(path))
-
-
-@dataclass(frozen=True, slots=True)
-class File(_Media):
-    """A document, such as a PDF, as bytes or as a URL."""
-
-    media_type: str = "application/pdf"
-
-    @classmethod
-    def from_path(cls, path: str | os.PathLike[str]) -> File:
-        """Read a document from a file; its type is taken from the file's extension."""
-        return cls(**_read(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +175,7 @@ class Opaque:
     data: Mapping[str, Any] = field(repr=False)
 
 
-Part: TypeAlias = Text | Image | Audio | File | ToolCall | ToolResult | Raw | Opaque
+Part: TypeAlias = Text | Image | Audio | Video | File | ToolCall | ToolResult | Raw | Opaque
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -301,7 +226,7 @@ def system(*content: str | Part) -> Message:
 
 
 def user(*content: str | Part) -> Message:
-    """Return a user message: `user("What is this?", Image.from_path("cat.png"))`."""
+    """Return a user message: `user("What is this?", Image("cat.png"))`."""
     return Message("user", content)
 
 
@@ -331,6 +256,15 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
         return tuple(_as_message(message) for message in prompt)
     raise TypeError(
         f"a prompt must be a str, a Message, or a list of messages or of {{'role', 'content'}} dicts, not {type(prompt).__name__}"
+    )
+
+
+def has_media(messages: Sequence[Message]) -> bool:
+    """Return whether there are pictures, sounds, videos or files in messages, or in the results of tools."""
+    return any(
+        isinstance(part, Media) or (isinstance(part, ToolResult) and any(isinstance(inner, Media) for inner in part.parts))
+        for message in messages
+        for part in message.parts
     )
 
 

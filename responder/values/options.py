@@ -19,11 +19,13 @@ class Tool:
         name: Its name.
         description: What it does, for the model.
         parameters: JSON Schema of its arguments.
+        function: What `answer` and the maps call when the model asks for it; None: the call is yours to answer.
     """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    function: Callable[..., Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Options:
         max_tokens: The answer's limit in tokens, reasoning included.
         stop: Texts at which the model stops.
         seed: For repeatable sampling, where the provider has it.
-        tools: Functions that the model may ask for.
+        tools: What the model may ask for: Python functions, which are called for it, and Tools and dicts, which are not.
         tool_choice: "auto", "none", "required", or the name of the tool that must be called.
         schema: What the answer must fit: JSON Schema, or a type (a pydantic model, a dataclass, a TypedDict, an Enum, a Literal,
             `list[...]`), which `Answer.parsed` then is.
@@ -84,7 +86,7 @@ class Options:
             if not all(isinstance(text, str) for text in changes["stop"]):
                 raise ConfigurationError(f"stop must be a text or a list of texts, not {changes['stop']!r}", fatal=True)
         if changes.get("tools") is not None:
-            changes["tools"] = tuple(_as_tool(tool) for tool in _sequence(changes["tools"], "tools"))
+            changes["tools"] = _as_tools(changes["tools"])
         if changes.get("schema") is not None:
             changes["schema"] = Schema(changes["schema"])
         if "extra" in changes:
@@ -111,7 +113,7 @@ class AnswerOptions(TypedDict, total=False):
     max_tokens: int | None
     stop: str | Sequence[str] | None
     seed: int | None
-    tools: Sequence[Tool | Mapping[str, Any]] | None
+    tools: Sequence[Tool | Mapping[str, Any] | Callable[..., Any]] | None
     tool_choice: str | None
     reasoning_effort: str | None
     candidates: int | None
@@ -139,9 +141,23 @@ def _unknown(names: Sequence[str], beside: Callable[..., object] | None) -> Conf
     )
 
 
+def _as_tools(tools: Any) -> tuple[Tool, ...]:
+    made = tuple(_as_tool(tool) for tool in _sequence(tools, "tools"))
+    names = [tool.name for tool in made]
+    if twice := [tool.name for tool in made if tool.function is not None and names.count(tool.name) > 1]:
+        raise ConfigurationError(f"two tools have the name {twice[0]}: a model could not tell them apart", fatal=True)
+    return made
+
+
 def _as_tool(tool: Any) -> Tool:
     if isinstance(tool, Tool):
         return tool
+    if callable(tool) and not isinstance(tool, Mapping):
+        # Here, because it takes what reads signatures, and few calls have functions.
+        from responder.values.functions import Function
+
+        function = Function(tool)
+        return Tool(function.name, function.description, function.parameters, tool)
     found = _mapping(tool, "a tool")
     if found.get("type") == "function" and "function" in found:
         found = _mapping(found["function"], "a tool's function")

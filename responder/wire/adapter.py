@@ -14,6 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from responder.values.errors import ConfigurationError
 from responder.wire.connection import proxy_authorization
+from responder.wire.file_body import FileBody
 from responder.wire.masking import Secret
 from responder.wire.pool import Pool
 from responder.wire.routes import Route, route
@@ -65,8 +66,10 @@ class PoolAdapter(BaseAdapter):
     ) -> requests.Response:
         """Send a prepared request; `timeout` is an `Attempt`."""
         way = self.route(request.url or "")
-        proxy = way.proxy if way.context is None else None  # no proxy headers inside a tunnel
-        parsed = self._pool.exchange(timeout, way, lambda: _request_bytes(request, proxy))
+        proxy = way.proxy if way.context is None else None  # inside a tunnel nobody is told of the proxy
+        body: Any = request.body
+        more = body if isinstance(body, FileBody) else ()
+        parsed = self._pool.exchange(timeout, way, lambda: _request_bytes(request, proxy), more)
         return PooledResponse(parsed, request)
 
     def route(self, url: str) -> Route:
@@ -111,14 +114,14 @@ class PooledResponse(requests.Response):
         return RequestsCookieJar()
 
 
-def prepared(url: str, headers: Mapping[str, str], body: bytes, *, bare: bool, method: str = "POST") -> requests.PreparedRequest:
+def prepared(url: str, headers: Mapping[str, str], body: Any, *, bare: bool, method: str = "POST") -> requests.PreparedRequest:
     """Return a request that goes out as it stands.
 
     Args:
         url: Where to.
-        headers: All of them except the length.
-        body: The bytes.
-        bare: Only our adapter will look at it.
+        headers: All of them but the length.
+        body: The bytes, or a FileBody.
+        bare: Nobody but our adapter will look at it.
         method: POST, or GET with an empty body.
     """
     request = requests.PreparedRequest()
@@ -140,13 +143,15 @@ def _request_start(url: str, proxy: str | None, method: str) -> str:
 
 def _request_bytes(request: requests.PreparedRequest, proxy: str | None) -> memoryview:
     """Return what goes over the wire, as a view: a variable that holds one shows nothing of it, and it holds the key."""
-    body = request.body if isinstance(request.body, bytes) else b""
+    given: Any = request.body
+    body = given if isinstance(given, bytes) else b""
+    length = len(given or b"")
     try:
         start = _request_start(request.url or "", proxy, request.method or "POST").encode("latin-1")
     except UnicodeEncodeError:
         raise ConfigurationError("the URL has a character that HTTP does not allow; check base_url") from None
     check_headers(request)
-    return memoryview(b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (start, len(body), _header_lines(request.headers), body))
+    return memoryview(b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (start, length, _header_lines(request.headers), body))
 
 
 def _header_lines(headers: Mapping[str, str]) -> bytes:

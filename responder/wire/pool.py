@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import getpid
 
 from responder.values.clock import boottime
@@ -51,7 +51,7 @@ class Pool:
         self._by_process = {self._shared.process: self._shared}
         _pools.add(self)
 
-    def exchange(self, attempt: Attempt, way: Route, request: Callable[[], memoryview]) -> Response:
+    def exchange(self, attempt: Attempt, way: Route, request: Callable[[], memoryview], more: Iterable[bytes] = ()) -> Response:
         """Send a request and return the reply as soon as its headers are there.
 
         A connection that the server closed while it was idle costs nothing: if not one byte of a reply has come on a
@@ -61,6 +61,7 @@ class Pool:
             attempt: Its clock and its stop button.
             way: Where to, whom to trust, and over which proxy.
             request: Returns the request's bytes as a view. They hold the key: no variable of ours shows them.
+            more: What follows them, in pieces; iterated over again where the request goes out again.
         """
         if attempt.cancelled:
             raise StoppedError
@@ -68,16 +69,23 @@ class Pool:
         connection = self._take(shared, way)
         if connection is not None:
             try:
-                return self._exchange(attempt, connection, request, shared)
+                return self._exchange(attempt, connection, request, shared, more)
             except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
                 if connection.has_answered or attempt.cancelled or is_from_a_signal(error):
                     raise
         connection = Connection(way.origin, way.context, way.proxy)
         with shared.lock:
             shared.every.add(connection)
-        return self._exchange(attempt, connection, request, shared)
+        return self._exchange(attempt, connection, request, shared, more)
 
-    def _exchange(self, attempt: Attempt, connection: Connection, request: Callable[[], memoryview], shared: _Shared) -> Response:
+    def _exchange(
+        self,
+        attempt: Attempt,
+        connection: Connection,
+        request: Callable[[], memoryview],
+        shared: _Shared,
+        more: Iterable[bytes],
+    ) -> Response:
         try:
             attempt.watch(connection)
             if not connection.is_open:
@@ -85,6 +93,10 @@ class Pool:
             connection.has_answered = False
             attempt.stage = "sending"
             connection.send(request(), attempt)
+            for piece in more:
+                if connection.was_cut_short:
+                    break
+                connection.send(memoryview(piece), attempt)
             attempt.stage = "waiting"
             head, rest = read_head(lambda: connection.receive(attempt))
             give_back = Connection.close if connection.was_cut_short else self.give_back

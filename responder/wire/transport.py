@@ -17,6 +17,7 @@ from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout
 from responder.wire import patches
 from responder.wire.adapter import PooledSession, prepared
+from responder.wire.file_body import FileBody
 from responder.wire.foreign import SessionCall, SessionError, Sessions
 from responder.wire.patches import Way
 from responder.wire.signals import is_from_a_signal
@@ -106,12 +107,12 @@ class Transport:
         self,
         url: str,
         headers: Mapping[str, str],
-        body: bytes,
+        body: bytes | FileBody,
         timeout: Timeout,
         deadline: Deadline,
         cancel: CancelToken | None,
     ) -> Reply:
-        """Send a request and return the whole reply.
+        """Send a request and return the whole reply; a FileBody is read as it is sent.
 
         Raises:
             APIConnectionError: No reply, or not all of it.

@@ -12,10 +12,12 @@ from responder import (
     Answer,
     AnthropicResponder,
     APIError,
+    Audio,
     AzureOpenAIResponder,
     Batch,
     BatchError,
     CancelToken,
+    File,
     GeminiResponder,
     Image,
     ItemBatch,
@@ -30,6 +32,7 @@ from responder import (
     ToolCall,
     Usage,
     VertexAIResponder,
+    Video,
     for_model,
     parallel_imap,
     parallel_imap_unordered,
@@ -59,7 +62,12 @@ def make() -> Sequence[Responder]:
 def one(gpt: Responder) -> str:
     answer: Answer = gpt.answer("Hi", deadline=10, cancel=CancelToken(), temperature=0.1)
     gpt.answer(user("What is this?", Image(url="https://h/a.png")))
+    gpt.answer(user("Look", Image("a.png"), Audio(data=b"x"), Video(file_id="f"), File("https://h/a.pdf")))
+    print([part.read() for part in gpt.answer("Draw").media])
+    print(gpt.upload("a.pdf", deadline=30).file_id)
     gpt.answer({"role": "user", "content": "Hi"})
+    print([message.text for message in gpt.answer("Hi", tools=[token, Tool("f")], max_turns=3).messages])
+    gpt.map(["Hi"], tools=[token], max_turns=3)
     gpt.answer([system("Be brief."), {"role": "user", "content": "Hi"}, Message("assistant", "Yes?")])
     usage: Usage = answer.usage
     calls: tuple[ToolCall, ...] = answer.tool_calls
