@@ -51,7 +51,7 @@ def main() -> int:
         report.goal(f"{scheme}: wall to aiohttp + uvloop", wall and theirs and wall / theirs["wall"], 1.0)
         report.goal(f"{scheme}: times faster than openai, threads", wall and sdk and sdk["wall"] / wall, 3, at_least=True)
         share = ours and sdk and 100 * ours["cpu_per_call"] / sdk["cpu_per_call"]
-        report.goal(f"{scheme}: CPU of what openai, threads needs", share, 20, unit=" %")
+        report.goal(f"{scheme}: CPU of what openai, threads needs", share, 20, unit="%")
     return report.finish()
 
 

@@ -542,7 +542,7 @@ def _hidden(name: str, value: Any) -> Any:
 def _check_embedding(dimensions: Any, purpose: Any, batch_size: Any) -> None:
     for name, value in (("dimensions", dimensions), ("batch_size", batch_size)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ConfigurationError(f"{name} is a whole number, 1 or more, or None, not {value!r}", fatal=True)
+            raise ConfigurationError(f"{name} must be a whole number, 1 or more, or None, not {value!r}", fatal=True)
     if purpose not in (None, "query", "document"):
         raise ConfigurationError(f"purpose is 'query', 'document' or None, not {purpose!r}", fatal=True)
 

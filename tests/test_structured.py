@@ -323,6 +323,6 @@ def test_a_killed_run_is_resumed_and_paid_once(simulator: Simulator, tmp_path: P
 def test_refuses_reasks_that_are_no_count(responder_for: Make, serve: Serve, reasks: Any) -> None:
     """Before anything is sent."""
     server = serve(says(GOOD))
-    with pytest.raises(Exception, match="reasks is a whole number"):
+    with pytest.raises(Exception, match="reasks must be a whole number"):
         responder_for(server).map(["a"], schema=Invoice, reasks=reasks)
     assert not server.requests

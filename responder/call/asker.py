@@ -134,7 +134,7 @@ class Asker:
         reasks: int = 1,
     ) -> None:
         if isinstance(reasks, bool) or not isinstance(reasks, int) or reasks < 0:
-            raise ConfigurationError(f"reasks is a whole number, 0 or more, not {reasks!r}", fatal=True)
+            raise ConfigurationError(f"reasks must be a whole number, 0 or more, not {reasks!r}", fatal=True)
         self._reasks = reasks
         self._sources = sources
         self._cancel = cancel

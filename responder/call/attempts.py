@@ -49,7 +49,7 @@ class Counted(Protocol):
 
     @property
     def model(self) -> str:
-        """The model that gave it; "" where nobody says."""
+        """The model that gave it; "" if unknown."""
 
 
 T = TypeVar("T")
@@ -264,7 +264,7 @@ class Call:
 
         Args:
             usage: The tokens.
-            model: The model that answered; "" where nobody says.
+            model: The model that answered; "" if unknown.
         """
         if not usage.known:
             return None
@@ -332,7 +332,7 @@ class Attempt:
         Args:
             error: What went wrong; None for a whole answer.
             usage: The tokens that were used; None: those that the error knows of.
-            model: The model that answered; "" where nobody says.
+            model: The model that answered; "" if unknown.
         """
         if self._has_ended:
             return

@@ -1,4 +1,4 @@
-"""Who watches the calls? Nobody, until `responder.integrations.opentelemetry` is told to. Till then a call costs one look."""
+"""Who watches the calls? Nothing, until `responder.integrations.opentelemetry` is on. Until then, a call checks one flag."""
 
 from __future__ import annotations
 

@@ -74,13 +74,13 @@ def embed(
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
     if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
-        raise ConfigurationError(f"--run-deadline is a number of seconds above 0, not {settings['run_deadline']:g}")
+        raise ConfigurationError(f"--run-deadline must be a number of seconds above 0, not {settings['run_deadline']:g}")
     check_out(out, overwrite, file)
     with (
         make_responder(**choices, schema=None) as responder,
         Rows(file, form, check=_check, column=column, encoding=encoding, skip_empty=skip_empty) as rows,
     ):
-        responder.embed_url()  # a provider without embeddings is told before a server is looked for
+        responder.embed_url()  # a provider without embeddings is reported before a server is looked for
         refuse_deaf_port(responder)
         if rows.skipped:
             say(f"{rows.skipped} rows without a text are left out")

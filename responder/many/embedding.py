@@ -37,7 +37,7 @@ class EmbeddingJob:
         embedder: Who is asked; its token is that of the run.
         texts: Any iterable.
         rules: How many requests at once, and what ends the run early.
-        progress: Who is told how far it is.
+        progress: Who is informed of the progress.
         deadline: Seconds for the texts that share a request; None: no bound.
         checkpoint: The run's file; None: none.
         cache: The responder's file; None: none.

@@ -129,7 +129,7 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
             return {"toolResult": {**result, "status": "error"} if part.is_error else result}
         if isinstance(part, (Raw, Opaque)):
             return dict(part.data)
-        raise ConfigurationError(f"Bedrock takes no {type(part).__name__} in this place")
+        raise ConfigurationError(f"Bedrock does not accept {type(part).__name__} here")
 
     def reader(self) -> ChunkReader:
         return ConverseChunks()

@@ -54,7 +54,7 @@ class BedrockEmbeddings(Responder):
                 wanted["embeddingDimension"] = dimensions
             return {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": wanted}
         raise ConfigurationError(
-            f"{self.model} is no embedding model of Bedrock's that is known here: Titan, Nova and Cohere are", fatal=True
+            f"{self.model} is not a known embedding model of Bedrock: use one of Titan, Nova or Cohere", fatal=True
         )
 
     def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:

@@ -45,7 +45,7 @@ class Registry:
         return kind
 
     def find(self, name: str) -> type[Responder] | None:
-        """Return the class of a name, as a user may type it; None where nobody has it."""
+        """Return the class of a name, as a user may type it; None if there is none."""
         name = name.strip().lower()
         found = self._own.get(name) or self._others.get(name)
         return found if found is not None else self.all().get(name)

@@ -55,7 +55,7 @@ def quoted(name: str, safe: str = "/@") -> str:
     """
     steps = name.split("/")
     if any(step in ("", ".", "..") for step in steps) or any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in name):
-        raise ConfigurationError(f"{name!r} is no model's name", fatal=True)
+        raise ConfigurationError(f"{name!r} is not a model name", fatal=True)
     return quote(name, safe=safe)
 
 

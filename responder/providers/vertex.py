@@ -78,7 +78,7 @@ class GoogleCloudResponder(Responder):
         """Return the path of something in the project's location; express keys know their project.
 
         Raises:
-            ConfigurationError: Nobody says which project it is.
+            ConfigurationError: The project is given nowhere.
         """
         if self.project is None and not self._is_express:
             self.project = self._credential.project()
@@ -153,7 +153,7 @@ def _first_set(variables: tuple[str, ...]) -> str | None:
 
 def _checked_project(project: str) -> None:
     if _PROJECT.fullmatch(project) is None:
-        raise ConfigurationError(f"project={project!r} is no project's id: it looks like 'my-project-1'", fatal=True)
+        raise ConfigurationError(f"project={project!r} is not a project id: one looks like 'my-project-1'", fatal=True)
 
 
 def _host(location: str) -> str:

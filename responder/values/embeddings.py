@@ -180,7 +180,7 @@ class Rows:
     """Collects vectors, which come in any order, into the block that `Embeddings` shows. For one thread.
 
     Args:
-        count: How many texts there are; None where nobody knows.
+        count: How many texts there are; None if unknown.
     """
 
     def __init__(self, count: int | None) -> None:

@@ -96,7 +96,7 @@ class Options:
                 raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {value!r}", fatal=True)
         logprobs = changes.get("logprobs")
         if logprobs is not None and (isinstance(logprobs, bool) or not isinstance(logprobs, int) or logprobs < 0):
-            raise ConfigurationError(f"logprobs is a whole number, 0 or more, not {logprobs!r}", fatal=True)
+            raise ConfigurationError(f"logprobs must be a whole number, 0 or more, not {logprobs!r}", fatal=True)
         return dataclasses.replace(self, **changes)
 
 

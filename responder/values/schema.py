@@ -12,9 +12,9 @@ from typing import Any
 from responder.values.errors import ConfigurationError
 
 WRAPPER = "result"
-"""The property that holds an answer whose schema is no object, for providers that take only objects."""
+"""The property that holds an answer whose schema is not an object, for providers that accept only objects."""
 
-# So many problems are told to the model and to people; the rest is more of the same.
+# At most this many problems are shown; the rest is more of the same.
 _MOST_PROBLEMS = 10
 
 

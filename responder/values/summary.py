@@ -241,7 +241,7 @@ def _advice(run: Summary) -> Iterator[str]:
         yield f"{run.errors['DeadlineExceededError']:,} prompts passed a deadline: {where}"
     if run.errors.get("InvalidAnswerError"):
         yield (
-            f"{run.errors['InvalidAnswerError']:,} answers did not fit the schema: look at error.problems; describe the fields, "
+            f"{run.errors['InvalidAnswerError']:,} answers did not fit the schema: check error.problems; describe the fields, "
             "raise max_tokens where answers are cut, or raise reasks"
         )
     if run.truncated:

@@ -79,7 +79,7 @@ class Vectors:
         data: All floats as float32 in this machine's order, vector after vector.
         dimensions: Floats in one vector.
         usage: The tokens of the request.
-        model: The model that gave them; "" where nobody says.
+        model: The model that gave them; "" if unknown.
     """
 
     data: bytes | bytearray
@@ -120,7 +120,7 @@ def vectors_of(rows: Sequence[Any], usage: Usage = NO_USAGE) -> Vectors:
             # At once, and not all of them joined at the end, which would hold them twice.
             data[place * width : (place + 1) * width] = vector
     except (TypeError, ValueError) as error:
-        raise InvalidResponseError(f"an embedding is no vector like the others ({error})", retryable=True, usage=usage) from None
+        raise InvalidResponseError(f"an embedding does not match the others ({error})", retryable=True, usage=usage) from None
     if not width or width % FLOAT:
         raise InvalidResponseError("there are no embeddings in the reply", retryable=True, usage=usage)
     return Vectors(data, width // FLOAT, usage)

@@ -78,7 +78,7 @@ def test_what_is_no_probability_is_none(player: Player, found: Any) -> None:
 @pytest.mark.parametrize("value", [True, -1, 1.5, "2"])
 def test_a_number_of_probabilities_is_checked(value: Any) -> None:
     """Before anything is sent."""
-    with pytest.raises(ConfigurationError, match="logprobs is a whole number"):
+    with pytest.raises(ConfigurationError, match="logprobs must be a whole number"):
         OpenAIResponder("m", api_key="k", logprobs=value)
 
 
