@@ -109,8 +109,8 @@ def test_an_interrupted_run_is_resumed(simulator: Simulator) -> None:
         (("--checkpoint", "."), "checkpoint"),
         (("--checkpoint", "prompts.txt"), "prompts.txt"),
         (("--checkpoint", "other.db"), "not a checkpoint"),
-        (("--rpm", "0"), "--rpm is"),
-        (("--tpm", "-5"), "--tpm is"),
+        (("--rpm", "0"), "--rpm must be"),
+        (("--tpm", "-5"), "--tpm must be"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_happens(arguments: tuple[str, ...], words: str, simulator: Simulator) -> None:

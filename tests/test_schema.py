@@ -290,5 +290,5 @@ def test_a_schema_is_a_value() -> None:
 @pytest.mark.parametrize("kind", [object(), lambda: None, threading.Lock(), 3])
 def test_what_is_no_type_is_refused(kind: Any) -> None:
     """With words that say what it could be."""
-    with pytest.raises(ConfigurationError, match="schema is a JSON Schema"):
+    with pytest.raises(ConfigurationError, match="schema must be a JSON Schema"):
         Schema(kind)
