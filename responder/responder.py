@@ -29,7 +29,7 @@ from responder.values.cancellation import CancelToken
 from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack, parameters_of_method
-from responder.values.media import Media
+from responder.values.media import Audio, File, Image, Media, Video
 from responder.values.messages import Prompt
 from responder.values.options import AnswerOptions, Options
 from responder.values.results import Answered, Batch, Failed
@@ -261,7 +261,7 @@ class Responder(Dialect):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         cancel: CancelToken | None = None,
-    ) -> Media:
+    ) -> Image | Audio | Video | File:
         """Send a file to the provider, and return the part that stands for it in messages (OpenAI, Gemini, Anthropic).
 
         The file is read piece by piece as it is sent. It stays with the provider until that drops it; nothing else uploads.
@@ -282,7 +282,9 @@ class Responder(Dialect):
         if not self.takes_uploads:
             raise ConfigurationError(f"{self.provider} takes no uploads: put the bytes or a URL into the message", fatal=True)
         bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), self._ends(deadline), cancel)
-        return upload(self._endpoint, Media(path=path, media_type=media_type), bounds)
+        part: Any = upload(self._endpoint, Media(path=path, media_type=media_type), bounds)
+        made: Image | Audio | Video | File = part
+        return made
 
     @property
     def _endpoint(self) -> Endpoint:
