@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import ipaddress
 import os
 import re
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
+from responder.call.addresses import checked_url, is_public
 from responder.call.asker import Asker, Source
 from responder.call.dialect import Dialect
 from responder.call.replies import shown_url
@@ -150,9 +148,9 @@ class Responder(Dialect):
             self._policy = max_retries if isinstance(max_retries, RetryPolicy) else RetryPolicy(max_retries)
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
-        self.base_url = _checked_url(base_url or self._base_url_of_environment() or type(self).base_url, type(self).__name__)
+        self.base_url = checked_url(base_url or self._base_url_of_environment() or type(self).base_url, type(self).__name__)
         has_key = self.key_required or api_key is not None or _first_set(self.key_variables) is not None
-        if self.base_url.startswith("http:") and has_key and not allow_http and _is_public(self.base_url):
+        if self.base_url.startswith("http:") and has_key and not allow_http and is_public(self.base_url):
             raise ConfigurationError(
                 f"base_url={shown_url(self.base_url)!r} would send the key in plain text over the internet: write https://, or "
                 "allow_http=True if you really mean it"
@@ -617,42 +615,3 @@ def _responders(found: Any) -> tuple[Responder, ...]:
 
 def _first_set(variables: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in variables if os.environ.get(name)), None)
-
-
-# What makes a URL that different programs read differently, or that loses what is added to it.
-AMBIGUOUS = re.compile(r"[#\\\s\x00-\x1f\x7f]")
-
-
-def _checked_url(url: str, who: str) -> str:
-    """Return a base URL without a slash at its end, and without user and password, which belong in no log or pickle."""
-    url = url.strip()
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        is_url = is_url and not AMBIGUOUS.search(url)
-    except ValueError:  # an invalid port, or brackets without an IPv6 address in them
-        is_url = False
-    if not is_url:
-        raise ConfigurationError(f"{who} needs base_url=, such as 'https://host/v1', not {shown_url(url)!r}")
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
-
-
-# Names that do not exist on the internet (RFC 6761, RFC 6762, RFC 8375, and what cloud providers and clusters use).
-_PRIVATE_ENDINGS = (
-    *(".localhost", ".local", ".internal", ".home.arpa", ".lan", ".corp", ".intranet", ".svc"),
-    *(".test", ".example", ".invalid"),
-)
-
-
-def _is_public(url: str) -> bool:
-    """Return whether a URL's host can be one on the internet."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    try:
-        # Resolvers also take "134744072" and "0x8080808" for addresses.
-        return ipaddress.ip_address(socket.inet_ntoa(socket.inet_aton(host))).is_global
-    except (OSError, UnicodeError):
-        pass
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return "." in host and not host.endswith(_PRIVATE_ENDINGS)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from responder.call.addresses import AMBIGUOUS
 from responder.providers.openai import Api, OpenAIResponder
 from responder.providers.urls import quoted, under
-from responder.responder import AMBIGUOUS, CommonKeywords
+from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
 from responder.values.messages import Audio, File, Part
