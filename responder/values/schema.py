@@ -172,7 +172,7 @@ def _json_schema_of(kind: Any) -> Mapping[str, Any]:
         return _adapter(kind).json_schema()  # type: ignore[no-any-return]  # pydantic returns dict[str, Any]
     except pydantic.PydanticUserError as error:
         raise ConfigurationError(
-            f"schema is a JSON Schema (a dict) or a type that pydantic knows, not {kind!r}: {str(error).splitlines()[0]}",
+            f"schema must be a JSON Schema (a dict) or a type that pydantic knows, not {kind!r}: {str(error).splitlines()[0]}",
             fatal=True,
         ) from None
 
