@@ -346,7 +346,7 @@ class Attempt:
         if self._money is not None:
             if error is None and call.terms.spending is not None:
                 call.terms.spending.learn(call.question.size, usage)
-            # A refusal is not billed. What broke off on the way may have been: its estimate counts as spent.
+            # A refusal is not billed. A call that broke off midway may have been: its estimate counts as spent.
             is_refusal = error is not None and getattr(error, "status", None) is not None and not usage.known
             self._money.settle(0.0 if is_refusal else cost)
         cause = "" if error is None else _cause(error)

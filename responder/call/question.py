@@ -130,7 +130,7 @@ def _bodies(
     return json_bytes(payload), payload, first_form
 
 
-# What is asked with other words than `extra`.
+# What to use instead of `extra`.
 _OWN: Mapping[str, str] = {
     "model": "a responder asks one model; make another one for another model, such as OpenAIResponder('gpt-4o')",
     "messages": "the messages are the prompt, as in answer([...])",

@@ -66,7 +66,7 @@ class PoolAdapter(BaseAdapter):
     ) -> requests.Response:
         """Send a prepared request; `timeout` is an `Attempt`."""
         way = self.route(request.url or "")
-        proxy = way.proxy if way.context is None else None  # inside a tunnel nobody is told of the proxy
+        proxy = way.proxy if way.context is None else None  # no proxy headers inside a tunnel
         body: Any = request.body
         more = body if isinstance(body, FileBody) else ()
         parsed = self._pool.exchange(timeout, way, lambda: _request_bytes(request, proxy), more)
@@ -119,9 +119,9 @@ def prepared(url: str, headers: Mapping[str, str], body: Any, *, bare: bool, met
 
     Args:
         url: Where to.
-        headers: All of them but the length.
+        headers: All of them except the length.
         body: The bytes, or a FileBody.
-        bare: Nobody but our adapter will look at it.
+        bare: Only our adapter will look at it.
         method: POST, or GET with an empty body.
     """
     request = requests.PreparedRequest()
