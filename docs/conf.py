@@ -44,6 +44,7 @@ nitpick_ignore_regex = [
     ),  # what `schema=` and a prompt may be: explained there
     ("py:.*", r"tuple\[.*"),
     ("py:.*", r"(pandas|polars|pyarrow)\..*"),
+    ("py:.*", r"responder\.values\.notebook\.ReportPage"),  # what `report()` returns shows itself; nobody names it
     ("py:.*", r"responder\..*Keywords"),  # for type checkers; their names are those of the class beside them
 ]
 
