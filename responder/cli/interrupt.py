@@ -84,7 +84,10 @@ def interruptible() -> Iterator[Interruption]:
     finally:
         for signal_number, handler in before.items():
             signal.signal(signal_number, handler)
-        os.write(writer, b".")
+        try:
+            os.write(writer, b".")
+        except OSError:
+            pass  # closing it wakes the watcher as well, where no forked child holds it open
+        os.close(writer)
         watcher.join()
         os.close(reader)
-        os.close(writer)
