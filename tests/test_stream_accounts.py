@@ -111,7 +111,7 @@ def test_all_who_were_asked_for_a_stream_are_named_when_none_can(simulator: Simu
     """The last one's error tells of those before it."""
     simulator.script(Fault.status(500), Fault.status(503))
     other = responder(simulator, api_key="other-key")
-    with pytest.raises(ResponderError, match=r"503.*Before it:.*500"):
+    with pytest.raises(ResponderError, match=r"503.*Before that:.*500"):
         list(responder(simulator, fallbacks=other).stream("Hi"))
 
 

@@ -47,9 +47,10 @@ def test_the_flask_page_streams() -> None:
 
 def test_the_pandas_page_fills_its_columns(provider: Simulator) -> None:
     """Equal questions are asked once, the missing one is not."""
-    frame = run("pandas.md")["frame"]
+    names = run("pandas.md", 0, 2)
+    frame, both = names["frame"], names["both"]
     assert list(frame["answer"]) == ["Simulated answer to: What is judo?", None, "Simulated answer to: What is judo?"]
-    assert frame["text"].iloc[0] == "Simulated answer to: Answer in French: What is judo?"
+    assert both["text"].iloc[0] == "Simulated answer to: Answer in French: What is judo?"
     assert len(provider.received) == 2
 
 

@@ -191,7 +191,7 @@ def test_voyage_has_no_answers() -> None:
 
 def test_bedrock_refuses_models_whose_body_is_not_known() -> None:
     """And dimensions where the model has none."""
-    with pytest.raises(ConfigurationError, match="Titan, Nova and Cohere"):
+    with pytest.raises(ConfigurationError, match="Titan, Nova or Cohere"):
         BedrockResponder("marengo", api_key=KEY, region="us-east-1").embed(["a"])
     with pytest.raises(ConfigurationError, match="one length"):
         BedrockResponder("amazon.titan-embed-text-v1", api_key=KEY, region="us-east-1").embed(["a"], dimensions=256)
