@@ -304,6 +304,11 @@ class Connection:
             if sock is not None:
                 sock.close()
 
+    def __del__(self) -> None:
+        # Of a connection that only the garbage collector finds, as in the traceback of an error that somebody kept.
+        if hasattr(self, "_sock"):
+            self.close()
+
     def abandon(self) -> None:
         """Close a forked child's copy of the socket: the parent's connection stays as it is."""
         self._lock = threading.Lock()
