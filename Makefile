@@ -23,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
-prepare: $(VENV)/.installed-dev browser ## Install all that the other targets need
+prepare: $(VENV)/.installed-dev programs ## Install all that the other targets need
 
 demo: $(VENV)/.installed-demo ## Run four classic jobs on the simulated provider, next to their sequential time
 	@$(BIN)/python -m responder demo
@@ -69,7 +69,7 @@ test-wheel: $(VENV)/.installed-dev ## Build the wheel and test it in an environm
 	env -u PYTHONPATH RESPONDER_SOURCE="$$source/responder" venv/bin/python -m pytest $(ARGUMENTS) test_wheel.py
 
 # The examples: on a simulated provider, or on a real one with RESPONDER_MODEL=gemini:gemini-2.5-flash in the environment.
-.PHONY: angles angles-django chat summarise django-site screenshots browser
+.PHONY: angles angles-django chat summarise django-site screenshots programs
 
 angles: $(VENV)/.installed-dev ## Example: one question from four angles, answers side by side (Gradio)
 	@$(BIN)/python docs/examples/run.py angles $(ARGUMENTS)
@@ -86,20 +86,21 @@ summarise: $(VENV)/.installed-dev ## Example: many texts summarised by a script
 django-site: $(VENV)/.installed-dev ## Example: several providers, a stream, and many prompts in a Django project
 	@$(BIN)/python docs/examples/run.py django-site $(ARGUMENTS)
 
-screenshots: $(VENV)/.installed-dev browser ## Take the pictures of the examples anew, into docs/images
+screenshots: $(VENV)/.installed-dev programs ## Take the pictures of the examples anew, into docs/images
 	RESPONDER_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/apps $(ARGUMENTS)
 
-# The tests of the examples drive Chromium. Without the right to install it they are skipped, and fail where CI=true.
-test: browser
-browser: ## Install Chromium and its driver, where apt-get is there and may
-	@command -v chromedriver > /dev/null || \
+# The tests of the examples drive Chromium, those of shared limits a Redis server. Without the right to install them they are
+# skipped, and fail where CI=true.
+test: programs
+programs: ## Install Chromium, its driver and a Redis server, where apt-get is there and may
+	@command -v chromedriver > /dev/null && command -v redis-server > /dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-		echo "Installing Chromium and its driver"; \
+		echo "Installing Chromium, its driver and a Redis server"; \
 		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends --yes \
-			chromium chromium-driver fonts-dejavu-core; } > /dev/null || \
-			echo "They could not be installed: the examples are not tested in a browser" >&2; \
+			chromium chromium-driver fonts-dejavu-core redis-server; } > /dev/null || \
+			echo "They could not be installed: what needs them is not tested" >&2; \
 	else \
-		echo "No chromedriver here, and no right to install it: the examples are not tested in a browser" >&2; \
+		echo "No chromedriver or redis-server here, and no right to install them: what needs them is not tested" >&2; \
 	fi
 
 clean: ## Remove everything that was built or installed here
