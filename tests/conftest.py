@@ -5,6 +5,7 @@ And how the tests are shared out when several processes run them (`pytest -n 4 -
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
@@ -42,8 +43,11 @@ _STARTED_ONCE = {"browser", "running", "live", "output", "site"}
 # Files of long tests, which begin first, so that no process is left alone with one of them at the end.
 _LONG = {"test_processes", "test_storms", "test_unkillable"}
 
-# A case that is slow because the machine is busy is no fault.
-settings.register_profile("suite", deadline=None)
+# `make test-wheel` runs this one, where nothing but the wheel is installed.
+collect_ignore = ["test_wheel.py"]
+
+# A case that is slow because the machine is busy is no fault. Where no number stands beside a test, this one holds.
+settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
 
 
@@ -54,6 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     for item in items:
         if not _STARTED_ONCE.isdisjoint(item.fixturenames):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what the imports left: hundreds of thousands of objects, looked at in every test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -149,7 +149,7 @@ json_values = st.recursive(
 messages = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "tool"]) | json_values, "content": json_values})
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.fixed_dictionaries({"messages": st.lists(messages, max_size=2) | json_values, "id": json_values}))
 @pytest.mark.parametrize("model", ["openai:m", "anthropic:m", "gemini:m", "ollama:m"])
 def test_a_row_that_passes_the_check_can_be_sent_and_written(tmp_path: Path, model: str, row: dict[str, object]) -> None:

@@ -157,7 +157,7 @@ def test_a_recorded_stream_gives_the_events_that_another_decoder_finds(exchange:
 @given(bodies, st.lists(st.integers(0, 300), max_size=12))
 @example("data: a\r\ndata: b\r\n\r\n", [8])
 @example("data: a\r\r\n\rdata: b\n\r", [8, 9, 10])
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_any_lines_cut_anywhere_give_the_events_that_another_decoder_finds(body: str, places: list[int]) -> None:
     """Whatever ends its lines: LF, CR, CRLF, or all of them in turn."""
     decoder = EventDecoder()
@@ -400,7 +400,7 @@ def as_google_writes(found: list[Any], dump: Callable[[Any], str]) -> str:
     st.booleans(),
     st.lists(st.integers(0, 2000), max_size=12),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_json_objects_come_out_as_they_went_in_however_they_are_written_and_cut(
     found: list[Any], write: Callable[..., str], indent: int | None, is_ascii: bool, places: list[int]
 ) -> None:

@@ -310,14 +310,14 @@ def test_memory_does_not_grow_with_the_run(clock: Clock) -> None:
     assert history.record().spans is None
 
 
-def test_a_million_items_are_taken_in(clock: Clock) -> None:
+def test_any_number_of_items_is_taken_in(clock: Clock) -> None:
     """Also in one thread, and over months."""
     history, done = History(4, clock=clock), trace(attempt(0, 0, 1))
-    for index in range(1_000_000):
-        clock.now = 1001.0 + index
+    for index in range(200_000):
+        clock.now = 1001.0 + 50 * index
         history.add(index, done, None, False)
-    assert history.summary().items == 1_000_000
-    assert history.record().width * COLUMNS >= 1_000_000
+    assert history.summary().items == 200_000
+    assert history.record().width * COLUMNS >= 10_000_000
 
 
 def test_a_history_travels_in_a_pickle(history: History, clock: Clock) -> None:
