@@ -29,7 +29,7 @@ demo: $(VENV)/.installed-demo ## Run four classic jobs on the simulated provider
 	@$(BIN)/python -m responder demo
 
 test: $(VENV)/.installed-dev ## Run the tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGUMENTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope $(ARGUMENTS)
 
 test-python: ## Run the tests with another Python, in an environment of its own: make test-python PYTHON=python3.13
 	@$(MAKE) --no-print-directory test VENV=.venv-$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')

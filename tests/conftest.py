@@ -1,6 +1,6 @@
 """What every test gets: an environment without keys and proxies, a home of its own, and a network that ends at loopback.
 
-And how the tests are shared out when several processes run them (`pytest -n 4 --dist loadgroup`).
+And how the tests are shared out when several processes run them (`pytest -n 4 --dist loadscope`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ _OTHERS = (
     "CLOUDSDK_CONFIG",
 )
 
-# Fixtures that start a browser, a site or a program for several tests. Those of one module that use one of them run in the same
-# process, one after another, so that it is started once.
-_STARTED_ONCE = {"browser", "running", "live", "output", "site"}
+# Files whose tests share a browser, a site or a program, as all in tests/apps do: each runs in one process, which starts it once.
+_TOGETHER = {"test_cli_demo.py", "test_docs_site.py", "test_gradio.py", "test_web.py"}
 
 # Files of long tests, which begin first, so that no process is left alone with one of them at the end.
 _LONG = {"test_processes", "test_storms", "test_unkillable"}
@@ -51,13 +50,22 @@ settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests one by one, but those of a file that shares something together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            return str(file) if file.name in _TOGETHER or file.parent.name == "apps" else nodeid
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Keep tests together that share what is started once, and begin with the long ones."""
+    """Begin with the long ones."""
     items.sort(key=lambda item: item.path.stem not in _LONG)
-    for item in items:
-        if not _STARTED_ONCE.isdisjoint(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_collection_finish() -> None:

@@ -1004,7 +1004,7 @@ def test_a_service_with_a_key_for_each_customer_does_not_grow() -> None:
         governor_for((f"customer {number}",), Limits())
         breaker_for((f"customer {number}",))
     gc.collect()
-    # By type(): isinstance() asks an object for its class, which wakes the lazy settings of a framework that another test imported.
+    # By type(): isinstance() asks an object for its class, and wakes lazy settings of a framework that another test imported.
     assert sum(type(found) in (Governor, Breaker) for found in gc.get_objects()) < 5 * MOST_IDLE
     assert governor_for(("used",), Limits()) is used
 

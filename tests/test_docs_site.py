@@ -1,0 +1,49 @@
+"""The documentation as it is built: every page, no warning, and each public name on the reference page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+from shell import environment
+
+import responder
+import responder.simulator
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The documentation, with warnings as errors; what `make docs` has built is built again only where it changed."""
+    folder = DOCS / "_build" / "html"
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "--builder", "html"]
+    finished = subprocess.run(
+        [*command, str(DOCS), str(folder)],
+        env=environment(PYTHONWARNINGS="default"),
+        cwd=DOCS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+@pytest.mark.timeout(300)
+def test_the_documentation_builds_without_a_warning(site: Path) -> None:
+    """Every page becomes a page, and no reference leads nowhere."""
+    made = {page.relative_to(site).with_suffix(".md").as_posix() for page in site.rglob("*.html")}
+    assert {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "_build" not in page.parts} <= made
+
+
+@pytest.mark.timeout(300)
+def test_every_public_name_is_on_the_reference_page(site: Path) -> None:
+    """What can be imported from `responder` and `responder.simulator` is documented."""
+    inventory = (site / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    documented = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
+    for package in (responder, responder.simulator):
+        assert [name for name in package.__all__ if f"{package.__name__}.{name}" not in documented] == []
