@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
 import threading
@@ -40,6 +41,15 @@ def test_by_default_a_bar_is_shown_on_a_terminal_only(monkeypatch: pytest.Monkey
     parallel_map(work, [1, 1])
     monkeypatch.undo()
     assert bool(terminal and terminal.getvalue()) is is_shown
+
+
+def test_a_server_that_has_imported_the_kernel_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries of plots and widgets import it wherever they run."""
+    importlib.import_module("ipykernel")
+    monkeypatch.setattr(sys, "stderr", log := io.StringIO())
+    parallel_map(work, [1, 1])
+    monkeypatch.undo()
+    assert log.getvalue() == ""
 
 
 class Mute:

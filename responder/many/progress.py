@@ -106,13 +106,19 @@ class ProgressReporter:
 
 def _is_watched() -> bool:
     # A notebook's stderr is not a terminal, but its bar is visible anyway.
-    return is_terminal(sys.stderr) or "ipykernel" in sys.modules
+    return is_terminal(sys.stderr) or _is_notebook()
+
+
+def _is_notebook() -> bool:
+    # Whether its module is imported says little: many a library does that, in a server too.
+    current = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return getattr(current(), "kernel", None) is not None
 
 
 def _bar(total: int | None, unit: str) -> Any:
     """Return a bar on stderr; None if stderr cannot show one."""
     try:
-        if "ipykernel" in sys.modules:
+        if _is_notebook():
             from tqdm.auto import tqdm as notebook_bar
 
             return _of_our_own(notebook_bar)(total=total, unit=unit)
