@@ -104,7 +104,8 @@ from responder.values.sizes import Sizes, default_sizes, set_default_sizes
 from responder.values.summary import Summary
 
 if TYPE_CHECKING:
-    from responder.pace.store import FileLimitStore, LimitStore
+    from responder.pace.file_store import FileLimitStore
+    from responder.pace.store import LimitAnswer, LimitStep, LimitStore
     from responder.values.embeddings import EmbeddingResult, Embeddings
 
 __all__ = [
@@ -158,6 +159,8 @@ __all__ = [
     "ItemBatch",
     "ItemResult",
     "LMStudioResponder",
+    "LimitAnswer",
+    "LimitStep",
     "LimitStore",
     "Limits",
     "LlamaCppResponder",
@@ -226,7 +229,11 @@ logging.getLogger("responder").addHandler(logging.NullHandler())
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: most programs are one process, and need no store for their limits.
-    if name in ("FileLimitStore", "LimitStore"):
+    if name == "FileLimitStore":
+        from responder.pace.file_store import FileLimitStore
+
+        return FileLimitStore
+    if name in ("LimitAnswer", "LimitStep", "LimitStore"):
         from responder.pace import store
 
         return getattr(store, name)

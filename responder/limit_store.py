@@ -2,7 +2,7 @@
 
 import warnings
 
-from responder.pace.store import FileLimitStore as FileLimitStore
+from responder.pace.file_store import FileLimitStore as FileLimitStore
 from responder.pace.store import LimitStore as LimitStore
 
 warnings.warn(

@@ -38,6 +38,7 @@ OWNERS = {
     "botocore": {"wire.signing"},
     "tqdm": {"many.progress"},
     "genai_prices": {"pace.prices"},
+    "redis": {"pace.redis_store"},  # imported where a store in Redis is made
     "click": {"cli"},
     "pandas": {"values.frames", "values.results", "integrations.pandas"},  # the frames of a batch: imported when one is asked for
     "polars": {"values.frames", "values.results", "integrations.polars"},

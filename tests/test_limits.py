@@ -923,7 +923,8 @@ from responder import Limits, Price
 from responder.pace.breaker import breaker_for
 from responder.pace.budget import Spending
 from responder.pace.registry import governor_for
-from responder.pace.store import FileLimitStore
+from responder.pace.file_store import FileLimitStore
+from responder.pace.store import LimitStep
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import InternalServerError
 
@@ -956,7 +957,8 @@ if child == 0:
         breaker.note(None)
         holder.settle()
         money.settle(0.5)
-        assert not FileLimitStore(sys.argv[1]).enter("\\0".join(("a",)).encode(), 1), "the child gave back what is the parent's"
+        step = LimitStep("other", most=1, wanted=1)
+        assert not FileLimitStore(sys.argv[1]).exchange(b"a", step).places, "the child gave back what is the parent's"
         os._exit(0)
     except BaseException as error:
         print(repr(error), flush=True)

@@ -2,21 +2,22 @@
 
 A call asks for a permit before each attempt and settles it afterwards. Unless the provider refuses or a limit is set, that
 costs no lock. First come, first served, whichever map or view asks. `window.py` learns how many may run at once, `spread.py`
-spaces the starts, and `share.py` handles limits shared with other processes.
+spaces the starts, `share.py` handles limits shared with other processes, and `courier.py` asks for them.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections import deque
 from collections.abc import Mapping
-from typing import cast
+from itertools import islice
+from typing import TYPE_CHECKING, cast
 
 from responder.pace.estimates import FIRST_OUTPUT_TOKENS, NEWEST_WEIGHT, is_plausible, within_reach
 from responder.pace.limits import Limits
 from responder.pace.refill import slowest_refill, tells_of_buckets
-from responder.pace.share import Share
 from responder.pace.spread import Spread, debt
 from responder.pace.wake import Sleeper
 from responder.pace.window import Window, is_refusal
@@ -27,9 +28,18 @@ from responder.values.deadline import Deadline
 from responder.values.errors import APIError, CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.process import adopt, getpid
 
-# A call that has got its turn from a store asks for this many behind it, too, as long as they may start now: waking them
-# one after another to ask for themselves takes the interpreter longer.
-_MOST_BEHIND = 32
+if TYPE_CHECKING:
+    from responder.pace.courier import Courier
+    from responder.pace.share import Share
+    from responder.pace.store import LimitAnswer, LimitStep, LimitStore
+
+_log = logging.getLogger("responder")
+
+# A store is asked for the turns of that many calls at most.
+_MOST_ASKED = 256
+
+# Seconds that an optional attempt waits for the store's answer, which takes a few thousandths of one.
+_HEDGE_PATIENCE = 0.05
 
 # A call without a deadline waits this many seconds for a store that another process holds without a break: it is stopped.
 _LONGEST_HELD = 60.0
@@ -38,12 +48,13 @@ _LONGEST_HELD = 60.0
 class _Waiter:
     """A call waiting for its turn."""
 
-    __slots__ = ("granted", "permit", "sleeper")
+    __slots__ = ("error", "granted", "permit", "sleeper")
 
     def __init__(self, permit: Permit) -> None:
         self.permit = permit
         self.sleeper = Sleeper()
         self.granted = False
+        self.error: Exception | None = None  # of the store
 
 
 class Permit:
@@ -92,6 +103,7 @@ class Governor:
         self._limits = limits
         self._name = name  # under which a store keeps the limits
         self._share: Share | None = None  # this process's part in a store
+        self._courier: Courier | None = None  # who asks it
         self._window = Window()
         self._spread = Spread()
         self._output = float(FIRST_OUTPUT_TOKENS)  # mean of the last answers: the length of the next one is unknown
@@ -105,7 +117,6 @@ class Governor:
         for permit in getattr(self, "_in_flight", ()):
             permit.has_place = False  # it is the parent's
         self._waiting: deque[_Waiter] = deque()
-        self._is_asking = False  # True while a thread asks the store, for the first in the line
         self._in_flight: set[Permit] = set()
         self._accepted: set[Permit] = set()  # those of them that the provider is answering already
         # Permits that came back and were not processed yet. A garbage collector that ends a dropped stream may settle in a thread
@@ -113,6 +124,8 @@ class Governor:
         self._settled: deque[tuple[Permit, BaseException | None, Usage | None]] = deque()
         if self._share is not None:
             self._share.forget_parent()
+        if self._courier is not None:
+            self._courier.forget_parent()
         # True while nothing holds any call back. Then calls start and end without the lock, for which hundreds of threads would
         # stand in line; adding to a set and taking from it need none.
         self._is_open = False
@@ -136,12 +149,18 @@ class Governor:
     def _take_limits(self) -> None:
         limits = self._limits
         if self._share is None and limits.store is not None:
-            from responder.pace.store import LimitStore
+            # Imported when needed: most programs are one process.
+            from responder.pace.courier import Courier
+            from responder.pace.share import Share
 
-            self._share = Share(cast(LimitStore, limits.store), self._name)
+            self._share = Share(cast("LimitStore", limits.store), self._name)
+            self._courier = Courier(self._share.store, self._name)
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
         self._request_seconds = 60.0 / requests if requests is not None else 0.0  # that one takes of the limit
         self._token_seconds = 60.0 / tokens if tokens is not None else 0.0
+        if self._share is not None:
+            most = limits.max_concurrency
+            self._share.limit(self._request_seconds, self._token_seconds, max(1, math.floor(most)) if most is not None else None)
         self._is_limited = self._share is not None or (limits.max_concurrency, requests, tokens) != (None, None, None)
 
     def _look(self) -> None:
@@ -174,7 +193,7 @@ class Governor:
         waiter = _Waiter(permit)
         try:
             with self._lock:
-                if self._share is None and not self._waiting and self._starts(now, permit):
+                if not self._waiting and self._starts(now, permit):
                     waiter.granted = True
                 else:
                     self._waiting.append(waiter)
@@ -208,28 +227,25 @@ class Governor:
             self._in_flight.add(permit)
             return permit
         waiter = _Waiter(permit)
-        share = self._share
         with self._lock:
             if not self._waiting and not self._window.is_starting:
-                if share is None:
-                    waiter.granted = self._starts(now, permit)
-                elif self._opens(now) <= now and not self._is_asking:
+                waiter.granted = self._starts(now, permit)
+                if not waiter.granted and self._share is not None and self._room(now) > 0:
                     self._waiting.append(waiter)
-                    self._is_asking = True
+                    self._call_courier(now)
         self._work_off()
-        if share is not None and waiter in self._waiting:
-            try:
-                self._start_shared(share, waiter, 0)
-            except BlockingIOError:
-                pass
-            finally:
-                if not waiter.granted:
-                    self._leave(waiter)
+        if self._share is not None and not waiter.granted and waiter in self._waiting:
+            self._carry_alone()
+            waiter.sleeper.sleep(_HEDGE_PATIENCE)
+            with self._lock:
+                if not waiter.granted and waiter in self._waiting:
+                    self._waiting.remove(waiter)
+                self._grant()
+            self._work_off()
         return permit if waiter.granted else None
 
     def _wait(self, waiter: _Waiter, deadline: Deadline, cancel: CancelToken | None) -> None:
-        begin = free = monotonic()
-        held = ""  # the process that holds the store
+        begin = monotonic()
         while True:
             with self._lock:
                 self._grant()
@@ -239,33 +255,29 @@ class Governor:
                 is_over = (cancel is not None and cancel.cancelled) or now >= deadline.at
                 is_first = bool(self._waiting) and self._waiting[0] is waiter
                 opens = self._opens(now) if is_first else math.inf
-                share = None
-                if self._is_asking:
-                    opens = math.inf  # the thread that asks wakes the first in the line afterwards
-                elif self._share is not None and opens <= now and not is_over:
-                    share, self._is_asking = self._share, True
             self._work_off()
             if waiter.granted:
                 return
             if is_over:
                 break
-            if share is not None:
-                try:
-                    opens = self._start_shared(share, waiter, _MOST_BEHIND)
-                    held, free = "", monotonic()
-                except BlockingIOError as error:
-                    held = str(error)
-                    if now - free >= _LONGEST_HELD:
-                        raise ConfigurationError(f"nothing was sent in {now - free:.0f} s: {held}", fatal=True) from None
-                if waiter.granted:
-                    return
+            if waiter.error is not None:
+                raise waiter.error
+            self._check_held(begin)
+            self._carry_alone()
             waiter.sleeper.sleep(min(opens, deadline.at) - monotonic())
         if cancel is not None and cancel.cancelled:
             raise CancelledError(f"the call was stopped while it waited for its turn: {cancel.reason}")
+        held = self._share.held if self._share is not None else ""
         raise DeadlineExceededError(
             f"the deadline passed while the call waited {now - begin:.1f} s for its turn within the rate limits; "
             f"nothing was sent in that time{': ' + held if held else ''}"
         )
+
+    def _check_held(self, begin: float) -> None:
+        """Raise for a store that another process has held all the time that a call waits for it."""
+        share = self._share
+        if share is not None and share.held and (held := monotonic() - max(begin, share.held_since)) >= _LONGEST_HELD:
+            raise ConfigurationError(f"nothing was sent in {held:.0f} s: {share.held}", fatal=True)
 
     def _leave(self, waiter: _Waiter) -> None:
         """Take a call that was ended (by Ctrl-C, too) out of the line, or give back the slot it was just given."""
@@ -276,10 +288,17 @@ class Governor:
                 self._leave_place(waiter.permit)
             elif waiter in self._waiting:
                 self._waiting.remove(waiter)
-            if self._share is not None and not self._waiting and not self._is_asking:
-                self._share.give_back()
             self._grant()
         self._work_off()
+
+    def _room(self, now: float) -> float:
+        """Return how many calls may start now, as far as this process alone goes."""
+        if max(self._window.paused_until, self._spread.opens()) > now:
+            return 0
+        running = len(self._in_flight)
+        room = self._window.room(running - len(self._accepted))
+        most = self._limits.max_concurrency
+        return room if most is None else min(room, max(1, math.floor(most)) - running)
 
     def _opens(self, now: float) -> float:
         """Return the moment at which the first in the line may start, as far as this process knows; infinite while it is full."""
@@ -289,67 +308,84 @@ class Governor:
             return math.inf
         if not self._window.has_room(running - len(self._accepted)):
             return math.inf
-        return max(now, self._window.paused_until, self._spread.opens())
+        opens = max(now, self._window.paused_until, self._spread.opens())
+        return opens if self._share is None or opens > now else max(now, self._share.opens(now))
 
     def _starts(self, now: float, permit: Permit) -> bool:
         """Start a call if it may; return whether it did."""
         if self._opens(now) > now:
             return False
         self._in_flight.add(permit)
-        self._spread.take(now, self._request_seconds, permit.tokens * self._token_seconds)
+        if self._share is None:
+            self._spread.take(now, self._request_seconds, permit.tokens * self._token_seconds)
+        else:
+            self._spread.take(now, 0.0, 0.0)
+            permit.has_place = self._share.take(now, permit.tokens)
         return True
 
-    def _start_shared(self, share: Share, waiter: _Waiter, behind: int) -> float:
-        """Start the first in the line if all processes' limits let it, and as many behind it.
+    # What several processes share
 
-        To be called without the lock, by the first in the line, once it has set `_is_asking`.
+    def _call_courier(self, now: float) -> None:
+        """Let the store be asked or told what is due. To be called with the lock."""
+        share, courier = self._share, self._courier
+        if share is not None and courier is not None:
+            due = share.due(now, len(self._line(now)))
+            if due < math.inf:
+                courier.call(self, due)
 
-        Returns:
-            The moment at which to look again.
-        """
-        opens = 0.0
-        try:
-            while behind >= 0 and self._waiting:
-                behind -= 1
-                opens = self._start_first(share)
-                if opens > 0.0:
-                    break
-        except Exception:
-            if not waiter.granted:
-                raise  # else the next one asks again, and gets the error
-        finally:
-            with self._lock:
-                self._is_asking = False
-                if not self._waiting:
-                    share.give_back()
-                self._wake_first()
-            self._work_off()
-        return opens
+    def _line(self, now: float) -> list[float]:
+        """Return the tokens of those who could start now, as far as this process alone goes."""
+        if not self._waiting or (room := self._room(now)) <= 0:
+            return []
+        return [waiter.permit.tokens for waiter in islice(self._waiting, int(min(room, _MOST_ASKED)))]
 
-    def _start_first(self, share: Share) -> float:
-        """Ask the store for the first in the line, and start it; return the moment to ask again, 0 if a call has started."""
-        limits = self._limits
-        most = max(1, math.floor(limits.max_concurrency)) if limits.max_concurrency is not None else None
-        with self._lock:
-            if not self._waiting or self._opens(now := monotonic()) > now:
-                return math.inf
-            waiter = self._waiting[0]
-        tokens = waiter.permit.tokens * self._token_seconds
-        opens, paused = share.turn(self._request_seconds, tokens, most)
+    def next_step(self) -> LimitStep | float | None:
+        """Return what to ask the store now, or the moment to look again; None when the courier may go."""
+        share, courier = self._share, self._courier
+        if share is None or courier is None:
+            return None
+        planned: LimitStep | float | None
         with self._lock:
             now = monotonic()
-            self._window.adopt_shared_pause(paused, now, limits.adaptive)
-            opens = max(opens, self._opens(now))  # the provider may have refused a call in the meantime
-            if opens > now or not share.has_all(most) or not self._waiting or self._waiting[0] is not waiter:
-                share.give_back_place()
-                return opens
-            self._waiting.popleft()
-            waiter.permit.has_place = share.take(tokens)
-            self._in_flight.add(waiter.permit)
-            self._spread.take(now, 0.0, 0.0)
-            waiter.granted = True
+            line = self._line(now)
+            planned = courier.until = due = share.due(now, len(line))
+            if due <= now:
+                planned = share.ask(now, line)
+                courier.busy_at = now
+            elif due == math.inf and courier.may_end(now):
+                planned, courier.is_running = None, False
+        self._work_off()
+        return planned
+
+    def step_done(self, step: LimitStep, answer: LimitAnswer | Exception) -> None:
+        """Take the store's answer, or the error it raised, and start the calls whose turn it is."""
+        share = self._share
+        if share is None:
+            return
+        with self._lock:
+            now = monotonic()
+            if not isinstance(answer, Exception):
+                self._window.adopt_shared_pause(share.answered(step, answer, now), now, self._limits.adaptive)
+            elif not share.failed(step, answer, now):
+                self._fail_first(answer)
+            self._grant()
+        self._work_off()
+
+    def _fail_first(self, error: Exception) -> None:
+        if self._waiting:
+            waiter = self._waiting.popleft()
+            waiter.error = error
             waiter.sleeper.wake()
-        return 0.0
+        else:  # a call that has its answer must not fail because of this
+            _log.warning("the limits shared by several processes could not be updated: %s", error)
+
+    def _carry_alone(self) -> None:
+        """Ask the store in this thread, if there is no other one for it."""
+        courier = self._courier
+        if courier is not None and not courier.is_running:
+            planned = self.next_step()
+            if planned is not None and not isinstance(planned, float):
+                courier.carry(self, planned)
 
     def _book_tokens(self, used: float, reserved: float) -> None:
         """Book the tokens that a call used, in place of those that it reserved."""
@@ -367,13 +403,15 @@ class Governor:
             self._share.leave()
 
     def _grant(self) -> None:
-        """Start the calls whose turn it is; if several processes share the limits, the first in the line does that itself."""
+        """Start the calls whose turn it is."""
         now = monotonic()
-        while self._share is None and self._waiting and self._starts(now, self._waiting[0].permit):
+        while self._waiting and self._starts(now, self._waiting[0].permit):
             waiter = self._waiting.popleft()
             waiter.granted = True
             waiter.sleeper.wake()
         self._wake_first()
+        if self._share is not None:
+            self._call_courier(now)
 
     def _wake_first(self) -> None:
         # The first in the line keeps the time for all; it has to know that it is the first, or that the time has changed.
@@ -397,18 +435,16 @@ class Governor:
         self._work_off()
 
     def _work_off(self) -> None:
-        """Process the permits that came back, and tell the other processes. To be called after each release of the lock."""
+        """Process the permits that came back. To be called after each release of the lock."""
         while self._settled and self._lock.acquire(blocking=False):
             try:
                 while self._settled:
                     self._account(*self._settled.popleft())
-                if self._waiting:
+                if self._waiting or self._share is not None:
                     self._grant()
                 self._look()
             finally:
                 self._lock.release()
-        if self._share is not None:
-            self._share.send()
 
     def _account(self, permit: Permit, error: BaseException | None, usage: Usage | None) -> None:
         self._leave_place(permit)

@@ -52,12 +52,18 @@ class Limits:
 
 def _opened(store: Any) -> LimitStore:
     # Imported when needed: most programs are one process.
-    from responder.pace.store import FileLimitStore, LimitStore
+    if isinstance(store, str) and store.startswith(("redis://", "rediss://", "unix://")):
+        from responder.pace.redis_store import RedisLimitStore
 
+        return RedisLimitStore(store)
     if isinstance(store, (str, os.PathLike)):
+        from responder.pace.file_store import FileLimitStore
+
         return FileLimitStore(store)
+    from responder.pace.store import LimitStore
+
     if not isinstance(store, LimitStore):
-        raise ConfigurationError(f"store must be a path or a LimitStore, not {store!r}", fatal=True)
+        raise ConfigurationError(f"store must be a path, a redis:// URL or a LimitStore, not {store!r}", fatal=True)
     return store
 
 

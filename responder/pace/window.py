@@ -57,6 +57,10 @@ class Window:
         """Return whether nothing holds calls back."""
         return self.size == math.inf and now >= self.paused_until
 
+    def room(self, running: int) -> float:
+        """Return how many more may run beside `running`."""
+        return self.size if self.size == math.inf else max(1, math.floor(self.size)) - running
+
     def has_room(self, running: int) -> bool:
         """Return whether one more may run beside `running`."""
         return self.size == math.inf or running < max(1, math.floor(self.size))
