@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 from hypothesis import settings
+from redis_server import RedisServer
 from servers import Handler, Server
 
 from responder import OpenAIResponder, RetryPolicy
@@ -142,6 +143,21 @@ def ask(serve: Callable[..., Server], responder_for: Callable[..., OpenAIRespond
         return responder_for(serve(handler, context), **keywords).answer("Hi")
 
     return once
+
+
+@pytest.fixture(scope="module")
+def redis_of_module() -> Iterator[RedisServer]:
+    """A Redis server for the tests of a module; see `redis_server`, which gives it to one of them."""
+    server = RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def redis_server(redis_of_module: RedisServer) -> RedisServer:
+    """A Redis server that runs and is empty."""
+    redis_of_module.renew()
+    return redis_of_module
 
 
 @pytest.fixture(scope="session")
