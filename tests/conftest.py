@@ -39,7 +39,7 @@ _OTHERS = (
 
 # Fixtures that start a browser, a site or a program for several tests. Those of one module that use one of them run in the same
 # process, one after another, so that it is started once.
-_STARTED_ONCE = {"browser", "running", "live", "output", "site"}
+_STARTED_ONCE = {"browser", "running", "live", "output", "site", "two_processes", "dask_client"}
 
 # Files of long tests, which begin first, so that no process is left alone with one of them at the end.
 _LONG = {"test_processes", "test_storms", "test_unkillable"}

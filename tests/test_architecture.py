@@ -39,6 +39,7 @@ OWNERS = {
     "tqdm": {"many.progress"},
     "genai_prices": {"pace.prices"},
     "click": {"cli"},
+    "redis": {"many.journal"},
     "pandas": {"values.frames", "values.results", "integrations.pandas"},  # the frames of a batch: imported when one is asked for
     "polars": {"values.frames", "values.results", "integrations.polars"},
     "numpy": {"values.embeddings"},  # imported where `Embeddings.numpy` is called

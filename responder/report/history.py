@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from responder.report.histogram import Histogram
@@ -58,9 +58,9 @@ class History:
         self._worker = worker
         self._begin = clock()
         self._began_at = time.time()
-        self._inbox: deque[tuple[int, int, Trace, str, bool, float]] = deque()
+        self._inbox: deque[tuple[Hashable, int, Trace, str, bool, float]] = deque()
         self._lock = threading.Lock()
-        self._lanes: dict[int, int] = {}  # of each thread
+        self._lanes: dict[Hashable, int] = {}  # of each thread
         self._timeline = Timeline()
         self._spans: list[Span] | None = []  # None once there are too many to show
         self._answer_times = Histogram()
@@ -84,9 +84,24 @@ class History:
             error: Why it failed; None when it did not.
             answer_truncated: Whether its answer was cut at `max_tokens`.
         """
+        self.take(self._worker(), index, trace, error, answer_truncated, self._clock())
+
+    def take(
+        self, worker: Hashable, index: int, trace: Trace, error: Exception | None, answer_truncated: bool, ended: float
+    ) -> None:
+        """Take in an item that a worker has ended somewhere else; its moments are already those of this clock.
+
+        Args:
+            worker: Whose line it is on.
+            index: As `add` takes it.
+            trace: As `add` takes it.
+            error: As `add` takes it.
+            answer_truncated: As `add` takes it.
+            ended: The moment of its end.
+        """
         # Not the error itself: its traceback keeps a request alive.
         name = "" if error is None else type(error).__name__
-        self._inbox.append((self._worker(), index, trace, name, answer_truncated, self._clock()))
+        self._inbox.append((worker, index, trace, name, answer_truncated, ended))
         if len(self._inbox) >= _TOGETHER and self._lock.acquire(blocking=False):
             try:
                 self._take_in()
@@ -128,7 +143,7 @@ class History:
             if trace.made or (error and trace.limited > _SHORTEST_WAIT):
                 self._draw(thread, index, trace, error, now)
 
-    def _draw(self, thread: int, index: int, trace: Trace, error: str, now: float) -> None:
+    def _draw(self, thread: Hashable, index: int, trace: Trace, error: str, now: float) -> None:
         """Add an item's attempts and waits to the time line."""
         lane = self._lanes.setdefault(thread, len(self._lanes))
         begin = self._begin
@@ -209,6 +224,10 @@ class History:
             cost=self._cost if self._priced else None,
             reasks=self._reasks,
         )
+
+    def grow_to(self, max_workers: int) -> None:
+        """Note that the run may make this many calls at once: it has found more processes to work for it."""
+        self._max_workers = max(self._max_workers, max_workers)
 
     def record(self) -> Record:
         """Return what the page shows, at any time."""
