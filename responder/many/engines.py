@@ -6,9 +6,7 @@ Known by how they behave, and never imported: any `concurrent.futures.Executor`,
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
-import sys
 import tempfile
 import threading
 import warnings
@@ -70,7 +68,7 @@ class Engine:
         self._processes = 0
         self._looked = 0.0
         if self._client is not None:
-            _warn_of_the_profiler(self._client)
+            _ask_for_the_profiler(self._client)
 
     @property
     def processes(self) -> int:
@@ -145,26 +143,22 @@ class Lamp:
             Path(self.path).unlink()
 
 
-def _profile_deadlocks() -> bool:
-    """Return whether this process has CPython's gh-106883 and Dask's profiler, which runs into it. Called in Dask's workers."""
-    if sys.version_info[:2] != (3, 11):
-        return False
-    config: Any = importlib.import_module("dask.config")
-    return bool(config.get("distributed.worker.profile.enabled", True))
-
-
 _has_warned = False
 
 
-def _warn_of_the_profiler(client: Any) -> None:
+def _ask_for_the_profiler(client: Any) -> None:
+    """Warn before the first shard, if this program has the profiler on; else a worker says so with its first results."""
+    if _has_warned or not shards.profiler_hangs():
+        return
+    with contextlib.suppress(Exception):  # a cluster that cannot be asked says so when the first shard is sent
+        if any(client.run(shards.profiler_hangs).values()):
+            warn_of_the_profiler()
+
+
+def warn_of_the_profiler() -> None:
+    """Say once what may hang Dask's workers, and how it is switched off."""
     global _has_warned
-    if _has_warned:
-        return
-    try:
-        found = client.run(_profile_deadlocks)
-    except Exception:  # noqa: BLE001 - a cluster that cannot be asked says so when the first shard is sent
-        return
-    if any(found.values()):
+    if not _has_warned:
         _has_warned = True
         warnings.warn(
             "Dask's workers profile their threads, which can hang them forever on Python 3.11 (cpython gh-106883). Switch it off "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from responder.call.asker import Asker
 from responder.call.keeping import AnswerStore
-from responder.many.engines import Engine, Lamp, is_loss
+from responder.many.engines import Engine, Lamp, is_loss, warn_of_the_profiler
 from responder.many.parallel import Rules, Work
 from responder.many.purse import Purse, Sent
 from responder.many.runs import AnswerRun, Job, Spread, Suspicion
@@ -285,6 +285,8 @@ class ShardedRun(AnswerRun[T]):
     def _unpack(self, sent: Sent, returned: Returned, moment: float) -> None:
         shift = min(moment - returned.clock, self._shifts.get(returned.worker, float("inf")))
         self._shifts[returned.worker] = shift
+        if returned.profiles:
+            warn_of_the_profiler()
         self._keep(returned)
         again: list[int] = []
         for row in returned.rows:

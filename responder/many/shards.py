@@ -104,6 +104,7 @@ class Returned:
         rows: What became of each prompt, in the order in which they ended.
         kept: The replies, for the client's checkpoint.
         spent: US dollars, as a budget counts them; None: there was none.
+        profiles: Whether Dask's profiler may hang this process for good.
     """
 
     worker: str
@@ -111,6 +112,7 @@ class Returned:
     rows: list[Row]
     kept: list[Kept]
     spent: float | None
+    profiles: bool = False
 
 
 def ask(run: str, order: bytes, shard: Shard) -> bytes:
@@ -137,6 +139,14 @@ def name_of_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def profiler_hangs() -> bool:
+    """Return whether this is a worker of Dask whose profiler runs into CPython's gh-106883."""
+    config: Any = sys.modules.get("dask.config")
+    if sys.version_info[:2] != (3, 11) or config is None or "distributed.worker" not in sys.modules:
+        return False
+    return bool(config.get("distributed.worker.profile.enabled", True))
+
+
 class _Workplace:
     """What the shards of one run share in this process: connections, threads, the budget of retries."""
 
@@ -146,6 +156,7 @@ class _Workplace:
         self.pool = SharedPool(order.max_workers)
         self.suspicion = Suspicion()
         self.at_work = 0
+        self._has_prices = False
         self.terms = Terms(
             RetryBudget(order.retry_share, order.max_workers),
             None,
@@ -167,6 +178,13 @@ class _Workplace:
         finally:
             with _lock:
                 self.at_work -= 1
+
+    def load_prices(self) -> None:
+        """Read the list of prices, which takes a while, as the first calls are under way."""
+        if not self._has_prices:
+            self._has_prices = True
+            for source in self.sources:
+                source.endpoint.price  # noqa: B018 - read once, and kept
 
     def look(self) -> None:
         """End the run's calls here if its client has ended it."""
@@ -204,12 +222,13 @@ class _Errand:
     def run(self) -> Returned:
         if self._prompts:
             self._place.pool.put(partial(self._ask, index, prompt) for index, prompt in self._prompts)
+            self._place.load_prices()
             while not self._done.wait(_LOOK):
                 self._place.look()
         if not self._halted and not self._place.token.cancelled:
             self._store.finish()
         spent = self._spending.spent if self._spending is not None else None
-        return Returned(name_of_process(), monotonic(), self._rows, self._store.kept, spent)
+        return Returned(name_of_process(), monotonic(), self._rows, self._store.kept, spent, profiler_hangs())
 
     def _ask(self, index: int, prompt: Prompt, lane: int) -> None:
         trace = Trace()
