@@ -27,6 +27,9 @@ Kept: TypeAlias = "tuple[bytes, Mapping[str, Any], str | None]"
 WHILE_IN_FLIGHT = 86_400
 """Seconds that the answers of a shard are kept after the last one came, if it never ends."""
 
+# The field that counts how often a shard was begun; the others begin with the 32 bytes of a question.
+_BEGUN = "begun"
+
 _PAUSE = 2.0
 """Seconds for which a Redis that did not answer is left alone: calls go on without it."""
 
@@ -99,8 +102,17 @@ class RedisJournal:
 
     def begin(self, shard: str) -> AnswerStore:
         """Return the store of one shard, with what earlier workers have got."""
-        found: Any = self._tried(lambda: self._client.hgetall(self._prefix + shard))
-        return _RedisShard(self, shard, found or {})
+        name = self._prefix + shard
+
+        def begin() -> Any:
+            with self._client.pipeline(transaction=False) as pipe:
+                pipe.hincrby(name, _BEGUN, 1)
+                pipe.hgetall(name)
+                pipe.expire(name, WHILE_IN_FLIGHT)
+                return pipe.execute()
+
+        begun, found, _ = self._tried(begin) or (0, {}, None)
+        return _RedisShard(self, shard, begun, found)
 
     def add(self, shard: str, field: bytes, value: bytes) -> None:
         """Keep an answer of a shard."""
@@ -139,14 +151,21 @@ class RedisJournal:
 
 
 class _RedisShard:
-    """One shard's answers: those of earlier workers are handed out once each, and new ones are added."""
+    """One shard's answers: those of earlier workers are handed out once each, and new ones are added.
 
-    def __init__(self, journal: RedisJournal, shard: str, found: Mapping[bytes, bytes]) -> None:
+    Attributes:
+        begun: How often the shard was begun, this time included; 0 where that is not known.
+    """
+
+    def __init__(self, journal: RedisJournal, shard: str, begun: int, found: Mapping[bytes, bytes]) -> None:
+        self.begun = begun
         self._journal = journal
         self._shard = shard
         self._lock = threading.Lock()
         self._answers: dict[bytes, list[StoredAnswer]] = {}
         for field, value in found.items():
+            if field == _BEGUN.encode():
+                continue
             try:
                 kept = json.loads(value)
                 self._answers.setdefault(field[:32], []).append(StoredAnswer(kept["reply"], kept["request_id"]))

@@ -14,6 +14,7 @@ class Sent:
 
     Attributes:
         indexes: The items in it.
+        name: Its name in the journal.
         tries: How often it was sent.
         budget: Its part of the budget.
         is_last_money: That part is all there is.
@@ -23,6 +24,7 @@ class Sent:
     """
 
     indexes: list[int]
+    name: str = ""
     tries: int = 0
     budget: float | None = None
     is_last_money: bool = False

@@ -179,7 +179,8 @@ class ShardedRun(AnswerRun[T]):
             prompts = dumps(items)
         sent.indexes = [index for index, _ in items]
         left = self._rules.deadline.remaining()
-        shard = Shard(self._named(items), prompts, None if left == float("inf") else left, sent.budget)
+        sent.name = sent.name or self._named(items, number)
+        shard = Shard(sent.name, prompts, None if left == float("inf") else left, sent.budget)
         sent.tries += 1
         sent.generation = self._plan.engine.generation
         self._out[number] = sent
@@ -190,12 +191,13 @@ class ShardedRun(AnswerRun[T]):
         else:
             sent.future.add_done_callback(partial(_returned, self._finished, number))
 
-    def _named(self, items: Sequence[tuple[int, Prompt]]) -> str:
-        """Return a shard's name in the journal: the same in a later run of the same prompts."""
+    def _named(self, items: Sequence[tuple[int, Prompt]], number: int) -> str:
+        """Return a shard's name in the journal; with a checkpoint it is the same in a later run, which goes on with this one."""
         if self._plan.spread.journal is None:
             return ""
-        found = hashlib.sha256(pickle.dumps([prompt for _, prompt in items])).hexdigest()[:32]
-        return f"{found}:{items[0][0] if items else 0}"
+        if self._plan.store is None or not items:
+            return f"{self._name}:{number}"
+        return f"{hashlib.sha256(pickle.dumps([prompt for _, prompt in items])).hexdigest()[:32]}:{items[0][0]}"
 
     def _travels(self, index: int, prompt: Prompt) -> bool:
         try:

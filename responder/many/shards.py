@@ -6,6 +6,7 @@ is then the error of one prompt, and not the end of an engine.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import socket
@@ -337,3 +338,4 @@ def _start_anew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_anew)
+atexit.register(_places.clear)  # connections close as long as there are modules that know how
