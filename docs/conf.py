@@ -45,6 +45,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"tuple\[.*"),
     ("py:.*", r"(pandas|polars|pyarrow)\..*"),
     ("py:.*", r"responder\.values\.notebook\.ReportPage"),  # what `report()` returns shows itself; nobody names it
+    ("py:.*", r"responder\.values\.deadline\.Deadline|JournalOption"),  # explained where a store and a journal are
     ("py:.*", r"responder\..*Keywords"),  # for type checkers; their names are those of the class beside them
 ]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from responder._version import __version__
 from responder.call.dialect import ChunkReader
+from responder.call.keeping import AnswerStore, StoredAnswer
 from responder.call.retry import RetryPolicy
 from responder.call.stream import Stream
 from responder.many.last import last_batch
@@ -82,6 +83,7 @@ from responder.values.errors import (
     ResponderError,
     StreamInterruptedError,
     TurnsExceededError,
+    WorkerLostError,
 )
 from responder.values.messages import (
     Audio,
@@ -116,6 +118,7 @@ __all__ = [
     "Answer",
     "AnswerOptions",
     "AnswerRun",
+    "AnswerStore",
     "Answered",
     "AnthropicBedrockResponder",
     "AnthropicFoundryResponder",
@@ -186,6 +189,7 @@ __all__ = [
     "Run",
     "SimulatedResponder",
     "Sizes",
+    "StoredAnswer",
     "Stream",
     "StreamEvent",
     "StreamInterruptedError",
@@ -205,6 +209,7 @@ __all__ = [
     "VertexPartnerResponder",
     "Video",
     "VoyageResponder",
+    "WorkerLostError",
     "XAIResponder",
     "ZAIResponder",
     "__version__",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from responder.call.addresses import checked_url, is_public
 from responder.call.asker import Asker, Source
 from responder.call.dialect import Dialect
+from responder.call.keeping import AnswerStore
 from responder.call.replies import shown_url
 from responder.call.retry import Retrier, RetryPolicy
 from responder.call.stream import Stream
@@ -18,7 +19,7 @@ from responder.call.turns import DEFAULT_TURNS, checked_turns
 from responder.many.mapping import Watch, collect
 from responder.many.parallel import OnError, Rules
 from responder.many.progress import ProgressOption
-from responder.many.runs import AnswerRun, Job, StreamRun, open_file, start, start_streams, terms_of
+from responder.many.runs import AnswerRun, Job, Spread, StreamRun, open_file, start, start_streams, terms_of
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
 from responder.values.answer import Answer, T
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from typing import _SpecialForm
 
     from responder.call.endpoint import Endpoint
-    from responder.many.checkpoint import Checkpoint
+    from responder.many.journal import JournalOption
     from responder.values.embeddings import Embeddings
     from responder.wire.transport import Transport
 
@@ -74,7 +75,7 @@ class CommonKeywords(AnswerOptions, total=False):
     session: Any
     extra_headers: Mapping[str, str] | None
     price: Price | None
-    cache: str | os.PathLike[str] | None
+    cache: str | os.PathLike[str] | AnswerStore | None
     fallbacks: Sequence[Responder]
     allow_http: bool
     schema: SchemaOption[Any]
@@ -97,8 +98,8 @@ class Responder(Dialect):
         session: A `requests.Session` of your own to send with (adapters, proxies, client certificates, mocks).
         extra_headers: Sent with every request, on top of ours.
         price: What the model costs; None: what genai-prices says, if it is installed and knows the model.
-        cache: A file that keeps every answer, and returns it when the same is asked again (its `attempts` are 0). It may be the
-            checkpoint of a map.
+        cache: A file, or an AnswerStore, that keeps every answer, and returns it when the same is asked again (its `attempts` are
+            0). It may be the checkpoint of a map.
         fallbacks: Responders that are asked in turn, in their own dialects, when this one cannot answer: it is down, refuses the
             key, or failed after all retries. Not when the prompt is at fault, or is blocked.
         schema: What every answer must fit, as `answer` takes it.
@@ -123,7 +124,7 @@ class Responder(Dialect):
         session: Any = None,
         extra_headers: Mapping[str, str] | None = None,
         price: Price | None = None,
-        cache: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | AnswerStore | None = None,
         fallbacks: Sequence[Responder] = (),
         allow_http: bool = False,
         schema: SchemaOption[Any] = None,
@@ -137,7 +138,7 @@ class Responder(Dialect):
         self.deadline = deadline
         self.options = Options().merged({**options, **({} if schema is None else {"schema": schema})}, Responder.__init__)
         self.extra_headers = {name: _hidden(name, value) for name, value in (extra_headers or {}).items()}
-        self.cache = os.fspath(cache) if cache is not None else None
+        self.cache = cache if cache is None or isinstance(cache, AnswerStore) else os.fspath(cache)
         self.fallbacks = _responders(fallbacks)
         self._price = price
         self._limits = limits or Limits()
@@ -166,7 +167,7 @@ class Responder(Dialect):
         transport = transport or Transport(self._session)
         retrier = Retrier(self._policy)
         self._access = Access(transport, self._credential, self._limits, retrier, self.extra_headers, self._price)
-        self._answers: Checkpoint | None = None
+        self._answers: AnswerStore | None = None
 
     def _make_credential(self, api_key: str | Callable[[], str] | None) -> Credential:
         credential = KeyCredential(api_key, self.key_variables, self.provider, self.key_required)
@@ -315,10 +316,10 @@ class Responder(Dialect):
             for asked in (self, *others)
         ]
 
-    def _cached_answers(self, deadline: Deadline, cancel: CancelToken | None) -> Checkpoint | None:
+    def _cached_answers(self, deadline: Deadline, cancel: CancelToken | None) -> AnswerStore | None:
         """Return the opened `cache`; None without one."""
         if self._answers is None and self.cache is not None:
-            self._answers = open_file(self.cache, deadline, cancel)
+            self._answers = open_file(self.cache, deadline, cancel) if isinstance(self.cache, str) else self.cache
         return self._answers
 
     # Many calls
@@ -335,7 +336,10 @@ class Responder(Dialect):
         progress: ProgressOption = None,
         on_result: Callable[[Answered[T] | Failed[T]], object] | None = None,
         cancel: CancelToken | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | AnswerStore | None = None,
+        executor: Any = None,
+        shard_size: int | None = None,
+        journal: JournalOption = None,
         dedupe: bool = False,
         budget: float | None = None,
         hedge: float | None = None,
@@ -361,7 +365,12 @@ class Responder(Dialect):
             on_result: Called with each result as it comes in, in the caller's thread.
             cancel: A token that ends the run, with its calls in flight, when another thread cancels it.
             checkpoint: A file that keeps each answer as soon as it arrives. A second run with the same file takes the answers to
-                equal prompts with equal options from it (their `attempts` are 0), and asks only for the rest.
+                equal prompts with equal options from it (their `attempts` are 0), and asks only for the rest. Or an AnswerStore.
+            executor: Ask in other processes: a `concurrent.futures.Executor`, a client of Dask, or a function that makes one;
+                `max_workers` is then that of each process. None: in threads of this one.
+            shard_size: Prompts that go to a process at a time, with an executor; None: four for each of the workers.
+            journal: Where answers are kept that are on their way to this process, with an executor: a URL such as
+                "redis://host/0". When a worker dies, the next one asks only for what is missing.
             dedupe: Ask equal prompts once, and give each of them that answer (the copies' `attempts` are 0). This keeps the run's
                 answers in memory.
             budget: US dollars that the run may spend. Each request reserves its estimated cost and books the real one; when the
@@ -385,7 +394,12 @@ class Responder(Dialect):
         Deadline.after(seconds)  # reject a bad deadline here, once, not in every item
         terms = terms_of(sources, max_workers, retry_share, budget, hedge)
         watch = Watch(progress, on_result, "prompts")
-        return Job(sources, prompts, rules, watch, terms, seconds, checkpoint, dedupe, reasks, max_turns)
+        spread = None
+        if executor is not None:
+            spread = Spread(executor, shard_size, journal, retry_share, hedge, budget)
+        elif shard_size is not None or journal is not None:
+            raise ConfigurationError("shard_size= and journal= belong to a run with executor=", fatal=True)
+        return Job(sources, prompts, rules, watch, terms, seconds, checkpoint, dedupe, reasks, max_turns, spread)
 
     @parameters_of_method(_job)
     def map(self, job: Job[T]) -> Batch[T]:
@@ -399,7 +413,7 @@ class Responder(Dialect):
             APIError: With `on_error="raise"`, the first failure. It, and anything else that ends the run early (Ctrl-C), has an
                 attribute `batch` with what is finished.
         """
-        run = start(job, ordered=False)
+        run = _started(job, ordered=False)
         return collect(run, run.batch)
 
     @parameters_of_method(_job)
@@ -409,7 +423,7 @@ class Responder(Dialect):
         Lazy: at most 8 times `max_workers` prompts are pulled ahead of what was taken, so a generator of ten million, or an
         endless one, is fine. Leaving the loop ends the calls in flight.
         """
-        return start(job, ordered=True)
+        return _started(job, ordered=True)
 
     @parameters_of_method(_job)
     def imap_unordered(self, job: Job[T]) -> AnswerRun[T]:
@@ -417,7 +431,7 @@ class Responder(Dialect):
 
         Lazy: at most twice `max_workers` prompts are pulled ahead of what was taken. Leaving the loop ends the calls in flight.
         """
-        return start(job, ordered=False)
+        return _started(job, ordered=False)
 
     def stream_map(
         self,
@@ -451,6 +465,11 @@ class Responder(Dialect):
         """
         if isinstance(prompts, (str, bytes)):
             raise ConfigurationError("stream_map takes several prompts, not one str: put it in a list, or use stream()")
+        if "executor" in options:
+            raise ConfigurationError(
+                "stream_map streams in this process: pieces of answers do not travel. Use imap(executor=...) for whole answers",
+                fatal=True,
+            )
         rules = Rules(max_workers, deadline=Deadline.after(run_deadline, "run_deadline"), cancel=cancel)
         sources = self._sources(fallbacks, timeout, _with(options, schema), Responder.stream_map, rules.deadline, cancel)
         seconds = self.deadline if deadline is None else deadline
@@ -528,7 +547,8 @@ class Responder(Dialect):
         embedder = Embedder(
             source.endpoint, source.timeout, terms, CancelToken(), dimensions, purpose, {**self.options.extra, **(extra or {})}
         )
-        cache = self._cached_answers(rules.deadline, cancel)
+        # A store of another kind keeps answers alone.
+        cache: Any = self._cached_answers(rules.deadline, cancel) if isinstance(self.cache, str) else None
         return embed(EmbeddingJob(embedder, texts, rules, progress, seconds, checkpoint, cache, dedupe, batch_size))
 
     # Housekeeping
@@ -566,6 +586,15 @@ class Responder(Dialect):
         self.__dict__.update(state)
         self._session = None
         self._start()
+
+
+def _started(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
+    if job.spread is None:
+        return start(job, ordered=ordered)
+    # Most programs are one process.
+    from responder.many import cluster
+
+    return cluster.start(job, ordered=ordered)
 
 
 def _with(options: AnswerOptions, schema: Any) -> Mapping[str, Any]:

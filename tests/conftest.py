@@ -38,7 +38,15 @@ _OTHERS = (
 )
 
 # Files whose tests share a browser, a site or a program, as all in tests/apps do: each runs in one process, which starts it once.
-_TOGETHER = {"test_cli_demo.py", "test_docs_site.py", "test_gradio.py", "test_web.py"}
+_TOGETHER = {
+    "test_cli_demo.py",
+    "test_cluster.py",
+    "test_dask.py",
+    "test_docs_site.py",
+    "test_gradio.py",
+    "test_redis_limits.py",
+    "test_web.py",
+}
 
 # Files of long tests, which begin first, so that no process is left alone with one of them at the end.
 _LONG = {"test_processes", "test_storms", "test_unkillable"}

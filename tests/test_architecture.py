@@ -40,6 +40,7 @@ OWNERS = {
     "genai_prices": {"pace.prices"},
     "redis": {"pace.redis_store"},  # imported where a store in Redis is made
     "click": {"cli"},
+    "redis": {"many.journal"},
     "pandas": {"values.frames", "values.results", "integrations.pandas"},  # the frames of a batch: imported when one is asked for
     "polars": {"values.frames", "values.results", "integrations.polars"},
     "numpy": {"values.embeddings"},  # imported where `Embeddings.numpy` is called

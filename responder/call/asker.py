@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from responder.call.attempts import SINGLE, Call, Terms
 from responder.call.dedupe import AskedOnce
+from responder.call.keeping import AnswerStore, StoredAnswer
 from responder.call.question import Question
 from responder.call.replies import fit, invalid_answer
 from responder.call.stream import Stream
@@ -34,33 +35,6 @@ if TYPE_CHECKING:
     from responder.call.endpoint import Endpoint
 
 T = TypeVar("T")
-
-
-class StoredAnswer(Protocol):
-    """A finished answer, as a store keeps it."""
-
-    @property
-    def reply(self) -> Mapping[str, Any]:
-        """The provider's reply, as parsed JSON."""
-
-    @property
-    def request_id(self) -> str | None:
-        """The provider's id of the request."""
-
-
-class AnswerStore(Protocol):
-    """Where finished answers are kept. A protocol, since the implementation is on a higher floor."""
-
-    def take(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:
-        """Return an answer that this run has not taken yet; None where the question must be asked."""
-
-    def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:
-        """Return the newest answer; it can be found again."""
-
-    def store(
-        self, question: bytes, reply: Mapping[str, Any], request_id: str | None, deadline: Deadline, cancel: CancelToken | None
-    ) -> None:
-        """Keep an answer; once this returns, killing the process does not lose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +150,18 @@ class Asker:
         if conversation is None or conversation.is_whole:
             self._keep(place, questions[place], answer, deadline)
         return answer
+
+    def kept(self, prompt: Prompt, deadline: Deadline) -> Answer | None:
+        """Return the answer that a file holds, of whichever source; None where the prompt has to be asked.
+
+        Raises:
+            ConfigurationError: It cannot be sent.
+        """
+        for place, source in enumerate(self._sources):
+            kept = self._kept(place, prompt, source.question(prompt), deadline)
+            if kept is not None:
+                return kept
+        return None
 
     def stream(self, prompt: Prompt, deadline: Deadline, trace: Trace, ended: Callable[[Stream], object] | None = None) -> Stream:
         """Return the answer to a prompt as a stream. Files and equal prompts are not used.

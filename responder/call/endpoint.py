@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from responder._version import __version__
 from responder.call.dialect import Dialect
@@ -83,6 +84,10 @@ class Endpoint:
     def __init__(self, dialect: Dialect, access: Access) -> None:
         self.dialect = dialect
         self._access = access
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What it is kept with from call to call stays in this process: another one makes its own from the dialect.
+        return attrgetter("_endpoint"), (self.dialect,)
 
     @property
     def retrier(self) -> Retrier:

@@ -2,7 +2,8 @@
 
 Importing this package imports no framework; the core depends on none. Files without a framework: `sse.py` and
 `chunks.py` (a stream on its way to a browser), `public.py` (what a browser is told of a failure), `wsgi.py` (what a WSGI server
-knows about its client), `registry.py` (responders made once a process) and `tasks.py` (a shard of prompts as one task).
+knows about its client), `registry.py` (responders made once a process), `tasks.py` (a shard of prompts as one task) and
+`collected.py` (what the tasks bring home).
 """
 
 from __future__ import annotations

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
+from responder.integrations.collected import Collected, collected, task_names
 from responder.integrations.tasks import SHARD, shards
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
 try:
     from huey.api import Huey, Result, TaskWrapper
+    from huey.exceptions import ResultTimeout, TaskException
 except ModuleNotFoundError as error:
     raise missing("Huey", "huey") from error
 
@@ -34,7 +36,9 @@ def register(huey: Huey, **keywords: Any) -> TaskWrapper:
     return huey.task(**keywords)(tasks.ask_many)
 
 
-def ask_all(task: TaskWrapper, model: str, prompts: Iterable[Prompt], *, size: int = SHARD, **keywords: Any) -> list[Result]:
+def ask_all(
+    task: TaskWrapper, model: str, prompts: Iterable[Prompt], *, size: int = SHARD, journal: str | None = None, **keywords: Any
+) -> list[Result]:
     """Send prompts to the consumer, a task for each shard, and return the handles of the results in order.
 
     Args:
@@ -42,22 +46,44 @@ def ask_all(task: TaskWrapper, model: str, prompts: Iterable[Prompt], *, size: i
         model: "provider:model".
         prompts: See `responder.integrations.tasks.ask_many`.
         size: Prompts in a shard.
+        journal: A URL of Redis: a task that runs again (`register(huey, retries=2)`) asks only for what is missing.
         **keywords: As `responder.integrations.tasks.ask_many` takes them.
     """
-    return [task(model, shard, **keywords) for shard in shards(prompts, size)]
+    found = list(shards(prompts, size))
+    handles = []
+    for shard, name in zip(found, task_names(map(len, found)), strict=True):
+        given = keywords if journal is None else {**keywords, "journal": journal, "shard": name}
+        made = task.s(model, shard, **given)
+        made.id = name
+        handles.append(task.huey.enqueue(made))
+    return handles
 
 
-def collect(handles: Sequence[Result], timeout: float | None = None) -> list[dict[str, Any]]:
+def collect(handles: Sequence[Result], timeout: float | None = None) -> Collected:
     """Wait for tasks, and return one result for each prompt, in the order of the prompts.
+
+    The prompts of a task that failed as a whole have an error that says so, and `unfinished` names the task.
 
     Args:
         handles: What `ask_all` returned.
         timeout: Seconds to wait for all; None: until they are done.
 
     Raises:
-        huey.exceptions.ResultTimeout: They were not done in time.
-        huey.exceptions.TaskException: A whole task failed (a failed prompt is its own result).
+        huey.exceptions.ResultTimeout: They were not done in time; its attribute `batch` has what is.
     """
     ends = None if timeout is None else monotonic() + timeout
-    left = (None if ends is None else max(0.0, ends - monotonic()) for _ in handles)
-    return tasks.joined(handle.get(blocking=True, timeout=seconds) for handle, seconds in zip(handles, left, strict=True))
+    parts: list[Any] = []
+    late: Exception | None = None
+    for handle in handles:
+        try:
+            left = None if ends is None else max(0.0, ends - monotonic())
+            parts.append((handle.id, handle.get(blocking=late is None, timeout=left), "it was not done in time"))
+        except TaskException as error:
+            parts.append((handle.id, None, error))
+        except ResultTimeout as error:
+            late = error
+            parts.append((handle.id, None, "it was not done in time"))
+    if late is not None:
+        late.batch = collected(parts)  # type: ignore[attr-defined]  # for whoever catches it
+        raise late
+    return collected(parts)

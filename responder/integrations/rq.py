@@ -14,16 +14,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
+from responder.integrations.collected import Collected, collected, task_names
 from responder.integrations.tasks import SHARD, shards
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
 try:
-    from rq import Queue
+    from rq import Queue, Retry
     from rq.job import Job
     from rq.results import Result
 except ModuleNotFoundError as error:
     raise missing("RQ", "rq") from error
+
+# How often a shard with a journal is begun again when its worker dies.
+_AGAIN = 3
 
 JOB_SECONDS = 3600
 """How long a shard may take; RQ's own 180 s is short for a few hundred answers."""
@@ -36,6 +40,7 @@ def ask_all(
     *,
     size: int = SHARD,
     job_timeout: int = JOB_SECONDS,
+    journal: str | None = None,
     **keywords: Any,
 ) -> list[Job]:
     """Put prompts into a queue, a job for each shard, and return the jobs in order.
@@ -46,32 +51,46 @@ def ask_all(
         prompts: See `responder.integrations.tasks.ask_many`.
         size: Prompts in a shard.
         job_timeout: Seconds that a shard may take before RQ kills it.
+        journal: A URL of Redis: a job whose worker dies runs again, and asks only for what is missing. None: it does not run
+            again.
         **keywords: As `responder.integrations.tasks.ask_many` takes them.
     """
-    return [
-        queue.enqueue_call(tasks.ask_many, args=(model, shard), kwargs=keywords, timeout=job_timeout)
-        for shard in shards(prompts, size)
-    ]
+    found = list(shards(prompts, size))
+    jobs = []
+    for shard, name in zip(found, task_names(map(len, found)), strict=True):
+        given = keywords if journal is None else {**keywords, "journal": journal, "shard": name}
+        again = None if journal is None else Retry(max=_AGAIN)
+        call = {"args": (model, shard), "kwargs": given, "timeout": job_timeout, "job_id": name, "retry": again}
+        jobs.append(queue.enqueue_call(tasks.ask_many, **call))
+    return jobs
 
 
-def collect(jobs: Sequence[Job], timeout: float = JOB_SECONDS) -> list[dict[str, Any]]:
+def collect(jobs: Sequence[Job], timeout: float = JOB_SECONDS) -> Collected:
     """Wait for jobs, and return one result for each prompt, in the order of the prompts.
+
+    The prompts of a job that failed as a whole have an error that says so, and `unfinished` names the job.
 
     Args:
         jobs: What `ask_all` returned.
         timeout: Seconds to wait for all.
 
     Raises:
-        TimeoutError: They were not done in time; calling again continues to wait.
-        RuntimeError: A whole job failed, with RQ's report of it (a failed prompt is its own result).
+        TimeoutError: They were not done in time; its attribute `batch` has what is. Calling again continues to wait.
     """
     ends = monotonic() + timeout
-    parts = []
+    parts: list[Any] = []
+    late: list[str] = []
     for job in jobs:
         found = job.latest_result(timeout=max(1, int(ends - monotonic())))
         if found is None:
-            raise TimeoutError(f"job {job.id} was not done in {timeout:g} s")
-        if found.type != Result.Type.SUCCESSFUL:
-            raise RuntimeError(f"job {job.id} failed: {found.exc_string}")
-        parts.append(found.return_value)
-    return tasks.joined(parts)
+            late.append(job.id)
+            parts.append((job.id, None, "it was not done in time"))
+        elif found.type != Result.Type.SUCCESSFUL:
+            parts.append((job.id, None, found.exc_string))
+        else:
+            parts.append((job.id, found.return_value, None))
+    if late:
+        error = TimeoutError(f"not done in {timeout:g} s: {', '.join(late)}")
+        error.batch = collected(parts)  # type: ignore[attr-defined]  # for whoever catches it
+        raise error
+    return collected(parts)

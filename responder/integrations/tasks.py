@@ -6,25 +6,47 @@ One task per prompt would pay the queue's overhead, and with forking workers a n
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from responder.call.keeping import AnswerStore
+from responder.call.retry import RetryPolicy
 from responder.integrations.registry import Registry
+from responder.many.journal import Journal, opened_journal
+from responder.many.shards import name_of_process
+from responder.pace.limits import Limits
+from responder.pace.prices import Price
 from responder.providers import for_model
+from responder.values.clock import monotonic, wall
+from responder.values.deadline import Timeout
 from responder.values.errors import ConfigurationError
 from responder.values.messages import Prompt
 from responder.values.results import Result
+from responder.values.trace import Trace
 
 SHARD = 500
 """Prompts in a shard: a few minutes of work, and little to repeat when a worker dies."""
+
+MOST_BEGINS = 5
+"""A shard in a journal that was begun this often and never ended is given up: it may be what kills its workers."""
+
+# Keywords whose values are objects of ours: in JSON, dicts of what these take.
+_OBJECTS: Mapping[str, Any] = {"limits": Limits, "timeout": Timeout, "max_retries": RetryPolicy, "price": Price}
 
 _responders = Registry()
 
 
 def ask_many(
-    model: str, prompts: Sequence[Prompt], *, responder: Mapping[str, Any] | None = None, **keywords: Any
+    model: str,
+    prompts: Sequence[Prompt],
+    *,
+    responder: Mapping[str, Any] | None = None,
+    journal: str | None = None,
+    shard: str = "",
+    **keywords: Any,
 ) -> list[dict[str, Any]]:
     """Ask a shard of prompts at once. Arguments and results are JSON, so that any queue can carry them.
 
@@ -34,25 +56,95 @@ def ask_many(
     Args:
         model: "provider:model", as `for_model` takes it.
         prompts: Each a str, a {"role", "content"} dict, or a list of those.
-        responder: Keywords for the provider's class, such as {"base_url": "...", "timeout": 60}.
-        **keywords: As `Responder.map` takes them. With `checkpoint` (a path), a task that runs again asks only for the rest.
+        responder: Keywords for the provider's class, such as {"base_url": "...", "timeout": 60}; "limits", "timeout",
+            "max_retries" and "price" may be dicts of what `Limits`, `Timeout`, `RetryPolicy` and `Price` take.
+        journal: Where the shard's answers are kept while it is at work: a URL such as "redis://host/0". A task that runs again
+            asks only for the rest.
+        shard: The shard's name there, the same when the task runs again.
+        **keywords: As `Responder.map` takes them. With `checkpoint` (a path), too, a task that runs again asks only for the rest.
 
     Returns:
         For each prompt, in order: {"index", "ok", "text", "finish_reason", "model", "usage": {"input_tokens",
-        "output_tokens"}, "attempts", "error"}; "error" is None or {"type", "message", "retryable"}, and a failed prompt has
-        None for "text", "finish_reason" and "usage".
+        "output_tokens"}, "attempts", "elapsed", "waited", "cost", "parsed", "error", "trace"}; "error" is None or {"type",
+        "message", "retryable"}, and a failed prompt has None for "text", "finish_reason", "usage" and "parsed". "cost" is in US
+        dollars, None where a price is unknown. "trace" is {"worker", "started", "ended", "limited", "made": [[queued, sent,
+        ended, cause], ...]}, in seconds since the epoch by the worker's clock.
 
     Raises:
         ConfigurationError: An invalid model, keyword or option, or no key. A failed prompt is its own result.
     """
     made_with = dict(responder or {})
     name = json.dumps([model, made_with], sort_keys=True, default=repr)
-    asked = _responders.get(name, lambda: for_model(model, **made_with))
-    return [as_json(result) for result in asked.map(prompts, **{"progress": False, **keywords})]
+    asked = _responders.get(name, lambda: for_model(model, **_with_objects(made_with)))
+    given = {"progress": False, **_with_objects(keywords)}
+    kept = _journal(journal) if journal is not None else None
+    if kept is not None:
+        if not shard or given.get("checkpoint") is not None:
+            raise ConfigurationError(
+                "a journal needs shard=, the task's own name, and takes the place of a checkpoint", fatal=True
+            )
+        given["checkpoint"] = _begun(kept, shard)
+    traces: dict[int, dict[str, Any]] = {}
+    run = asked.imap(prompts, **given)
+    process, epoch = name_of_process(), wall() - monotonic()
+
+    def note(worker: Hashable, index: int, trace: Trace, ended: float) -> None:
+        traces[index] = _trace_json(f"{process}:{worker}", trace, ended, epoch)
+
+    run.history.listener = note
+    with run:
+        results = [*run, *run.rest()]
+    if kept is not None:
+        kept.end(shard)
+    return [as_json(result, traces.get(result.index)) for result in results]
 
 
-def as_json(result: Result) -> dict[str, Any]:
-    """Return a result as a dict of plain values, in the form that `ask_many` describes."""
+def _with_objects(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {
+            name: _OBJECTS[name](**value) if name in _OBJECTS and isinstance(value, Mapping) else value
+            for name, value in keywords.items()
+        }
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(str(error), fatal=True) from None
+
+
+@functools.lru_cache(maxsize=4)
+def _journal(url: str) -> Journal:
+    found = opened_journal(url)
+    if found is None:
+        raise ConfigurationError("journal must be a URL such as redis://host/0", fatal=True)
+    return found
+
+
+def _begun(journal: Journal, shard: str) -> AnswerStore:
+    store = journal.begin(shard)
+    begun = getattr(store, "begun", 0)
+    if begun > MOST_BEGINS:
+        raise ConfigurationError(f"this shard was begun {begun - 1} times and never ended: it may be what kills its workers")
+    return store
+
+
+def _trace_json(worker: str, trace: Trace, ended: float, epoch: float) -> dict[str, Any]:
+    def moment(value: float) -> float:
+        return round(value + epoch, 4)
+
+    return {
+        "worker": worker,
+        "started": moment(trace.started),
+        "ended": moment(ended),
+        "limited": round(trace.limited, 4),
+        "made": [[moment(one.queued), moment(one.sent), moment(one.ended), one.cause] for one in trace.made],
+    }
+
+
+def as_json(result: Result, trace: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a result as a dict of plain values, in the form that `ask_many` describes.
+
+    Args:
+        result: Of a map.
+        trace: What the worker did for it, where that is known.
+    """
     answer, error = result.answer, result.error
     return {
         "index": result.index,
@@ -62,9 +154,14 @@ def as_json(result: Result) -> dict[str, Any]:
         "model": answer.model if answer is not None else None,
         "usage": {"input_tokens": answer.usage.input_tokens, "output_tokens": answer.usage.output_tokens} if answer else None,
         "attempts": result.attempts,
+        "elapsed": round(result.elapsed, 4),
+        "waited": round(result.waited, 4),
+        "cost": result.cost,
+        "parsed": answer.parsed if answer is not None else None,
         "error": None
         if error is None
         else {"type": type(error).__name__, "message": str(error), "retryable": bool(getattr(error, "retryable", False))},
+        "trace": trace,
     }
 
 

@@ -20,10 +20,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from responder.call.keeping import StoredAnswer
 from responder.many.database import GATE, when_free
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
@@ -48,19 +48,6 @@ CREATE TABLE answers (
 CREATE INDEX answers_by_question ON answers (question, run);
 """
 _FROM_VERSION_1 = "ALTER TABLE answers ADD COLUMN digest BLOB"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """A finished answer, as the file keeps it.
-
-    Attributes:
-        reply: The provider's reply, as parsed JSON.
-        request_id: The provider's id of the request, or None.
-    """
-
-    reply: Mapping[str, Any]
-    request_id: str | None
 
 
 class Checkpoint:
@@ -201,8 +188,20 @@ class Checkpoint:
             ConfigurationError: The answer is not kept: the disk is full, the file is gone, or another program held it until the
                 deadline, a cancel, or for a minute.
         """
-        value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
-        self._insert([(question, self._run, value, _digest(question, value.encode()))], deadline, cancel)
+        self.store_all([(question, reply, request_id)], deadline, cancel)
+
+    def store_all(
+        self,
+        answers: Sequence[tuple[bytes, Mapping[str, Any], str | None]],
+        deadline: Deadline = NEVER,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Keep several answers in one commit, as (question, reply, request_id); raises as `store` does."""
+        rows = []
+        for question, reply, request_id in answers:
+            value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
+            rows.append((question, self._run, value, _digest(question, value.encode())))
+        self._insert(rows, deadline, cancel)
 
     def find_vectors(
         self, texts: Sequence[bytes], deadline: Deadline = NEVER, cancel: CancelToken | None = None

@@ -212,9 +212,17 @@ class Run(Iterator[R], Generic[I, R]):
             index = self._pulled
             self._pulled += 1
             self._waiting[index] = item
-            if not self._is_staffed:
-                self._start_worker()
-            self._tasks.put((caller_context(), index, item))
+            self._hand_out(index, item)
+        self._hand_out_rest()
+
+    def _hand_out(self, index: int, item: I) -> None:
+        """Give an item to a worker."""
+        if not self._is_staffed:
+            self._start_worker()
+        self._tasks.put((caller_context(), index, item))
+
+    def _hand_out_rest(self) -> None:
+        """Called when no more items are pulled for now: a kind of run that gathers them sends what it has."""
 
     def _start_worker(self) -> None:
         self._crew.start(_perform, self._tasks, self._finished, self._halt, self._work.perform, self._rules)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
-from responder.call.asker import AnswerStore, Asker, Source
+from responder.call.asker import Asker, Source
 from responder.call.attempts import Terms
 from responder.call.hedging import Hedger
+from responder.call.keeping import AnswerStore
 from responder.call.retry import RetryBudget
 from responder.call.stream import Stream
 from responder.call.turns import DEFAULT_TURNS
@@ -25,7 +26,7 @@ from responder.values.answer import Answer, T
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
-from responder.values.errors import APIError, CancelledError
+from responder.values.errors import APIError, CancelledError, ConfigurationError
 from responder.values.messages import Prompt
 from responder.values.notebook import ReportPage, lines_html, lines_markdown
 from responder.values.results import Answered, Batch, Failed
@@ -35,6 +36,27 @@ from responder.values.trace import Trace
 if TYPE_CHECKING:
     from responder.many.checkpoint import Checkpoint
     from responder.report.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a run is spread over other processes.
+
+    Attributes:
+        executor: Who runs its shards: an executor, a client of Dask, or what makes one.
+        shard_size: Prompts in a shard; None: by the number of workers.
+        journal: Where the answers of shards in flight are kept.
+        retry_share: As the map takes it: what a process holds itself, it makes itself.
+        hedge: As the map takes it.
+        budget: As the map takes it.
+    """
+
+    executor: Any
+    shard_size: int | None = None
+    journal: Any = None
+    retry_share: float = 0.2
+    hedge: float | None = None
+    budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +70,11 @@ class Job(Generic[T]):
         watch: Who is informed of the results.
         terms: What the run allows its calls.
         deadline: Seconds for each prompt; None: no bound.
-        checkpoint: The run's file; None: none.
+        checkpoint: The run's file or store; None: none.
         dedupe: Ask equal prompts once.
         reasks: How often a model is asked again when its answer does not fit the schema.
         max_turns: How often a model is asked for one prompt, at most, where it has functions called.
+        spread: How it is spread over other processes; None: it is not.
     """
 
     sources: Sequence[Source]
@@ -60,10 +83,11 @@ class Job(Generic[T]):
     watch: mapping.Watch[Answered[T] | Failed[T]]
     terms: Terms
     deadline: float | None
-    checkpoint: str | os.PathLike[str] | None = None
+    checkpoint: str | os.PathLike[str] | AnswerStore | None = None
     dedupe: bool = False
     reasks: int = 1
     max_turns: int = DEFAULT_TURNS
+    spread: Spread | None = None
 
 
 def terms_of(
@@ -133,10 +157,10 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
         ordered: Input order if true, else as they finish.
     """
     token = CancelToken()
-    store = open_file(job.checkpoint, job.rules.deadline, job.rules.cancel) if job.checkpoint is not None else None
-    asker = Asker(_with_store(job.sources, store), token, job.terms, store, job.dedupe, job.reasks, job.max_turns)
-    history = _history(job)
-    suspicion = _Suspicion()
+    store = open_store(job.checkpoint, job.rules.deadline, job.rules.cancel)
+    asker = Asker(with_store(job.sources, store), token, job.terms, store, job.dedupe, job.reasks, job.max_turns)
+    history = history_of(job)
+    suspicion = Suspicion()
     given_up: set[int] = set()  # items whose worker outlived the run's grace: they are in the history already
 
     def ended(index: int, trace: Trace, error: Exception | None, truncated: bool) -> None:
@@ -173,7 +197,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
 _ENOUGH_SUSPECTS = 3
 
 
-class _Suspicion:
+class Suspicion:
     """Does a bare 403 or 404 concern its prompt, or the run? Its prompt, as soon as there was an answer."""
 
     def __init__(self) -> None:
@@ -190,20 +214,21 @@ class _Suspicion:
             error.args = (f"{error}. The first {_ENOUGH_SUSPECTS} prompts got nothing else, so the run ends: check base_url",)
 
 
-def _with_store(sources: Sequence[Source], store: Checkpoint | None) -> Sequence[Source]:
+def with_store(sources: Sequence[Source], store: AnswerStore | None) -> Sequence[Source]:
     """Return the sources; those whose cache is the run's file leave it to the run to store answers in it."""
     if store is None:
         return sources
-    file = Path(store.path)
+    file = getattr(store, "path", None)
 
     def is_same(cache: AnswerStore | None) -> bool:
         path = getattr(cache, "path", None)
-        return path is not None and file.samefile(path)
+        return cache is store or (path is not None and file is not None and Path(file).samefile(path))
 
     return [replace(source, stores=False) if is_same(source.cache) else source for source in sources]
 
 
-def _history(job: Job[Any]) -> History:
+def history_of(job: Job[Any]) -> History:
+    """Return the empty history of a run."""
     # With the first run: the page that it can write is a tenth of what importing all of this would take.
     from responder.report.history import History
 
@@ -245,7 +270,7 @@ class StreamRun(MergedStreams):
 
 def start_streams(job: Job[Any]) -> StreamRun:
     """Return a run that streams the answers of many prompts at once."""
-    history = _history(job)
+    history = history_of(job)
 
     def starter(index: int, prompt: Prompt) -> Callable[[CancelToken], Stream]:
         def begin(_token: CancelToken) -> Stream:  # the thread that reads the stream cancels it
@@ -273,3 +298,23 @@ def open_file(path: str | os.PathLike[str], deadline: Deadline = NEVER, cancel: 
     from responder.many.checkpoint import Checkpoint
 
     return Checkpoint(path, deadline, cancel)
+
+
+def open_store(
+    checkpoint: str | os.PathLike[str] | AnswerStore | None, deadline: Deadline = NEVER, cancel: CancelToken | None = None
+) -> AnswerStore | None:
+    """Return the store of a run: a file, opened, or the store that was given, begun for this run.
+
+    Raises:
+        ConfigurationError: It is neither, or the file cannot be used.
+    """
+    if checkpoint is None:
+        return None
+    if isinstance(checkpoint, (str, os.PathLike)):
+        return open_file(checkpoint, deadline, cancel)
+    if not isinstance(checkpoint, AnswerStore):
+        raise ConfigurationError(
+            f"checkpoint must be a path, or a store with the methods take, find and store, not {checkpoint!r}", fatal=True
+        )
+    begin: Callable[[], AnswerStore] | None = getattr(checkpoint, "begin_run", None)
+    return checkpoint if begin is None else begin()

@@ -60,6 +60,13 @@ class Spending:
         self.process = getpid()
         self.start_anew()
 
+    @property
+    def spent(self) -> float:
+        """US dollars that were booked."""
+        with self._lock:
+            self._book()
+            return self._spent
+
     def start_anew(self) -> None:
         """Start with nothing reserved and no call waiting; also in a forked child, where those are the parent's."""
         self._lock = threading.Lock()

@@ -10,8 +10,8 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
 
 from responder.report.histogram import Histogram
 from responder.report.record import ANSWERED, BACKOFF, ENDED, FAILED, LIMITED, Record, Span
@@ -32,6 +32,10 @@ _SHORTEST_WAIT = 0.001
 _TOGETHER = 64
 
 
+Listener: TypeAlias = "Callable[[Hashable, int, Trace, float], object]"
+"""Told of each item in the thread that ended it: the worker, the index, the trace, the moment of its end."""
+
+
 class History:
     """What a run did: counts, times, tokens, and the time line of its workers.
 
@@ -43,6 +47,10 @@ class History:
         title: What was asked, for the page: "provider:model".
         clock: What the moments of the traces are read from.
         worker: Names the worker that adds; each has its line.
+        began_at: When the run began, in seconds since the epoch; None: now.
+
+    Attributes:
+        listener: Who else wants to know of each item.
     """
 
     def __init__(
@@ -51,16 +59,17 @@ class History:
         title: str = "",
         clock: Callable[[], float] = monotonic,
         worker: Callable[[], int] = threading.get_ident,
+        began_at: float | None = None,
     ) -> None:
         self.title = title
         self._max_workers = max_workers
         self._clock = clock
         self._worker = worker
         self._begin = clock()
-        self._began_at = time.time()
-        self._inbox: deque[tuple[int, int, Trace, str, bool, float]] = deque()
+        self._began_at = time.time() if began_at is None else began_at
+        self._inbox: deque[tuple[Hashable, int, Trace, str, bool, float]] = deque()
         self._lock = threading.Lock()
-        self._lanes: dict[int, int] = {}  # of each thread
+        self._lanes: dict[Hashable, int] = {}  # of each thread
         self._timeline = Timeline()
         self._spans: list[Span] | None = []  # None once there are too many to show
         self._answer_times = Histogram()
@@ -68,6 +77,7 @@ class History:
         self._errors: Counter[str] = Counter()
         self._causes: Counter[str] = Counter()
         self._repeats: Counter[str] = Counter()
+        self.listener: Listener | None = None
         self.shortage = ""  # why there were fewer workers, in the system's words
         self._items = self._failed = self._not_sent = self._truncated = self._reused = self._attempts = self._reasks = 0
         self._input = self._output = self._cached = self._reasoning = self._written = 0
@@ -84,9 +94,26 @@ class History:
             error: Why it failed; None when it did not.
             answer_truncated: Whether its answer was cut at `max_tokens`.
         """
+        self.take(self._worker(), index, trace, error, answer_truncated, self._clock())
+
+    def take(
+        self, worker: Hashable, index: int, trace: Trace, error: Exception | None, answer_truncated: bool, ended: float
+    ) -> None:
+        """Take in an item that a worker has ended somewhere else; its moments are already those of this clock.
+
+        Args:
+            worker: Whose line it is on.
+            index: As `add` takes it.
+            trace: As `add` takes it.
+            error: As `add` takes it.
+            answer_truncated: As `add` takes it.
+            ended: The moment of its end.
+        """
         # Not the error itself: its traceback keeps a request alive.
         name = "" if error is None else type(error).__name__
-        self._inbox.append((self._worker(), index, trace, name, answer_truncated, self._clock()))
+        self._inbox.append((worker, index, trace, name, answer_truncated, ended))
+        if self.listener is not None:
+            self.listener(worker, index, trace, ended)
         if len(self._inbox) >= _TOGETHER and self._lock.acquire(blocking=False):
             try:
                 self._take_in()
@@ -128,7 +155,7 @@ class History:
             if trace.made or (error and trace.limited > _SHORTEST_WAIT):
                 self._draw(thread, index, trace, error, now)
 
-    def _draw(self, thread: int, index: int, trace: Trace, error: str, now: float) -> None:
+    def _draw(self, thread: Hashable, index: int, trace: Trace, error: str, now: float) -> None:
         """Add an item's attempts and waits to the time line."""
         lane = self._lanes.setdefault(thread, len(self._lanes))
         begin = self._begin
@@ -210,6 +237,10 @@ class History:
             reasks=self._reasks,
         )
 
+    def grow_to(self, max_workers: int) -> None:
+        """Note that the run may make this many calls at once: it has found more processes to work for it."""
+        self._max_workers = max(self._max_workers, max_workers)
+
     def record(self) -> Record:
         """Return what the page shows, at any time."""
         with self._lock:
@@ -246,11 +277,13 @@ class History:
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             self._take_in()
-            own = ("_lock", "_inbox", "_clock", "_worker")
+            own = ("_lock", "_inbox", "_clock", "_worker", "listener")
             return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _lock=threading.Lock(), _inbox=deque(), _clock=monotonic, _worker=threading.get_ident)
+        vars(self).update(
+            state, _lock=threading.Lock(), _inbox=deque(), _clock=monotonic, _worker=threading.get_ident, listener=None
+        )
 
 
 def _sent(attempt: Attempt) -> float:

@@ -5,6 +5,7 @@
       CancelledError                the call or the run was cancelled before this answer came
       BatchError                    some items of a map failed; carries every result
       BudgetExceededError           the run's money is used up; nothing was sent for this item
+      WorkerLostError               the process that had this prompt died, and its executor cannot go on
       APIError                      a call was made: provider, model, status, request_id, attempts, retryable, retry_after
         APIConnectionError          nothing usable came back: refused, reset, cut, TLS
           APITimeoutError           one attempt took longer than `timeout`
@@ -99,6 +100,14 @@ class BudgetExceededError(ResponderError):
     """The run's `budget` does not allow this request; nothing was sent. It ends the run, with what is finished kept."""
 
     fatal = True
+
+
+class WorkerLostError(ResponderError):
+    """The worker process that had this prompt died, and its executor cannot go on. The provider may have billed the call.
+
+    With `checkpoint=`, the same map with a new executor asks only for what is missing; `executor=` may also be a function that
+    makes one, such as `lambda: ProcessPoolExecutor(4)`: what was lost is then sent again by itself.
+    """
 
 
 class APIError(ResponderError):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 from fakeredis import FakeRedis
 from huey import MemoryHuey, SqliteHuey
+from redis_server import RedisServer
 from rq import Queue, SimpleWorker
 from shell import environment
 
@@ -24,6 +23,8 @@ from responder.integrations import celery as on_celery
 from responder.integrations import huey as on_huey
 from responder.integrations import rq as on_rq
 from responder.integrations import tasks
+from responder.integrations.collected import collected
+from responder.many.journal import RedisJournal
 from responder.simulator import Fault, Simulator
 
 MODEL = "openai:m"
@@ -54,6 +55,36 @@ def test_results_are_json_in_the_order_of_the_prompts(provider: Simulator) -> No
     assert (results[0]["finish_reason"], results[0]["error"]) == ("stop", None)
     assert (results[1]["error"]["type"], results[1]["error"]["retryable"]) == ("BadRequestError", False)
     assert results[1]["text"] is None
+
+
+def test_results_bring_their_cost_and_traces_home() -> None:
+    """What the tasks did is one summary and one page; limits and prices are dicts in JSON."""
+    made_with = {"limits": {"max_concurrency": 3}, "timeout": {"total": 20, "connect": 5}, "price": {"input": 1.0, "output": 2.0}}
+    parts = [tasks.ask_many(MODEL, shard, responder=made_with, max_workers=2) for shard in (["a", "b"], ["c"])]
+    assert parts[0][0]["cost"] == pytest.approx((7 * 1.0 + 6 * 2.0) / 1e6)
+    assert parts[0][0]["trace"]["made"][0][3] == ""
+    results = collected([("one", parts[0], None), ("two", None, "died"), ("three", parts[1], None)])
+    assert [lost.task for lost in results.unfinished] == ["two"]
+    assert not results.ok
+    summary = results.summary()
+    assert (summary.items, summary.ok, summary.attempts) == (3, 3, 3)
+    assert summary.cost == pytest.approx(3 * parts[0][0]["cost"])
+    assert results.report() is not None
+
+
+def test_a_dict_that_is_no_limit_is_refused() -> None:
+    """With the name of what is wrong in it."""
+    with pytest.raises(ConfigurationError, match="per_hour"):
+        tasks.ask_many(MODEL, ["a"], responder={"limits": {"per_hour": 3}})
+
+
+def test_a_shard_that_never_ends_is_given_up(redis_server: RedisServer) -> None:
+    """It may be what kills its workers."""
+    journal = RedisJournal(redis_server.url)
+    for _ in range(tasks.MOST_BEGINS):
+        journal.begin("bad")
+    with pytest.raises(ConfigurationError, match="5 times"):
+        tasks.ask_many(MODEL, ["a"], journal=redis_server.url, shard="bad")
 
 
 def test_a_shard_is_asked_in_parallel(provider: Simulator) -> None:
@@ -111,50 +142,6 @@ def test_celery_runs_shards_eagerly() -> None:
     assert [result["index"] for result in results] == [0, 1, 2, 3, 4]
 
 
-_CELERY = """
-import sys
-from celery import Celery
-folder = sys.argv.pop(1)
-app = Celery(
-    "queue", broker="filesystem://", backend="file://" + folder + "/results", include=["responder.integrations.celery"]
-)
-folders = {key: folder + "/messages" for key in ("data_folder_in", "data_folder_out", "control_folder")}
-app.conf.update(broker_transport_options={**folders, "polling_interval": 0.05})
-"""
-
-
-def test_a_celery_worker_that_forks_answers_shards(tmp_path: Path) -> None:
-    """A prefork worker, with a responder made in each child, answers what another process has sent."""
-    for name in ("results", "messages"):
-        (tmp_path / name).mkdir()
-    worker = (
-        _CELERY
-        + "app.worker_main(['worker', '--pool', 'prefork', '-c', '2', '-l', 'ERROR', '--without-gossip', '--without-mingle'])\n"
-    )
-    client = _CELERY + (
-        "import json\n"
-        "from responder.integrations.celery import ask_all, collect\n"
-        "results = collect(ask_all('openai:m', list('abcde'), size=2), timeout=60)\n"
-        "print(json.dumps(results))\n"
-    )
-    command = [sys.executable, "-c", worker, str(tmp_path)]
-    running = subprocess.Popen(command, env=environment(C_FORCE_ROOT="1"), cwd=tmp_path, start_new_session=True)
-    try:
-        asked = subprocess.run(
-            [sys.executable, "-c", client, str(tmp_path)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=90,
-            cwd=tmp_path,
-        )
-    finally:
-        os.killpg(running.pid, signal.SIGKILL)  # with its children; its own way to end takes five seconds
-        running.wait(20)
-    assert asked.returncode == 0, asked.stderr
-    assert texts(json.loads(asked.stdout)) == list("abcde")
-
-
 def test_rq_answers_shards() -> None:
     """A burst worker takes the jobs; their results come in order."""
     queue = Queue(connection=FakeRedis())
@@ -163,13 +150,34 @@ def test_rq_answers_shards() -> None:
     assert texts(on_rq.collect(jobs, timeout=10)) == list("abcde")
 
 
-def test_a_failed_rq_job_is_told() -> None:
-    """A whole job that fails raises, with what RQ knows of it."""
+def test_a_failed_rq_job_is_named() -> None:
+    """A whole job that fails has an error for each prompt, with what RQ knows of it."""
     queue = Queue(connection=FakeRedis())
     jobs = on_rq.ask_all(queue, "nobody:m", ["a"])
     SimpleWorker([queue], connection=queue.connection).work(burst=True)
-    with pytest.raises(RuntimeError, match="unknown provider"):
-        on_rq.collect(jobs, timeout=10)
+    results = on_rq.collect(jobs, timeout=10)
+    assert not results.ok
+    assert [(lost.start, lost.count) for lost in results.unfinished] == [(0, 1)]
+    assert "unknown provider" in results[0]["error"]["message"]
+
+
+def test_jobs_that_are_late_are_named_beside_what_is_there() -> None:
+    """Nothing that is finished is thrown away."""
+    queue = Queue(connection=FakeRedis())
+    jobs = on_rq.ask_all(queue, MODEL, list("abc"), size=2)
+    SimpleWorker([queue], connection=queue.connection).work(burst=True, max_jobs=1)
+    with pytest.raises(TimeoutError, match=jobs[1].id) as caught:
+        on_rq.collect(jobs, timeout=0.1)
+    batch = caught.value.batch  # type: ignore[attr-defined]
+    assert [result["ok"] for result in batch] == [True, True, False]
+
+
+def test_a_failed_huey_task_is_named() -> None:
+    """A whole task that fails has an error for each prompt."""
+    ask_many = on_huey.register(MemoryHuey(immediate=True))
+    results = on_huey.collect(on_huey.ask_all(ask_many, "nobody:m", list("abc"), size=2))
+    assert [(lost.start, lost.count) for lost in results.unfinished] == [(0, 2), (2, 1)]
+    assert "unknown provider" in results[2]["error"]["message"]
 
 
 def test_huey_answers_shards_at_once() -> None:

@@ -1,0 +1,1 @@
+"""How the tables of finished answers came to be, for `manage.py migrate`."""

@@ -1,0 +1,99 @@
+"""How does a map begin on an executor? What it needs is packed for the workers, and refused here if it cannot travel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from responder.call.asker import Asker
+from responder.many import mapping
+from responder.many.engines import Engine, Lamp
+from responder.many.journal import opened_journal
+from responder.many.parallel import Work
+from responder.many.runs import AnswerRun, Job, Spread, history_of, open_store, with_store
+from responder.many.sharded import Plan, ShardedRun
+from responder.many.shards import Order, dumps
+from responder.values.answer import T
+from responder.values.cancellation import CancelToken
+from responder.values.errors import ConfigurationError
+from responder.values.messages import Prompt
+from responder.values.results import Answered, Failed
+from responder.values.trace import Trace
+
+# Prompts in a shard for each call at once: little is lost with a worker, and little time passes between a shard's first end and
+# its last.
+_WAVES = 4
+
+
+def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
+    """Return a run that asks many prompts in the processes of an executor.
+
+    Args:
+        job: What it is to do; `job.spread` says where.
+        ordered: Input order if true, else as they finish.
+
+    Raises:
+        ConfigurationError: The executor or a keyword is invalid, or the responder cannot travel.
+    """
+    spread = job.spread
+    if spread is None:
+        raise ConfigurationError("there is no executor")
+    _check(spread)
+    token, rules = CancelToken(), job.rules
+    store = open_store(job.checkpoint, rules.deadline, rules.cancel)
+    history = history_of(job)
+
+    def perform(index: int, prompt: Prompt) -> Answered[T] | Failed[T]:
+        raise NotImplementedError("a shard does this")
+
+    def unfinished(index: int, prompt: Prompt, error: Exception) -> Answered[T] | Failed[T]:
+        history.add(index, Trace(), error, False)
+        return Failed(index, prompt, None, error, 0, cost=0.0)
+
+    lamp = Lamp()
+    try:
+        order = _packed(job, spread, keeps=store is not None, lamp=lamp.path)
+        engine = Engine(spread.executor)
+        size = spread.shard_size or rules.max_workers * _WAVES
+        asker = Asker(with_store(job.sources, store), token, checkpoint=store) if store is not None else None
+        plan = Plan(engine, order, lamp, size, history, store, asker, job, spread)
+        work: Work[Prompt, Any] = Work(perform, unfinished)
+        return mapping.start(partial(ShardedRun, plan), job.prompts, work, rules, job.watch, ordered=ordered, token=token)
+    except BaseException:
+        lamp.put_out()
+        raise
+
+
+def _check(spread: Spread) -> None:
+    size = spread.shard_size
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ConfigurationError(f"shard_size must be a whole number, 1 or more, or None, not {size!r}", fatal=True)
+    opened_journal(spread.journal)
+
+
+def _packed(job: Job[Any], spread: Spread, *, keeps: bool, lamp: str) -> bytes:
+    rules = job.rules
+    order = Order(
+        [replace(source, cache=None) for source in job.sources],
+        [getattr(source.cache, "path", source.cache) for source in job.sources],
+        rules.max_workers,
+        rules.on_error,
+        rules.max_errors,
+        job.deadline,
+        spread.retry_share,
+        spread.hedge,
+        job.reasks,
+        job.max_turns,
+        keeps,
+        spread.journal,
+        lamp,
+    )
+    try:
+        return dumps(order)
+    except Exception as error:
+        raise ConfigurationError(
+            f"this responder or its options cannot travel to other processes ({error}): functions and types must be defined at "
+            "the top of a module",
+            fatal=True,
+        ) from error

@@ -1,0 +1,97 @@
+"""Dask as the engine of a map: a scheduler and workers in processes of their own, of which one is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import dask
+import pytest
+from distributed import Client, LocalCluster
+from servers import PATIENCE
+
+from responder import OpenAIResponder
+from responder.many import engines
+from responder.simulator import Simulator
+
+PROMPTS = [f"number {number}" for number in range(120)]
+
+
+@pytest.fixture(scope="module")
+def dask_client() -> Iterator[Client]:
+    """Two workers with two threads each, on loopback, without the profiler."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.tick.limit": "60s"}),
+    ):
+        patch.setenv("OPENAI_API_KEY", "k")
+        with (
+            LocalCluster(
+                n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None, worker_dashboard_address=None
+            ) as cluster,
+            Client(cluster) as found,
+        ):
+            yield found
+
+
+@pytest.fixture
+def gpt() -> Iterator[tuple[OpenAIResponder, Simulator]]:
+    """A responder, and a provider that takes a moment."""
+    with (
+        Simulator(latency=0.01) as simulator,
+        OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai")) as made,
+    ):
+        yield made, simulator
+
+
+def test_a_client_of_dask_and_its_executor_run_a_map(dask_client: Client, gpt: tuple[OpenAIResponder, Simulator]) -> None:
+    """Results come in order; each worker process makes so many calls at once, whatever threads it has for tasks."""
+    model, simulator = gpt
+    batch = model.map(PROMPTS, executor=dask_client, max_workers=3, shard_size=10)
+    assert [result.text.removeprefix("Simulated answer to: ") for result in batch] == PROMPTS
+    assert batch.summary().max_workers == 6
+    assert simulator.connections_opened <= 6
+    assert [result.index for result in model.imap(PROMPTS, executor=dask_client.get_executor(), max_workers=3)] == list(
+        range(120)
+    )
+
+
+def test_a_worker_that_is_killed_loses_no_prompt(dask_client: Client, gpt: tuple[OpenAIResponder, Simulator]) -> None:
+    """Dask runs its shards again elsewhere: what was in flight there may be paid twice, and no more."""
+    model, simulator = gpt
+    victim = next(iter(dask_client.run(os.getpid).values()))
+
+    def kill() -> None:
+        assert simulator.wait_for(40)
+        os.kill(victim, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    batch = model.map(PROMPTS, executor=dask_client, max_workers=2, shard_size=10)
+    killer.join(PATIENCE)
+    assert batch.ok, batch.failures()[0].error
+    asked = Counter(request.prompt for request in simulator.received)
+    assert len(asked) == 120
+    assert sum(asked.values()) - 120 <= 6 * 10
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the fault is one of Python 3.11")
+def test_the_profiler_that_hangs_python_3_11_is_told_once(
+    dask_client: Client, gpt: tuple[OpenAIResponder, Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The warning says what to switch off."""
+    model, _ = gpt
+    monkeypatch.setattr(engines, "_has_warned", False)
+    dask_client.run(dask.config.set, {"distributed.worker.profile.enabled": True})
+    with pytest.warns(RuntimeWarning, match=r"distributed\.worker\.profile\.enabled"):
+        model.map(["a"], executor=dask_client)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found: Any = model.map(["a"], executor=dask_client)
+    assert found.ok
