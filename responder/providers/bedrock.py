@@ -248,7 +248,7 @@ class ConverseChunks(ChunkReader):
         return self._blocks.setdefault(as_index(event.get("contentBlockIndex")) or 0, _Block())
 
     def reply(self) -> dict[str, Any]:
-        if "output" in self._beside:
+        if "output" in self._beside or not (self._beside or self._blocks):
             return self._beside
         content = [block.whole() for _, block in sorted(self._blocks.items())]
         output = {"message": {"role": "assistant", "content": content}}

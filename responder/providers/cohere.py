@@ -145,7 +145,7 @@ class CohereChunks(ChunkReader):
         return ""
 
     def reply(self) -> dict[str, Any]:
-        if self._whole:
+        if self._whole or not (self._head or self._texts or self._plan or self._calls.whole()):
             return self._whole
         content = [{"type": "text", "text": pieces.text} for _, pieces in sorted(self._texts.items()) if pieces.text]
         if any(self._thoughts):
