@@ -146,7 +146,7 @@ class Call:
         )
         if twice and self._known == known + 1:
             # The slower one was cancelled before its provider reported its tokens; the prompt was the same.
-            self.book(replace(answer.usage, output_tokens=0, reasoning_tokens=0), answer.model)
+            self.book(replace(answer.usage, output_tokens=0, reasoning_tokens=0), answer.model, answer.service_tier)
         return answer
 
     def begin(self) -> Attempt:
@@ -223,7 +223,7 @@ class Call:
         except BaseException as error:
             attempt.end(error)
             raise
-        attempt.end(None, found.usage, found.model)
+        attempt.end(None, found.usage, found.model, getattr(found, "service_tier", ""))
         return found
 
     def open(self, attempt: Attempt) -> Incoming:
@@ -259,12 +259,13 @@ class Call:
     def _is_priced(self) -> bool:
         return self.terms.is_priced or observing.observer is not None
 
-    def book(self, usage: Usage, model: str = "") -> float | None:
+    def book(self, usage: Usage, model: str = "", tier: str = "") -> float | None:
         """Add an attempt's tokens to the trace; return what they cost in US dollars, None if unknown.
 
         Args:
             usage: The tokens.
             model: The model that answered; "" if unknown.
+            tier: The tier that served it; "" if the reply does not say.
         """
         if not usage.known:
             return None
@@ -272,7 +273,7 @@ class Call:
         self._known += 1
         trace.usage = trace.usage + usage if trace.usage.known else usage
         price = self.endpoint.price_of(model) if self._is_priced else None
-        cost = price.cost(usage) if price is not None else None
+        cost = price.cost(usage, tier) if price is not None else None
         if cost is None:
             trace.priced = False
             return None
@@ -326,13 +327,14 @@ class Attempt:
         if self._money is not None:
             self._money.settle(0.0)
 
-    def end(self, error: BaseException | None, usage: Usage | None = None, model: str = "") -> None:
+    def end(self, error: BaseException | None, usage: Usage | None = None, model: str = "", tier: str = "") -> None:
         """Give back the slot, book tokens and money, and write the line in the trace; does nothing the second time.
 
         Args:
             error: What went wrong; None for a whole answer.
             usage: The tokens that were used; None: those that the error knows of.
             model: The model that answered; "" if unknown.
+            tier: The tier that served it; "" if the reply does not say.
         """
         if self._has_ended:
             return
@@ -342,7 +344,7 @@ class Attempt:
             usage = getattr(error, "usage", NO_USAGE)
         self._permit.settle(error, usage)
         call.endpoint.shared[1].note(error)
-        cost = call.book(usage, model)
+        cost = call.book(usage, model, tier)
         if self._money is not None:
             if error is None and call.terms.spending is not None:
                 call.terms.spending.learn(call.question.size, usage)
