@@ -37,7 +37,7 @@ from responder.wire.error_bodies import read_error_body
 if TYPE_CHECKING:
     from responder.call.dialect import Dialect
     from responder.call.endpoint import Endpoint
-    from responder.wire.transport import Incoming, Reply
+    from responder.wire.transport import Incoming
 
 
 class Counted(Protocol):
@@ -195,23 +195,18 @@ class Call:
         return _SecondAttempt(self, Attempt(self, permit, money, monotonic()))
 
     def post(self, attempt: Attempt, bounds: Bounds) -> Answer:
-        """Send the question and read the whole answer."""
-        return self.exchange(attempt, bounds, replies.read)
-
-    def exchange(self, attempt: Attempt, bounds: Bounds, read: Callable[[Dialect, Reply, str], C]) -> C:
-        """Send the question and return what `read` makes of the reply: an answer, or vectors.
+        """Send the question and read the whole answer.
 
         Args:
             attempt: Which has its turn.
             bounds: What may end it.
-            read: Called with the dialect, the reply, and the secret that no error may show.
         """
         attempt.start()
         try:
             reply, secret = self.endpoint.post(self.question, bounds)
             attempt.observe(reply.headers)
             try:
-                found = read(self.endpoint.dialect, reply, secret)
+                answer = replies.read(self.endpoint.dialect, reply, secret)
             except APIError as error:
                 repaired = self.question.repaired(self.endpoint.dialect, error)
                 if repaired is None:
@@ -219,11 +214,32 @@ class Call:
                 self.question = repaired
                 reply, secret = self.endpoint.post(repaired, bounds)
                 attempt.observe(reply.headers)
-                found = read(self.endpoint.dialect, reply, secret)
+                answer = replies.read(self.endpoint.dialect, reply, secret)
         except BaseException as error:
             attempt.end(error)
             raise
-        attempt.end(None, found.usage, found.model, getattr(found, "service_tier", ""))
+        attempt.end(None, answer.usage, answer.model, answer.service_tier)
+        return answer
+
+    def receive(self, attempt: Attempt, read: Callable[[Dialect, Incoming, str], C]) -> C:
+        """Send the question and return what `read` makes of the reply, whose body it reads as it arrives.
+
+        Args:
+            attempt: Which has its turn.
+            read: Called with the dialect, the reply, and the secret that no error may show.
+        """
+        attempt.start()
+        try:
+            incoming, secret = self.endpoint.open(self.question, self.bounds)
+            try:
+                attempt.observe(incoming.headers)
+                found = read(self.endpoint.dialect, incoming, secret)
+            finally:
+                incoming.close()
+        except BaseException as error:
+            attempt.end(error)
+            raise
+        attempt.end(None, found.usage, found.model)
         return found
 
     def open(self, attempt: Attempt) -> Incoming:
