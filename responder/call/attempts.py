@@ -37,7 +37,7 @@ from responder.wire.error_bodies import read_error_body
 if TYPE_CHECKING:
     from responder.call.dialect import Dialect
     from responder.call.endpoint import Endpoint
-    from responder.wire.transport import Incoming, Reply
+    from responder.wire.transport import Incoming
 
 
 class Counted(Protocol):
@@ -146,7 +146,7 @@ class Call:
         )
         if twice and self._known == known + 1:
             # The slower one was cancelled before its provider reported its tokens; the prompt was the same.
-            self.book(replace(answer.usage, output_tokens=0, reasoning_tokens=0), answer.model)
+            self.book(replace(answer.usage, output_tokens=0, reasoning_tokens=0), answer.model, answer.service_tier)
         return answer
 
     def begin(self) -> Attempt:
@@ -195,23 +195,18 @@ class Call:
         return _SecondAttempt(self, Attempt(self, permit, money, monotonic()))
 
     def post(self, attempt: Attempt, bounds: Bounds) -> Answer:
-        """Send the question and read the whole answer."""
-        return self.exchange(attempt, bounds, replies.read)
-
-    def exchange(self, attempt: Attempt, bounds: Bounds, read: Callable[[Dialect, Reply, str], C]) -> C:
-        """Send the question and return what `read` makes of the reply: an answer, or vectors.
+        """Send the question and read the whole answer.
 
         Args:
             attempt: Which has its turn.
             bounds: What may end it.
-            read: Called with the dialect, the reply, and the secret that no error may show.
         """
         attempt.start()
         try:
             reply, secret = self.endpoint.post(self.question, bounds)
             attempt.observe(reply.headers)
             try:
-                found = read(self.endpoint.dialect, reply, secret)
+                answer = replies.read(self.endpoint.dialect, reply, secret)
             except APIError as error:
                 repaired = self.question.repaired(self.endpoint.dialect, error)
                 if repaired is None:
@@ -219,7 +214,28 @@ class Call:
                 self.question = repaired
                 reply, secret = self.endpoint.post(repaired, bounds)
                 attempt.observe(reply.headers)
-                found = read(self.endpoint.dialect, reply, secret)
+                answer = replies.read(self.endpoint.dialect, reply, secret)
+        except BaseException as error:
+            attempt.end(error)
+            raise
+        attempt.end(None, answer.usage, answer.model, answer.service_tier)
+        return answer
+
+    def receive(self, attempt: Attempt, read: Callable[[Dialect, Incoming, str], C]) -> C:
+        """Send the question and return what `read` makes of the reply, whose body it reads as it arrives.
+
+        Args:
+            attempt: Which has its turn.
+            read: Called with the dialect, the reply, and the secret that no error may show.
+        """
+        attempt.start()
+        try:
+            incoming, secret = self.endpoint.open(self.question, self.bounds)
+            try:
+                attempt.observe(incoming.headers)
+                found = read(self.endpoint.dialect, incoming, secret)
+            finally:
+                incoming.close()
         except BaseException as error:
             attempt.end(error)
             raise
@@ -259,12 +275,13 @@ class Call:
     def _is_priced(self) -> bool:
         return self.terms.is_priced or observing.observer is not None
 
-    def book(self, usage: Usage, model: str = "") -> float | None:
+    def book(self, usage: Usage, model: str = "", tier: str = "") -> float | None:
         """Add an attempt's tokens to the trace; return what they cost in US dollars, None if unknown.
 
         Args:
             usage: The tokens.
             model: The model that answered; "" if unknown.
+            tier: The tier that served it; "" if the reply does not say.
         """
         if not usage.known:
             return None
@@ -272,7 +289,7 @@ class Call:
         self._known += 1
         trace.usage = trace.usage + usage if trace.usage.known else usage
         price = self.endpoint.price_of(model) if self._is_priced else None
-        cost = price.cost(usage) if price is not None else None
+        cost = price.cost(usage, tier) if price is not None else None
         if cost is None:
             trace.priced = False
             return None
@@ -326,13 +343,14 @@ class Attempt:
         if self._money is not None:
             self._money.settle(0.0)
 
-    def end(self, error: BaseException | None, usage: Usage | None = None, model: str = "") -> None:
+    def end(self, error: BaseException | None, usage: Usage | None = None, model: str = "", tier: str = "") -> None:
         """Give back the slot, book tokens and money, and write the line in the trace; does nothing the second time.
 
         Args:
             error: What went wrong; None for a whole answer.
             usage: The tokens that were used; None: those that the error knows of.
             model: The model that answered; "" if unknown.
+            tier: The tier that served it; "" if the reply does not say.
         """
         if self._has_ended:
             return
@@ -342,7 +360,7 @@ class Attempt:
             usage = getattr(error, "usage", NO_USAGE)
         self._permit.settle(error, usage)
         call.endpoint.shared[1].note(error)
-        cost = call.book(usage, model)
+        cost = call.book(usage, model, tier)
         if self._money is not None:
             if error is None and call.terms.spending is not None:
                 call.terms.spending.learn(call.question.size, usage)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from responder.call import replies
@@ -18,13 +19,14 @@ from responder.values.deadline import Deadline, Timeout
 from responder.values.errors import APIError, BadRequestError, BlockedError, ConfigurationError, InvalidResponseError
 from responder.values.options import overlaid
 from responder.values.trace import Trace
-from responder.values.vectors import Vectors, read_json
+from responder.values.vectors import EmbeddingsReader, Vectors
 from responder.wire.error_bodies import as_error, error_status, read_error_body
 from responder.wire.masking import hide
+from responder.wire.transport import Reply
 
 if TYPE_CHECKING:
     from responder.call.endpoint import Endpoint
-    from responder.wire.transport import Reply
+    from responder.wire.transport import Incoming
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +86,17 @@ class Embedder:
             ResponderError: There are none; `is_about_texts` says whether fewer texts may succeed.
         """
         question = self.question(texts)
-        call = Call(self.endpoint, question, Bounds(self.timeout, deadline, self.cancel), self.terms, trace)
+        timeout = replace(self.timeout, first=math.inf, gap=math.inf)  # those are of streams, and this reply is none
+        call = Call(self.endpoint, question, Bounds(timeout, deadline, self.cancel), self.terms, trace)
 
-        def read(dialect: Dialect, reply: Reply, secret: str) -> Vectors:
+        def read(dialect: Dialect, incoming: Incoming, secret: str) -> Vectors:
             try:
-                return _read(dialect, reply, secret, question.url, len(texts))
+                return _read(dialect, incoming, secret, question.url, len(texts))
             except APIError as error:
                 hide(error, secret)
                 raise
 
-        return call.repeat(lambda: call.exchange(call.begin(), call.bounds, read), "embeddings")
+        return call.repeat(lambda: call.receive(call.begin(), read), "embeddings")
 
 
 def text_key(prefix: bytes, text: str) -> bytes:
@@ -101,18 +104,23 @@ def text_key(prefix: bytes, text: str) -> bytes:
     return hashlib.sha256(prefix + text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _read(dialect: Dialect, reply: Reply, secret: str, url: str, count: int) -> Vectors:
-    """Return the vectors that a reply holds, one for each text.
+def _read(dialect: Dialect, incoming: Incoming, secret: str, url: str, count: int) -> Vectors:
+    """Return the vectors that a reply holds, one for each text; they are decoded as they arrive.
 
     Raises:
         APIError: The error that it means, or that it does not hold them.
     """
-    if not 200 <= reply.status < 300:
+    if not 200 <= incoming.status < 300:
+        reply = incoming.read()
         raise replies.refused(dialect, reply.status, reply.headers, read_error_body(reply.body), reply.reason, secret, url)
+    reader = EmbeddingsReader(count)
+    while piece := incoming.read1():
+        reader.feed(piece)
+    reply = Reply(incoming.status, incoming.headers, b"", incoming.reason)
     try:
-        parsed = read_json(reply.body)
+        parsed = reader.whole()
     except (ValueError, RecursionError):
-        raise replies.invalid(dialect, reply, "not JSON, or cut off", read_error_body(reply.body), url=url) from None
+        raise replies.invalid(dialect, reply, "not JSON, or cut off", read_error_body(reader.text()), url=url) from None
     if isinstance(parsed, list) and len(parsed) == 1:
         parsed = parsed[0]  # Google wraps errors so
     status = error_status(parsed)

@@ -227,7 +227,7 @@ class Stream(Iterator[str]):
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             so_far = self._so_far()
-            attempt.end(error, so_far.usage if so_far.usage.known else None, so_far.model)
+            attempt.end(error, so_far.usage if so_far.usage.known else None, so_far.model, so_far.service_tier)
 
     def _sign(self, error: ResponderError) -> None:
         if error is not self._signed:

@@ -7,16 +7,28 @@ import importlib.util
 import math
 import os
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from responder.pace.tiers import USUAL, tier_factor
 from responder.values.answer import Usage
 from responder.values.clock import monotonic
 from responder.values.errors import ConfigurationError
 from responder.values.process import adopt, getpid
 
 # Our names for those providers that the list calls by another one.
-_LISTED_AS = {"gemini": "google", "vertex": "google", "xai": "x-ai"}
+_LISTED_AS = {
+    "gemini": "google",
+    "vertex": "google",
+    "xai": "x-ai",
+    "bedrock": "aws",
+    "anthropic-bedrock": "aws",
+    "anthropic-vertex": "google",
+    "anthropic-foundry": "anthropic",
+    "voyage": "voyageai",
+    "moonshot": "moonshotai",
+}
 
 _MILLION = 1_000_000
 # https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching (read 2026-08)
@@ -26,8 +38,8 @@ _CACHE_WRITE = 1.25
 class Pricing(Protocol):
     """Anything that knows what tokens cost."""
 
-    def cost(self, usage: Usage) -> float | None:
-        """Return US dollars for the tokens of one request; None if unknown."""
+    def cost(self, usage: Usage, tier: str = "") -> float | None:
+        """Return US dollars for the tokens of one request, served in a tier; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +52,15 @@ class Price:
         cached_input: For input tokens that the provider reads from its cache; None: the same as `input`.
         cache_write: For input tokens that the provider writes to its cache; None: 1.25 times `input`, which is what Anthropic
             takes for five minutes (it takes twice the `input` for an hour).
+        tiers: What these prices are multiplied by where a reply says that another tier served it, such as
+            `{"flex": 0.5, "priority": 2}`; a tier that is not in it has these prices.
     """
 
     input: float
     output: float
     cached_input: float | None = None
     cache_write: float | None = None
+    tiers: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("input", "output", "cached_input", "cache_write"):
@@ -56,9 +71,17 @@ class Price:
                 raise ConfigurationError(
                     f"Price {name} must be US dollars per million tokens, 0 or more, not {value!r}", fatal=True
                 )
+        for tier, factor in self.tiers.items():
+            if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 <= factor < math.inf:
+                raise ConfigurationError(f"Price tiers[{tier!r}] must be a factor, 0 or more, not {factor!r}", fatal=True)
 
-    def cost(self, usage: Usage) -> float:
-        """Return US dollars for the tokens of one request; infinitely many for counts that no float can hold."""
+    def cost(self, usage: Usage, tier: str = "") -> float:
+        """Return US dollars for the tokens of one request; infinitely many for counts that no float can hold.
+
+        Args:
+            usage: The tokens.
+            tier: The tier that served it, as the reply names it; "" for the usual one.
+        """
         cached = min(usage.cached_input_tokens, usage.input_tokens)
         cached_price = self.input if self.cached_input is None else self.cached_input
         written = min(usage.cache_write_tokens, usage.input_tokens - cached)
@@ -66,7 +89,7 @@ class Price:
         uncached = usage.input_tokens - cached - written
         try:
             spent = uncached * self.input + cached * cached_price + written * write_price + usage.output_tokens * self.output
-            return spent / _MILLION
+            return spent / _MILLION * (self.tiers.get(tier, 1.0) if tier else 1.0)
         except OverflowError:
             return math.inf
 
@@ -79,6 +102,7 @@ class ListedPrice:
     """
 
     def __init__(self, provider: str, model: str) -> None:
+        self._named = provider
         self._provider = _LISTED_AS.get(provider, provider)
         self._model = model
         self._is_known: bool | None = None  # None: not looked up yet
@@ -93,10 +117,20 @@ class ListedPrice:
                     self._is_known = is_usable and self._listed(_SAMPLES[0]) is not None
         return self._is_known
 
-    def cost(self, usage: Usage) -> float | None:
-        """Return US dollars for the tokens of one request; None where the list does not have the model, or is not installed."""
+    def cost(self, usage: Usage, tier: str = "") -> float | None:
+        """Return US dollars for the tokens of one request; None where the list does not have the model, or is not installed.
+
+        The list has the usual prices; those of other tiers are in `tiers.py`.
+
+        Args:
+            usage: The tokens.
+            tier: The tier that served it, as the reply names it; "" for the usual one.
+        """
         if not self.look_up():
             return None
+        if tier not in USUAL:
+            factor, usual = tier_factor(self._named, self._model, tier), self.cost(usage)
+            return usual * factor if usual is not None and factor is not None else None
         if monotonic() >= self._rates_end:
             self._rates = self._as_rates()
             self._rates_end = monotonic() + _RATES_HOLD
@@ -112,7 +146,8 @@ class ListedPrice:
         found = [self._listed(usage) for usage in _PURE]
         if None in found:
             return None
-        price = Price(*(cast(float, dollars) * _MILLION / _PLAIN for dollars in found))
+        given, made, read, written = (cast(float, dollars) * _MILLION / _PLAIN for dollars in found)
+        price = Price(given, made, read, written)
         is_same = all(
             (listed := self._listed(usage)) is not None and math.isclose(listed, price.cost(usage), rel_tol=1e-9, abs_tol=1e-12)
             for usage in _SAMPLES

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.call.upload_steps import Upload, multipart, stands_for
+from responder.providers.caching import mark_for_anthropic
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.urls import under
@@ -103,6 +104,8 @@ class AnthropicResponder(Responder):
             output["effort"] = options.reasoning_effort
         if output:
             payload["output_config"] = output
+        if options.prompt_cache is not None:
+            mark_for_anthropic(payload, options.prompt_cache)
         return payload
 
     def _system(self, spoken: list[Message]) -> str | list[dict[str, Any]]:
@@ -193,6 +196,7 @@ class AnthropicResponder(Responder):
             parts=_said_again(blocks) if any(block.get("type") not in _READABLE for block in blocks) else (),
             raw=reply,
             citations=anthropic_citations(blocks),
+            service_tier=as_str(as_dict(reply.get("usage")).get("service_tier")),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:

@@ -14,6 +14,7 @@ from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.providers.amazon import AmazonResponder
 from responder.providers.bedrock_embeddings import BedrockEmbeddings
+from responder.providers.caching import mark_for_bedrock
 from responder.providers.citing import bedrock_citations
 from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.usage import bedrock_usage, merged_counts
@@ -77,6 +78,8 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
             payload["outputConfig"] = output
         if options.service_tier is not None:
             payload["serviceTier"] = {"type": options.service_tier}
+        if options.prompt_cache is not None:
+            mark_for_bedrock(payload, options.prompt_cache)
         return payload
 
     def _tools(self, options: Options) -> dict[str, Any]:
@@ -162,6 +165,7 @@ class BedrockResponder(AmazonResponder, BedrockEmbeddings):
             parts=_said_again(blocks) if any(map(_is_opaque, blocks)) else (),
             raw=reply,
             citations=bedrock_citations(blocks),
+            service_tier=as_str(as_dict(reply.get("serviceTier")).get("type")),
         )
 
     def explain(self, reply: Mapping[str, Any]) -> str:
@@ -248,7 +252,7 @@ class ConverseChunks(ChunkReader):
         return self._blocks.setdefault(as_index(event.get("contentBlockIndex")) or 0, _Block())
 
     def reply(self) -> dict[str, Any]:
-        if "output" in self._beside:
+        if "output" in self._beside or not (self._beside or self._blocks):
             return self._beside
         content = [block.whole() for _, block in sorted(self._blocks.items())]
         output = {"message": {"role": "assistant", "content": content}}

@@ -30,6 +30,7 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
 
     provider = "cohere"
     takes_uploads = False
+    takes_cache_lifetime = False
     largest_request = None
     base_url = "https://api.cohere.com"
     base_url_variables = ("CO_API_URL",)
@@ -89,7 +90,7 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
     def usage(self, usage: Mapping[str, Any]) -> Usage:
         """Return the tokens that went in and out; what is billed of them stands beside, and does not count the preamble."""
         counts = as_dict(usage.get("tokens")) or as_dict(usage.get("billed_units"))
-        return plain_usage(counts.get("input_tokens"), counts.get("output_tokens"))
+        return plain_usage(counts.get("input_tokens"), counts.get("output_tokens"), usage.get("cached_tokens"))
 
     def explain(self, reply: Mapping[str, Any]) -> str:
         return as_str(reply.get("finish_reason"))
@@ -145,7 +146,7 @@ class CohereChunks(ChunkReader):
         return ""
 
     def reply(self) -> dict[str, Any]:
-        if self._whole:
+        if self._whole or not (self._head or self._texts or self._plan or self._calls.whole()):
             return self._whole
         content = [{"type": "text", "text": pieces.text} for _, pieces in sorted(self._texts.items()) if pieces.text]
         if any(self._thoughts):

@@ -61,6 +61,7 @@ class CompatibleResponder(OpenAIResponder):
         return line.base_url.format_map({name: in_host(value, name) for name, value in values.items()})
 
     takes_uploads = False
+    takes_cache_lifetime = False
     largest_request = None
 
 

@@ -16,7 +16,7 @@ from responder.call.upload_steps import Sending, Upload, refused, stands_for
 from responder.providers.citing import gemini_citations
 from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.likelihood import gemini_logprobs
-from responder.providers.prompt import described, refuse_extra, refuse_options, text_of_result
+from responder.providers.prompt import described, refuse_extra, refuse_lifetime, refuse_options, text_of_result
 from responder.providers.urls import quoted, under
 from responder.providers.usage import gemini_usage, merged_counts
 from responder.values.answer import Answer, Usage
@@ -65,6 +65,10 @@ class GeminiResponder(GeminiEmbeddings):
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
         refuse_options(options, ("service_tier",), "Gemini")
         payload: dict[str, Any] = {"contents": self._contents(messages)}
+        if isinstance(options.prompt_cache, str):
+            if "cachedContents/" not in options.prompt_cache:
+                refuse_lifetime(options, "Gemini", "say True, or the name of a cached content, as in 'cachedContents/abc'")
+            payload["cachedContent"] = options.prompt_cache
         for message in messages:
             told = message.role == "tool" and all(isinstance(part, ToolResult) and part.name for part in message.parts)
             refuse_extra(message, "Gemini", ("name",) if told else ())  # the result says the tool's name already

@@ -11,7 +11,7 @@ from typing import Any
 from responder.call.dialect import ChunkReader, Purpose
 from responder.providers.compatible import CompatibleResponder
 from responder.providers.openai_embeddings import counted
-from responder.providers.prompt import described, refuse_extra, refuse_options, text_of_result
+from responder.providers.prompt import described, refuse_extra, refuse_lifetime, refuse_options, text_of_result
 from responder.providers.urls import ends_with, under
 from responder.providers.usage import plain_usage
 from responder.values.answer import Answer
@@ -48,6 +48,7 @@ class OllamaResponder(CompatibleResponder):
         if options.candidates is not None or options.tool_choice is not None:
             raise ConfigurationError("Ollama's own API has neither candidates nor tool_choice: leave them out", fatal=True)
         refuse_options(options, ("service_tier", "logprobs"), "Ollama's own API", "leave it out, or ask its /v1")
+        refuse_lifetime(options, "Ollama")
         payload: dict[str, Any] = {
             "model": self.model,
             "messages": [wire for message in messages for wire in _on_the_wire(message)],

@@ -13,10 +13,12 @@ from urllib.parse import quote
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
 from responder.call.upload_steps import Upload, multipart, stands_for
+from responder.providers.caching import openai_cache
 from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.likelihood import openai_logprobs
 from responder.providers.openai_embeddings import OpenAIEmbeddings
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
+from responder.providers.prompt import refuse_lifetime
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
 from responder.providers.urls import under
 from responder.providers.usage import openai_usage
@@ -66,6 +68,9 @@ class OpenAIResponder(OpenAIEmbeddings):
     largest_request: ClassVar[int | None] = 50_000_000  # https://platform.openai.com/docs/guides/images-vision (read 2026-08)
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""
+
+    takes_cache_lifetime: ClassVar[bool] = True
+    """False for hosts that keep prompts as long as they like."""
 
     default_api: ClassVar[Api] = "auto"
     """What `api` is unless it is given."""
@@ -153,6 +158,8 @@ class OpenAIResponder(OpenAIEmbeddings):
             "top_logprobs": options.logprobs or None,
         }
         payload.update((name, value) for name, value in given.items() if value is not None)
+        if options.prompt_cache is not None:
+            payload.update(self._cache(options))
         if options.tools:
             payload["tools"] = [
                 {
@@ -175,6 +182,12 @@ class OpenAIResponder(OpenAIEmbeddings):
             if not self.takes_schemas:  # nor would they make JSON of a prompt without the word
                 payload["messages"].insert(0, {"role": "system", "content": described(options.schema)})
         return payload
+
+    def _cache(self, options: Options) -> dict[str, Any]:
+        """Return what the provider is told of its cache."""
+        if not self.takes_cache_lifetime:
+            refuse_lifetime(options, self.provider)
+        return openai_cache(options.prompt_cache) if options.prompt_cache is not None else {}
 
     def response_format(self, schema: Mapping[str, Any]) -> dict[str, Any]:
         """Return the payload's part that asks for JSON of a schema."""
@@ -327,6 +340,7 @@ class OpenAIResponder(OpenAIEmbeddings):
             candidates=(text,) if len(choices) == 1 else _texts(choices),
             parts=self._said_again(message, text or refusal, calls) if self.returned or self.returned_with_calls else (),
             raw=reply,
+            service_tier=as_str(reply.get("service_tier")),
             citations=openai_citations((message,)) or listed_citations(reply),
             logprobs=openai_logprobs(as_dict(choice.get("logprobs")).get("content")) if choice.get("logprobs") else (),
             media=media,

@@ -33,7 +33,7 @@ class OpenAIChunks(ChunkReader):
             self._count(usage)
             self._count(as_dict(chunk.get("x_groq")).get("usage"))
         if not self._head.get("model"):
-            self._head = {key: chunk[key] for key in ("id", "model", "created") if chunk.get(key)}
+            self._head = {key: chunk[key] for key in ("id", "model", "created", "service_tier") if chunk.get(key)}
         if _BESIDE & chunk.keys():
             self._beside.update((key, chunk[key]) for key in _BESIDE & chunk.keys() if chunk[key])
         text = ""

@@ -40,6 +40,24 @@ def refuse_options(options: Options, names: tuple[str, ...], provider: str, advi
             raise ConfigurationError(f"{provider} has no {name}: {advice}", fatal=True)
 
 
+def refuse_lifetime(options: Options, provider: str, advice: str = "say prompt_cache=True") -> None:
+    """Refuse a lifetime of the prompt cache where a provider has none; True is what it does by itself.
+
+    Args:
+        options: What was given.
+        provider: The provider's name, for the error.
+        advice: What to do instead.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    if isinstance(options.prompt_cache, str):
+        raise ConfigurationError(
+            f"{provider} has no prompt_cache={options.prompt_cache!r} (it keeps what prompts begin with by itself): {advice}",
+            fatal=True,
+        )
+
+
 def text_of_result(result: ToolResult, provider: str) -> str:
     """Return a tool's result for a provider that accepts only text there.
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from responder.call.dialect import ChunkReader
+from responder.providers.caching import openai_cache
 from responder.providers.citing import openai_citations
 from responder.providers.likelihood import openai_logprobs
 from responder.providers.prompt import refuse_options
@@ -54,6 +55,8 @@ def responses_payload(
         "reasoning": {"effort": options.reasoning_effort} if options.reasoning_effort is not None else None,
     }
     payload.update((name, value) for name, value in given.items() if value is not None)
+    if options.prompt_cache is not None:
+        payload.update(openai_cache(options.prompt_cache))
     if options.tools:
         payload["tools"] = [
             {
@@ -234,6 +237,7 @@ def parse_response(reply: Mapping[str, Any], model: str, provider: str) -> Answe
         citations=openai_citations(parts),
         logprobs=tuple(token for part in parts if part.get("logprobs") for token in openai_logprobs(part["logprobs"])),
         parts=_said_again(reply, provider, text or refusal, calls),
+        service_tier=as_str(reply.get("service_tier")),
         raw=reply,
     )
 

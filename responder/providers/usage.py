@@ -58,9 +58,9 @@ def _usage(input_tokens: Any, output_tokens: Any, total_tokens: Any, cached: Any
     return Usage(came_in, went_out, read, thought, True, wrote)
 
 
-def plain_usage(input_tokens: Any, output_tokens: Any) -> Usage:
-    """Return the usage of two counts alone."""
-    return _usage(input_tokens, output_tokens, None, None, None, None)
+def plain_usage(input_tokens: Any, output_tokens: Any, cached: Any = None) -> Usage:
+    """Return the usage of two counts, and of how much of the input was read from the cache."""
+    return _usage(input_tokens, output_tokens, None, cached, None, None)
 
 
 def openai_usage(usage: Mapping[str, Any]) -> Usage:

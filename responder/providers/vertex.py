@@ -140,6 +140,7 @@ class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
 
     provider = "vertex-partner"
     takes_uploads = False
+    takes_cache_lifetime = False
     largest_request = None
     base_url = ""
     base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)

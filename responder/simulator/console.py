@@ -14,7 +14,7 @@ from .dialects import base_path
 from .engine import Engine, Settings
 from .simulator import require_aiohttp
 
-_SHOWN = ("openai", "azure", "gemini", "vertex", "anthropic", "groq", "ollama")
+_SHOWN = ("openai", "azure", "gemini", "vertex", "anthropic", "bedrock", "cohere", "groq", "ollama")
 
 
 def serve(

@@ -1,7 +1,7 @@
 """Which JSON Schemas do the providers refuse, and where else than in its own field does a schema stand?
 
 Sources, read 2026-11: OpenAI's guide "Structured model outputs" (supported schemas), Anthropic's guide "Structured outputs"
-(JSON Schema limitations).
+(JSON Schema limitations), Cohere's guide "Structured outputs" (unsupported schema features).
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ _ANTHROPIC_REFUSES = frozenset(
     {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems", "pattern"}
     | {"oneOf", "not", "if", "then", "else", "patternProperties", "prefixItems", "uniqueItems"}
 )
+_COHERE_REFUSES = frozenset(
+    {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "minItems", "maxItems"}
+    | {"oneOf", "allOf", "not", "if", "then", "else", "patternProperties", "prefixItems", "uniqueItems"}
+)
+_COHERE_FORMATS = frozenset({"date-time", "date", "time", "uuid"})
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
 _OPENAI_DEPTH = 10
 
@@ -83,6 +88,20 @@ def refused_by_anthropic(schema: Any) -> str | None:
             return "For 'object' type, 'additionalProperties' must be explicitly set to false"
         if "$ref" in part and _leads_back(schema, part["$ref"], ()):
             return "Circular references in '$ref' are not supported"
+    return None
+
+
+def refused_by_cohere(schema: Any) -> str | None:
+    """Return why Cohere refuses a schema, None if it takes it."""
+    if not isinstance(schema, Mapping) or schema.get("type") != "object":
+        return "the top level must be of the type 'object'"
+    for _, part, _ in _parts(schema, (), 1):
+        if not isinstance(part, Mapping):
+            continue
+        if name := next((name for name in part if name in _COHERE_REFUSES), None):
+            return f"'{name}' is not supported"
+        if isinstance(part.get("format"), str) and part["format"] not in _COHERE_FORMATS:
+            return f"the format '{part['format']}' is not supported"
     return None
 
 

@@ -120,6 +120,7 @@ class Answer(Generic[T]):
         messages: Where functions were among the tools: all that was said, this answer included, to be sent on. `usage` is that of
             all turns then.
         media: Pictures (`Image`) and sound (`Audio`) that the model made.
+        service_tier: The tier that served it, as the provider calls it ("default", "flex", ...); "" where it names none.
     """
 
     text: str
@@ -141,6 +142,7 @@ class Answer(Generic[T]):
     logprobs: tuple[TokenLogprob, ...] = field(default=(), repr=False)
     messages: tuple[Message, ...] = field(default=(), repr=False)
     media: tuple[Image | Audio, ...] = ()
+    service_tier: str = ""
 
     @property
     def message(self) -> Message:

@@ -12,7 +12,7 @@ from responder.values.answer import NO_USAGE, Usage
 from responder.values.errors import ConfigurationError
 from responder.values.results import ItemResult
 from responder.values.summary import Summary, percentile
-from responder.values.vectors import FLOAT
+from responder.values.vectors import FLOAT, Block
 
 if TYPE_CHECKING:
     import numpy
@@ -188,7 +188,7 @@ class Rows:
         self.data = bytearray()
         self.dimensions = 0
 
-    def write(self, first: int, rows: bytes | bytearray | memoryview, dimensions: int) -> None:
+    def write(self, first: int, rows: Block, dimensions: int) -> None:
         """Put vectors at the places from `first` on.
 
         Raises:
@@ -203,7 +203,8 @@ class Rows:
         begin = first * dimensions * FLOAT
         if len(self.data) < begin + len(rows):
             self.data.extend(bytes(begin + len(rows) - len(self.data)))
-        self.data[begin : begin + len(rows)] = rows
+        with memoryview(self.data) as view:  # a bytearray would copy them twice
+            view[begin : begin + len(rows)] = rows
 
     def row(self, place: int) -> bytes:
         """Return the vector at a place."""

@@ -26,12 +26,12 @@ _FAMILIES: tuple[tuple[Verdict, re.Pattern[str]], ...] = (
         "other",
         re.compile(r"malformed|unexpectedtool|toomanytool|invalidtool|missingthought|noimage|imageother|pauseturn|language"),
     ),
-    # OpenAI, Z.ai (sensitive), Google (SAFETY to MODEL_ARMOR), Bedrock (guardrail_intervened), gateways.
+    # OpenAI, Z.ai (sensitive), Google (SAFETY to MODEL_ARMOR), Bedrock (guardrail_intervened), Cohere (ERROR_TOXIC), gateways.
     (
         "content_filter",
         re.compile(
             r"filter|safety|sensitive|prohibited|blocklist|blocked|recitation|spii|modelarmor|guardrail|moderat|jailbreak"
-            r"|policy|flagged|censor|copyright|violat|unsafe|harm|contentrisk|riskcontrol"
+            r"|policy|flagged|toxic|censor|copyright|violat|unsafe|harm|contentrisk|riskcontrol"
         ),
     ),
     ("refusal", re.compile(r"refus")),

@@ -45,6 +45,8 @@ class Options:
         reasoning_effort: "minimal", "low", "medium", "high", ... where the model has it.
         candidates: How many answers to make; the first is `Answer.text`.
         service_tier: How soon and how dearly the request is served, in the provider's own words ("flex", "priority", ...).
+        prompt_cache: Keep what many requests begin with (tools, system text, earlier turns) in the provider's cache: True, or for
+            how long, in the provider's word ("5m", "1h", "24h", ...).
         logprobs: Ask for `Answer.logprobs`, with so many of the likeliest tokens at each place; 0: the token alone.
         extra: Merged into the provider's payload as it is: for everything that has no option here.
     """
@@ -60,6 +62,7 @@ class Options:
     reasoning_effort: str | None = None
     candidates: int | None = None
     service_tier: str | None = None
+    prompt_cache: bool | str | None = None
     logprobs: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -96,6 +99,11 @@ class Options:
             value = changes.get(name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {value!r}", fatal=True)
+        kept = changes.get("prompt_cache")
+        if kept is False:
+            changes["prompt_cache"] = None
+        elif kept is not None and (not isinstance(kept, (bool, str)) or not kept):
+            raise ConfigurationError(f'prompt_cache must be True, or a lifetime such as "1h", not {kept!r}', fatal=True)
         logprobs = changes.get("logprobs")
         if logprobs is not None and (isinstance(logprobs, bool) or not isinstance(logprobs, int) or logprobs < 0):
             raise ConfigurationError(f"logprobs must be a whole number, 0 or more, not {logprobs!r}", fatal=True)
@@ -118,6 +126,7 @@ class AnswerOptions(TypedDict, total=False):
     reasoning_effort: str | None
     candidates: int | None
     service_tier: str | None
+    prompt_cache: bool | str | None
     logprobs: int | None
     extra: Mapping[str, Any] | None
 

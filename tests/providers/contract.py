@@ -5,7 +5,10 @@ The shapes are written from the providers' references, never taken from our `pay
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +22,13 @@ from responder.providers.hosts import HOSTS
 KEY = "not-a-real-key-0123456789"
 # Those whose class is made from their line in the table: `test_hosts.py` has the contract of a line.
 LINES = tuple(name for name in HOSTS if PROVIDERS[name].__name__ not in __all__)
-# Those with a file of tests of their own.
-APART = ("bedrock", "anthropic-bedrock", "anthropic-vertex", "anthropic-foundry", "vertex-partner", "cohere", "voyage")
-NAMES = tuple(name for name in PROVIDERS if name not in (*LINES, *APART))
-# Those that answer without a key, and the one whose key is a token of Google's.
+# Voyage has no answers: `test_embeddings.py` has its contract.
+NAMES = tuple(name for name in PROVIDERS if name not in (*LINES, "voyage"))
+# Those that answer without a key, those whose key is a token of Google's, and those that can sign instead.
 KEYLESS = ("ollama", "vllm", "lmstudio", "llamacpp", "compatible", "simulated")
-KEYED = tuple(name for name in NAMES if name not in (*KEYLESS, "vertex"))
+OF_GOOGLE_CLOUD = ("vertex", "anthropic-vertex", "vertex-partner")
+OF_AMAZON = ("bedrock", "anthropic-bedrock")
+KEYED = tuple(name for name in NAMES if name not in (*KEYLESS, *OF_GOOGLE_CLOUD, *OF_AMAZON))
 
 KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -32,6 +36,10 @@ KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "anthropic": ("ANTHROPIC_API_KEY",),
     "ollama": ("OLLAMA_API_KEY",),
+    "cohere": ("CO_API_KEY", "COHERE_API_KEY"),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK",),
+    "anthropic-bedrock": ("AWS_BEARER_TOKEN_BEDROCK",),
+    "anthropic-foundry": ("ANTHROPIC_FOUNDRY_API_KEY",),
     **{name: line.keys for name, line in HOSTS.items() if line.keys},
 }
 """The environment variables that each provider's own documents name; those of the hosts stand in their table alone."""
@@ -44,6 +52,12 @@ URL_VARIABLES: Mapping[str, str] = {
     "anthropic": "ANTHROPIC_BASE_URL",
     "ollama": "OLLAMA_BASE_URL",
     "vllm": "VLLM_BASE_URL",
+    "cohere": "CO_API_URL",
+    "bedrock": "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+    "anthropic-bedrock": "ANTHROPIC_BEDROCK_BASE_URL",
+    "anthropic-vertex": "ANTHROPIC_VERTEX_BASE_URL",
+    "anthropic-foundry": "ANTHROPIC_FOUNDRY_BASE_URL",
+    "vertex-partner": "GOOGLE_VERTEX_BASE_URL",
 }
 OTHER_VARIABLES = (
     *(variable for line in HOSTS.values() for variable in line.variables),
@@ -51,19 +65,27 @@ OTHER_VARIABLES = (
     "GOOGLE_CLOUD_PROJECT",
     "GOOGLE_CLOUD_LOCATION",
     "GOOGLE_APPLICATION_CREDENTIALS",
+    "ANTHROPIC_VERTEX_PROJECT_ID",
+    "CLOUD_ML_REGION",
+    "ANTHROPIC_FOUNDRY_RESOURCE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_PROFILE",
 )
 
 
 def dialect(provider: str) -> str:
-    """Return which of the three dialects a provider speaks."""
-    return {"gemini": "gemini", "vertex": "gemini", "anthropic": "anthropic"}.get(provider, "openai")
+    """Return which of the five dialects a provider speaks."""
+    if provider.startswith("anthropic"):
+        return "anthropic"
+    return {"gemini": "gemini", "vertex": "gemini", "bedrock": "bedrock", "cohere": "cohere"}.get(provider, "openai")
 
 
 def make(provider: str, url: str, model: str = "m-1", **keywords: Any) -> Responder:
     """Return a responder that asks a server of ours once, with a key."""
     forget_limits()  # a refusal in one test must not slow down the next one
     given: dict[str, Any] = {"api_key": KEY, "max_retries": 0, "base_url": url}
-    if provider == "vertex":
+    if provider in OF_GOOGLE_CLOUD:
         given["project"] = "p-1"
     if provider == "azure":
         given["api_version"] = "2024-10-21"
@@ -98,6 +120,25 @@ def documented(provider: str, **changes: Any) -> dict[str, Any]:
             "stop_reason": "end_turn",
             "stop_sequence": None,
             "usage": {"input_tokens": 5, "output_tokens": 7},
+            **changes,
+        }
+    if dialect(provider) == "bedrock":
+        return {
+            "output": {"message": {"role": "assistant", "content": [{"text": "A bat-and-ball game."}]}},
+            "stopReason": "end_turn",
+            "usage": {"inputTokens": 5, "outputTokens": 7, "totalTokens": 12},
+            "metrics": {"latencyMs": 3},
+            **changes,
+        }
+    if dialect(provider) == "cohere":
+        return {
+            "id": "1",
+            "message": {"role": "assistant", "content": [{"type": "text", "text": "A bat-and-ball game."}]},
+            "finish_reason": "COMPLETE",
+            "usage": {
+                "billed_units": {"input_tokens": 1, "output_tokens": 7},
+                "tokens": {"input_tokens": 5, "output_tokens": 7},
+            },
             **changes,
         }
     choice = {
@@ -172,7 +213,7 @@ def sse(*events: Any, done: bool = True) -> bytes:
 
 def streamed(player: Player, provider: str, body: bytes, **keywords: Any) -> tuple[list[str], Any]:
     """Return the pieces that a stream gives, and its Answer or the error that ends it."""
-    player.play(200, {"content-type": "text/event-stream"}, body)
+    player.play(200, stream_headers(provider), body)
     pieces: list[str] = []
     with make(provider, player.url + ("/v1" if provider == "ollama" else ""), **keywords) as responder:
         stream = responder.stream("What is baseball?")
@@ -181,6 +222,30 @@ def streamed(player: Player, provider: str, body: bytes, **keywords: Any) -> tup
         except ResponderError as error:
             return pieces, error
     return pieces, stream.answer
+
+
+def stream_headers(provider: str) -> dict[str, str]:
+    """Return the headers of a provider's streams."""
+    kind = "application/vnd.amazon.eventstream" if provider in OF_AMAZON else "text/event-stream"
+    return {"content-type": kind}
+
+
+def frame(payload: Any, **headers: str) -> bytes:
+    """Return a frame of Amazon's event streams, as its documentation describes it; `event_type=` is the header `:event-type`."""
+    head = b""
+    for name, value in headers.items():
+        key = f":{name.replace('_', '-')}".encode()
+        head += bytes([len(key)]) + key + b"\x07" + struct.pack(">H", len(value)) + value.encode()
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    start = struct.pack(">II", len(head) + len(body) + 16, len(head))
+    start += struct.pack(">I", zlib.crc32(start))
+    whole = start + head + body
+    return whole + struct.pack(">I", zlib.crc32(whole))
+
+
+def event_frame(name: str, payload: Any) -> bytes:
+    """Return the frame of an event."""
+    return frame(payload, event_type=name, content_type="application/json", message_type="event")
 
 
 def chunks(provider: str, *pieces: str, word: Any = None, **more: Any) -> bytes:
@@ -200,7 +265,24 @@ def chunks(provider: str, *pieces: str, word: Any = None, **more: Any) -> bytes:
         deltas = [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}} for piece in pieces]
         end = {"type": "message_delta", "delta": {"stop_reason": word or "end_turn", **more}, "usage": {"output_tokens": 7}}
         body = [start, block, *deltas, {"type": "content_block_stop", "index": 0}, end, {"type": "message_stop"}]
+        if provider in OF_AMAZON:
+            return b"".join(
+                event_frame("chunk", {"bytes": base64.b64encode(json.dumps(event).encode()).decode()}) for event in body
+            )
         return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in body).encode()
+    if dialect(provider) == "bedrock":
+        told = [("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}}) for piece in pieces]
+        told += [
+            ("messageStop", {"stopReason": word or "end_turn", **more}),
+            ("metadata", {"usage": documented(provider)["usage"]}),
+        ]
+        return b"".join(event_frame(name, payload) for name, payload in told)
+    if dialect(provider) == "cohere":
+        told_in_events = [
+            {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": piece}}}} for piece in pieces
+        ]
+        closing = {"finish_reason": word or "COMPLETE", "usage": documented(provider)["usage"], **more}
+        return sse(*told_in_events, {"type": "message-end", "delta": closing})
     events = [{"model": "m-1", "choices": [{"index": 0, "delta": {"content": piece}}]} for piece in pieces]
     last = {"choices": [{"index": 0, "delta": {}, "finish_reason": word or "stop", **more}]}
     return sse(*events, last, {"choices": [], "usage": documented(provider)["usage"]})

@@ -7,8 +7,6 @@ import hashlib
 import hmac
 import json
 import pickle
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +14,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from providers.contract import event_frame, frame
 from wire.player import Player, Sent
 
 from responder import (
@@ -74,28 +73,13 @@ def reply(*content: Any, stop: str = "end_turn", **usage: int) -> dict[str, Any]
     }
 
 
-def frame(payload: Any, **headers: str) -> bytes:
-    """Return a frame as Amazon's documentation describes it."""
-    head = b""
-    for name, value in headers.items():
-        key = f":{name.replace('_', '-')}".encode()
-        head += bytes([len(key)]) + key + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    start = struct.pack(">II", len(head) + len(body) + 16, len(head))
-    start += struct.pack(">I", zlib.crc32(start))
-    whole = start + head + body
-    return whole + struct.pack(">I", zlib.crc32(whole))
-
-
-def event(name: str, payload: Any) -> bytes:
-    return frame(payload, event_type=name, content_type="application/json", message_type="event")
-
-
 def delta(index: int, **delta: Any) -> bytes:
-    return event("contentBlockDelta", {"contentBlockIndex": index, "delta": delta, "p": "abc"})
+    return event_frame("contentBlockDelta", {"contentBlockIndex": index, "delta": delta, "p": "abc"})
 
 
-END = event("messageStop", {"stopReason": "end_turn"}) + event("metadata", {"usage": {"inputTokens": 5, "outputTokens": 7}})
+END = event_frame("messageStop", {"stopReason": "end_turn"}) + event_frame(
+    "metadata", {"usage": {"inputTokens": 5, "outputTokens": 7}}
+)
 
 
 # Who we are
@@ -322,14 +306,18 @@ def streamed(player: Player, body: bytes, kind: Any = None) -> tuple[str, Any]:
 
 def test_a_streams_blocks_are_put_together(player: Player) -> None:
     """Text without a start, thoughts with their signature, a tool's input in pieces."""
-    body = event("messageStart", {"role": "assistant"})
+    body = event_frame("messageStart", {"role": "assistant"})
     body += delta(0, reasoningContent={"text": "Hm."}) + delta(0, reasoningContent={"signature": "sig"})
-    body += delta(1, text="Let me ") + delta(1, text="look.") + event("contentBlockStop", {"contentBlockIndex": 1})
+    body += delta(1, text="Let me ") + delta(1, text="look.") + event_frame("contentBlockStop", {"contentBlockIndex": 1})
     start = {"contentBlockIndex": 2, "start": {"toolUse": {"toolUseId": "t1", "name": "weather"}}}
     body += (
-        event("contentBlockStart", start) + delta(2, toolUse={"input": '{"city":'}) + delta(2, toolUse={"input": ' "Berlin"}'})
+        event_frame("contentBlockStart", start)
+        + delta(2, toolUse={"input": '{"city":'})
+        + delta(2, toolUse={"input": ' "Berlin"}'})
     )
-    body += event("messageStop", {"stopReason": "tool_use"}) + event("metadata", {"usage": {"inputTokens": 5, "outputTokens": 7}})
+    body += event_frame("messageStop", {"stopReason": "tool_use"}) + event_frame(
+        "metadata", {"usage": {"inputTokens": 5, "outputTokens": 7}}
+    )
     text, answer = streamed(player, body)
     assert (text, answer.reasoning, answer.finish_reason) == ("Let me look.", "Hm.", "tool_calls")
     assert [(call.id, call.name, call.arguments) for call in answer.tool_calls] == [("t1", "weather", {"city": "Berlin"})]
@@ -436,7 +424,7 @@ def test_claude_on_bedrock_speaks_its_own_dialect(player: Player) -> None:
         {"type": "message_stop"},
     ]
     player.play(
-        200, FRAMES, b"".join(event("chunk", {"bytes": base64.b64encode(json.dumps(c).encode()).decode()}) for c in chunks)
+        200, FRAMES, b"".join(event_frame("chunk", {"bytes": base64.b64encode(json.dumps(c).encode()).decode()}) for c in chunks)
     )
     with claude.stream("Hi") as stream:
         assert list(stream) == ["Hi."]

@@ -16,6 +16,8 @@ from providers.contract import (
     KEYED,
     KEYLESS,
     NAMES,
+    OF_AMAZON,
+    OF_GOOGLE_CLOUD,
     URL_VARIABLES,
     answered,
     dialect,
@@ -63,9 +65,11 @@ EXTRA: dict[str, dict[str, Any]] = {
     "openai": {"logprobs": False},
     "gemini": {"safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]},
     "anthropic": {"metadata": {"user_id": "u"}},
+    "bedrock": {"requestMetadata": {"team": "blue"}},
+    "cohere": {"safety_mode": "NONE"},
 }
 # Hosts whose error bodies hold no word that tells an empty account from a rate limit.
-WORDLESS = ("mistral", "openrouter", "huggingface", "vllm")
+WORDLESS = ("mistral", "openrouter", "huggingface", "vllm", "vertex-partner")
 # Keys of the requests that each provider's reference lists, as far as our options can fill them.
 DOCUMENTED_KEYS = {
     "openai": {
@@ -73,9 +77,14 @@ DOCUMENTED_KEYS = {
         "tools", "tool_choice", "response_format", "reasoning_effort",
     },
     "gemini": {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig"},
+    "bedrock": {"messages", "system", "inferenceConfig", "toolConfig", "outputConfig"},
+    "cohere": {
+        "model", "messages", "temperature", "p", "max_tokens", "stop_sequences", "seed", "tools", "tool_choice",
+        "response_format", "thinking",
+    },
     "anthropic": {
-        "model", "messages", "max_tokens", "system", "temperature", "top_p", "stop_sequences", "tools", "tool_choice",
-        "output_config",
+        "model", "anthropic_version", "messages", "max_tokens", "system", "temperature", "top_p", "stop_sequences", "tools",
+        "tool_choice", "output_config",
     },
 }  # fmt: skip
 DOCUMENTED_CONFIG = {
@@ -102,6 +111,8 @@ def supported(provider: str) -> dict[str, Any]:
     options: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 300, "stop": ["END"], "seed": 7}
     if dialect(provider) == "anthropic":
         del options["seed"], options["top_p"]  # the newer models take one of the two, temperature or top_p
+    if dialect(provider) == "bedrock":
+        del options["seed"]
     return options
 
 
@@ -154,11 +165,15 @@ def test_the_system_text_goes_before_the_prompt(simulator: Simulator, provider: 
         "openai": lambda: body["messages"][0],
         "gemini": lambda: body["systemInstruction"],
         "anthropic": lambda: body["system"],
+        "bedrock": lambda: body["system"],
+        "cohere": lambda: body["messages"][0],
     }[dialect(provider)]()
     expected = {
         "openai": {"role": "system", "content": "Be terse."},
         "gemini": {"parts": [{"text": "Be terse."}]},
         "anthropic": "Be terse.",
+        "bedrock": [{"text": "Be terse."}],
+        "cohere": {"role": "system", "content": "Be terse."},
     }[dialect(provider)]
     assert place == expected
 
@@ -170,6 +185,8 @@ def test_several_turns_go_out_in_order(simulator: Simulator, ask: Responder, pro
     body = simulator.received[-1].body
     if dialect(provider) == "gemini":
         turns = [(turn["role"], turn["parts"][0]["text"]) for turn in body["contents"]]
+    elif dialect(provider) == "bedrock":
+        turns = [(turn["role"], turn["content"][0]["text"]) for turn in body["messages"]]
     else:
         turns = [(turn["role"], turn["content"]) for turn in body["messages"]]
     model = "model" if dialect(provider) == "gemini" else "assistant"
@@ -187,6 +204,8 @@ def test_an_image_goes_out_in_the_documented_shape(simulator: Simulator, ask: Re
         image
         == {
             "openai": {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}},
+            "cohere": {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{encoded}"}},
+            "bedrock": {"image": {"format": "jpeg", "source": {"bytes": encoded}}},
             "gemini": {"inlineData": {"mimeType": "image/jpeg", "data": encoded}},
             "anthropic": {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": encoded}},
         }[dialect(provider)]
@@ -224,8 +243,8 @@ def test_max_tokens_and_stop_reach_the_provider(ask: Responder, provider: str) -
 
 @every_provider
 def test_several_candidates_are_given_or_refused(ask: Responder, provider: str) -> None:
-    """Anthropic has none."""
-    if dialect(provider) == "anthropic":
+    """Anthropic, Amazon and Cohere have none."""
+    if dialect(provider) in ("anthropic", "bedrock", "cohere"):
         assert isinstance(fails(ask, candidates=2), ConfigurationError)
     else:
         assert len(ask.answer("Hi", candidates=2).candidates) == 2
@@ -238,6 +257,8 @@ def test_extra_is_merged_into_the_payload(player: Player, provider: str) -> None
         "openai": ("response_format", "type"),
         "gemini": ("generationConfig", "responseMimeType"),
         "anthropic": ("output_config", "format"),
+        "bedrock": ("outputConfig", "textFormat"),
+        "cohere": ("response_format", "type"),
     }[dialect(provider)]
     player.play(200, {}, documented_json(provider))
     path = "/v1" if provider == "ollama" else ""
@@ -302,7 +323,8 @@ def test_a_documented_reply_becomes_a_whole_answer(player: Player, provider: str
     answer = answered(player, provider, documented(provider))
     assert (answer.text, str(answer), answer.finish_reason) == ("A bat-and-ball game.", "A bat-and-ball game.", "stop")
     assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.known) == (5, 7, True)
-    assert (answer.model, answer.provider) == ("m-1-0001", provider)
+    names_its_model = dialect(provider) not in ("bedrock", "cohere")
+    assert (answer.model, answer.provider) == ("m-1-0001" if names_its_model else "m-1", provider)
     assert (answer.attempts, answer.truncated, answer.candidates) == (1, False, ("A bat-and-ball game.",))
     assert answer.elapsed > 0
     assert answer.raw == documented(provider)
@@ -334,7 +356,13 @@ def test_fields_that_nobody_knows_yet_are_ignored(player: Player, provider: str)
 @every_provider
 def test_a_finish_reason_that_nobody_knows_yet_is_other(player: Player, provider: str) -> None:
     """The provider's own word stays in `raw`."""
-    name = {"openai": "finish_reason", "gemini": "finishReason", "anthropic": "stop_reason"}[dialect(provider)]
+    name = {
+        "openai": "finish_reason",
+        "cohere": "finish_reason",
+        "gemini": "finishReason",
+        "anthropic": "stop_reason",
+        "bedrock": "stopReason",
+    }[dialect(provider)]
     answer = answered(player, provider, documented(provider, **{name: "a_new_reason"}))
     assert answer.finish_reason == "other"
     assert "a_new_reason" in json.dumps(answer.raw)
@@ -361,8 +389,9 @@ def test_each_status_gives_its_error(
     error = fails(ask)
     assert type(error) is kind
     assert isinstance(error, APIStatusError)
-    assert (error.status, error.retryable, error.fatal) == (status, retryable, fatal)
-    assert error.suspect is (status in (403, 404))  # these words do not say whose fault it is
+    has_said_whose = provider in OF_AMAZON and status in (403, 404)  # the name of the error stands in a header
+    assert (error.status, error.retryable, error.fatal) == (status, retryable, fatal or has_said_whose)
+    assert error.suspect is (status in (403, 404) and not has_said_whose)  # these words do not say whose fault it is
     assert (error.provider, error.model, error.attempts) == (provider, "m-1", 1)
     assert "Broken here" in str(error) or "Broken here" not in json.dumps(error.body)  # some always say the same
 
@@ -464,7 +493,7 @@ def test_a_key_comes_from_the_environment(player: Player, monkeypatch: pytest.Mo
     assert any(KEY in value and value == value.strip() for _, value in player.last.headers)
 
 
-@pytest.mark.parametrize("provider", [name for name in NAMES if name != "vertex"])
+@pytest.mark.parametrize("provider", [name for name in NAMES if name not in OF_GOOGLE_CLOUD])
 def test_a_key_that_no_header_can_hold_is_refused_without_being_shown(player: Player, provider: str) -> None:
     """A copied "…" in it, say, or a line break."""
     for key in ("sécret-ключ-key…", "not-a\r\nX-Evil: real-key"):

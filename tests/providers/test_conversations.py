@@ -117,7 +117,7 @@ def test_another_provider_sees_the_rest(player: Player, provider: str, other: st
     text = json.dumps(sent[1])
     assert "I look." in text
     assert "weather" in text
-    family = {"vertex": "gemini"}.get(other, other)
+    family = "anthropic" if other.startswith("anthropic") else {"vertex": "gemini"}.get(other, other)
     for secret in ("c2lnMQ==", 'c2ln"', "ZW5j", "Hm."):
         assert secret not in text or family == provider
 

@@ -110,8 +110,8 @@ def reply_of(provider: str, text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("provider", ["bedrock", "cohere"])
-def test_providers_that_are_not_simulated_get_what_they_take(player: Player, provider: str) -> None:
-    """Bounds in the description, and a list in an object."""
+def test_bounds_go_into_the_description_and_lists_into_an_object(player: Player, provider: str) -> None:
+    """Where the provider takes neither."""
     player.play(200, {"content-type": "application/json"}, reply_of(provider, '{"result": [{"x": 1, "y": 2}]}'))
     kind: Any = BedrockResponder if provider == "bedrock" else CohereResponder
     with kind("m", api_key="any", base_url=player.url) as responder:

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from responder.simulator import Simulator
 
 RECORDINGS = Path(__file__).parent / "recordings"
+WIRE = Path(__file__).parents[1] / "wire"
 # What some providers add to some answers, and what we leave out on purpose.
 OPTIONAL = {
     "avgLogprobs",
@@ -67,6 +70,30 @@ def test_a_plain_answer_has_every_key_of_a_real_one(
 ) -> None:
     """At every depth."""
     assert missing(recorded(name)["body"], json.loads(wire.ask(simulator, provider).body)) == []
+
+
+TURN = {"role": "user", "content": "Hi"}
+SAID_TO: dict[str, dict[str, Any]] = {
+    "bedrock/converse_plain": {"messages": [{"role": "user", "content": [{"text": "Hi"}]}]},
+    "bedrock/embed_titan": {"inputText": "Hi"},
+    "bedrock/embed_nova": {
+        "taskType": "SINGLE_EMBEDDING",
+        "singleEmbeddingParams": {"embeddingPurpose": "GENERIC_INDEX", "text": {"value": "Hi", "truncationMode": "NONE"}},
+    },
+    "bedrock/embed_cohere": {"texts": ["Hi"], "input_type": "search_query"},
+    "cohere/chat_v2": {"model": "m", "messages": [TURN]},
+    "cohere/embed_v2": {"model": "m", "texts": ["Hi"], "input_type": "search_query"},
+}
+
+
+@pytest.mark.parametrize("name", SAID_TO)
+def test_amazon_and_cohere_have_every_key_of_a_real_reply(simulator: Simulator, name: str) -> None:
+    """At every depth, at the path that was recorded, and with the headers that count."""
+    recording = json.loads((WIRE / f"{name}.json").read_text(encoding="utf-8"))
+    path = urlsplit(recording["request"]["url"]).path
+    reply = requests.post(simulator.url + path, json=SAID_TO[name], headers={"authorization": "Bearer k"}, timeout=10)
+    assert missing(recording["response"]["body"], reply.json()) == []
+    assert set(recording["response"]["headers"]) <= {header.lower() for header in reply.headers}
 
 
 @pytest.mark.parametrize(

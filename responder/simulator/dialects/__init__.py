@@ -11,6 +11,9 @@ from functools import lru_cache
 from .anthropic import Anthropic
 from .azure import Azure
 from .base import Call, Dialect
+from .bedrock import Bedrock
+from .claude import ClaudeInFoundry, ClaudeOnBedrock, ClaudeOnVertex
+from .cohere import Cohere
 from .google import Gemini, TokenEndpoint, Vertex
 from .hosts import HOSTS, Host
 from .ollama import Ollama
@@ -20,6 +23,8 @@ from .responses import Responses
 __all__ = ["BASE_PATHS", "Call", "Dialect", "base_path", "route"]
 
 _OPENAI, _AZURE, _GEMINI, _VERTEX, _ANTHROPIC, _OLLAMA = OpenAI(), Azure(), Gemini(), Vertex(), Anthropic(), Ollama()
+_BEDROCK, _COHERE = Bedrock(), Cohere()
+_CLAUDE_ON_VERTEX, _CLAUDE_ON_BEDROCK, _CLAUDE_IN_FOUNDRY = ClaudeOnVertex(), ClaudeOnBedrock(), ClaudeInFoundry()
 
 _GOOGLE_ACTIONS = {"generateContent": "chat", "streamGenerateContent": "stream", "countTokens": "count"}
 _GOOGLE_ACTIONS |= dict.fromkeys(("embedContent", "batchEmbedContents", "predict"), "embed")
@@ -33,6 +38,10 @@ _FIXED: dict[str, tuple[Dialect, str]] = {
     "/openai/v1/chat/completions": (_AZURE, "chat"),
     "/openai/v1/embeddings": (_AZURE, "embed"),
     "/openai/v1/models": (_AZURE, "models"),
+    "/anthropic/v1/messages": (_CLAUDE_IN_FOUNDRY, "chat"),
+    "/anthropic/v1/messages/count_tokens": (_CLAUDE_IN_FOUNDRY, "count"),
+    "/v2/chat": (_COHERE, "chat"),
+    "/v2/embed": (_COHERE, "embed"),
     "/v1beta/models": (_GEMINI, "models"),
     "/api/chat": (_OLLAMA, "chat"),
     "/api/embed": (_OLLAMA, "embed"),
@@ -42,6 +51,11 @@ _FIXED: dict[str, tuple[Dialect, str]] = {
 _DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/(chat/completions|embeddings)")
 _GEMINI_MODEL = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/([^/:]+):(\w+)")
 _VERTEX_MODEL = re.compile(r"/v1(?:beta1)?/(?:projects/[^/]+/locations/[^/]+/)?publishers/google/models/([^/:]+):(\w+)")
+_CLAUDE_MODEL = re.compile(
+    r"/v1/projects/[^/]+/locations/[^/]+/publishers/anthropic/models/([^/:]+):(rawPredict|streamRawPredict)"
+)
+_PARTNERS = re.compile(r"/v1(?:beta1)?/projects/[^/]+/locations/[^/]+/endpoints/openapi/chat/completions")
+_AMAZON_MODEL = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)")
 _HOST = re.compile(r"/hosts/([^/]+)(/.*)?/(chat/completions|embeddings|models)")
 _ACTIONS = {"chat/completions": "chat", "embeddings": "embed", "models": "models"}
 
@@ -54,7 +68,13 @@ BASE_PATHS: dict[str, str] = {
     "vertex": "",
     "anthropic": "",
     "ollama": "/v1",
-    **{name: f"/hosts/{name}{host.path}" for name, host in HOSTS.items() if name != "ollama"},
+    "bedrock": "",
+    "cohere": "",
+    "anthropic-bedrock": "",
+    "anthropic-vertex": "/v1",
+    "anthropic-foundry": "/anthropic",
+    "vertex-partner": "",
+    **{name: f"/hosts/{name}{host.path}" for name, host in HOSTS.items() if name not in ("ollama", "vertex-partner")},
 }
 
 
@@ -80,10 +100,31 @@ def route(call: Call) -> Dialect:
     if match := _DEPLOYMENT.fullmatch(path):
         call.model, call.action = match[1], _ACTIONS[match[2]]
         return _AZURE
+    if path.startswith(("/model/", "/v1/projects/", "/v1beta1/projects/")) and (found := _in_a_cloud(call)) is not None:
+        return found
     if match := _HOST.fullmatch(path):
         call.action = _ACTIONS[match[3]]
         return _host(match[1])
     return _nearest(path)
+
+
+def _in_a_cloud(call: Call) -> Dialect | None:
+    """Find the dialect of a path of Amazon's, or of a publisher's on Vertex AI."""
+    if match := _AMAZON_MODEL.fullmatch(call.path):
+        call.model, call.action = match[1], "stream" if match[2].endswith("-stream") else "chat"
+        if match[2].startswith("converse"):
+            return _BEDROCK
+        if "embed" in call.model:
+            call.action = "embed"
+            return _BEDROCK
+        return _CLAUDE_ON_BEDROCK
+    if match := _CLAUDE_MODEL.fullmatch(call.path):
+        call.model, call.action = match[1], "stream" if match[2] == "streamRawPredict" else "chat"
+        return _CLAUDE_ON_VERTEX
+    if _PARTNERS.fullmatch(call.path):
+        call.action = "chat"
+        return _host("vertex-partner")
+    return None
 
 
 @lru_cache(maxsize=256)
@@ -95,6 +136,9 @@ def _nearest(path: str) -> Dialect:
     """Return the dialect in which to say that there is nothing at this path."""
     for start, dialect in (
         ("/v1/messages", _ANTHROPIC),
+        ("/model", _BEDROCK),
+        ("/v2", _COHERE),
+        ("/anthropic", _CLAUDE_IN_FOUNDRY),
         ("/v1/projects", _VERTEX),
         ("/v1beta1", _VERTEX),
         ("/v1beta", _GEMINI),

@@ -70,13 +70,11 @@ class Anthropic(Dialect):
 
     def read(self, call: Call) -> Question:
         """Read a request for a message, or for its token count."""
-        if not call.headers.get("anthropic-version"):
-            raise refuse(400, "anthropic-version: header is required")
-        body = call.body
         if not is_json_type(call.headers):
             raise refuse(415, "Content-Type must be application/json")
-        if not call.valid_json or not isinstance(body, dict):
+        if not call.valid_json or not isinstance(call.body, dict):
             raise refuse(400, "The request body is not valid JSON: expected value: line 1 column 1 (char 0)")
+        body = self._body(call)
         if not isinstance(body.get("model"), str) or not body["model"]:
             raise refuse(400, "model: Field required")
         counting = call.action == "count"
@@ -115,6 +113,13 @@ class Anthropic(Dialect):
             tool=tool,
             thinking=thinking.get("type") in ("enabled", "adaptive"),
         )
+
+    def _body(self, call: Call) -> Mapping[str, Any]:
+        """Return the body as Anthropic's own API has it, with the model's name; refuse one without a version."""
+        if not call.headers.get("anthropic-version"):
+            raise refuse(400, "anthropic-version: header is required")
+        body: Mapping[str, Any] = call.body
+        return body
 
     def _conversation(self, body: Mapping[str, Any]) -> tuple[str, int, int]:
         messages = body.get("messages")

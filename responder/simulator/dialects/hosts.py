@@ -25,7 +25,8 @@ class Host:
         finish: Word for a plain end.
         opening: Bytes that a stream begins with.
         blank_lines: Whether blank lines come before a plain JSON body (DeepSeek, while a request is queued).
-        errors: Shape of the error body: "openai", "mistral", "xai", "vllm", "openrouter", "huggingface", "llamacpp", "voyage".
+        errors: Shape of the error body: "openai", "mistral", "xai", "vllm", "openrouter", "huggingface", "llamacpp", "voyage",
+            "google".
         bad_key_status: Status for a wrong key.
         limits: Form of the rate limit headers: "openai", "mistral", "cerebras", "openrouter", or "none".
         refused: Fields of the request that the host refuses.
@@ -124,6 +125,7 @@ _ALL = (
     Host("lmstudio", thoughts="reasoning_content", limits="none"),
     Host("llamacpp", thoughts="reasoning_content", usage="extra", errors="llamacpp", limits="none"),
     Host("voyage", errors="voyage", limits="none"),
+    Host("vertex-partner", usage="last", errors="google", limits="none"),
     Host("perplexity", "", thoughts="tags", usage="last", limits="none"),
 )
 HOSTS: dict[str, Host] = {host.name: host for host in _ALL}

@@ -7,7 +7,7 @@ Source: https://platform.openai.com/docs/api-reference/chat and the published Op
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from responder.simulator.answers import Question, Spoken, Tool, message_tokens, pieces
@@ -23,7 +23,8 @@ _FIELDS = frozenset(
     {
         "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
         "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation", "n",
-        "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention",
+        "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
+        "prompt_cache_retention",
         "reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store",
         "stream", "stream_options", "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user",
         "verbosity", "web_search_options",
@@ -592,11 +593,22 @@ def _voyage_error(problem: Problem, code: str | None, kind: str, message: str) -
     return {"detail": message}
 
 
+def _google_error(problem: Problem, code: str | None, kind: str, message: str) -> list[dict[str, Any]]:
+    words = {
+        400: "INVALID_ARGUMENT",
+        401: "UNAUTHENTICATED",
+        403: "PERMISSION_DENIED",
+        404: "NOT_FOUND",
+        429: "RESOURCE_EXHAUSTED",
+    }
+    return [{"error": {"code": problem.status, "message": message, "status": words.get(problem.status, "UNAVAILABLE")}}]
+
+
 def _llamacpp_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
     return {"error": {"code": problem.status, "message": message, "type": kind}}
 
 
-_ERROR_SHAPES = {
+_ERROR_SHAPES: dict[str, Callable[[Problem, str | None, str, str], Any]] = {
     "openai": _openai_error,
     "mistral": _mistral_error,
     "xai": _xai_error,
@@ -605,4 +617,5 @@ _ERROR_SHAPES = {
     "huggingface": _huggingface_error,
     "llamacpp": _llamacpp_error,
     "voyage": _voyage_error,
+    "google": _google_error,
 }
