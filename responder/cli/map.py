@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from responder.call.question import Question
+from responder.cli.dry_run import show_forecast
 from responder.cli.fields import fields_of
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
@@ -79,10 +80,18 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 )
 @click.option("--reasks", type=click.IntRange(min=0), default=1, help="How often to ask again when an answer does not fit.")
 @click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
+@click.option("--dry-run", is_flag=True, help="Check FILE and estimate tokens, cost and time; send nothing. Needs no key.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")
 def map_command(
-    file: str, out: str | None, overwrite: bool, form: str | None, summary: bool | None, resume: bool, **choices: Any
+    file: str,
+    out: str | None,
+    overwrite: bool,
+    form: str | None,
+    summary: bool | None,
+    resume: bool,
+    dry_run: bool,
+    **choices: Any,
 ) -> None:
     """Ask every prompt of FILE in parallel; write one JSON line for each, in order, or a table.
 
@@ -101,6 +110,7 @@ def map_command(
     \b
     responder map questions.txt --model openai:gpt-4o-mini -o answers.jsonl
     responder map invoices.csv --schema invoice.json --model openai:gpt-4o-mini -o invoices_read.csv
+    responder map reviews.csv --template "Summarise: {text}" --model openai:gpt-4o-mini --dry-run
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
@@ -108,8 +118,12 @@ def map_command(
     _check_settings(settings, resume)
     if settings["report"] is not None:
         _check_report(settings["report"], file, out, settings["checkpoint"])
+    fallbacks = choices.pop("fallbacks")
+    if dry_run:
+        show_forecast(file, form, reading, choices, settings)
+        return
     with ExitStack() as stack:
-        price, fallbacks = choices.pop("price"), choices.pop("fallbacks")
+        price = choices.pop("price")
         responder = stack.enter_context(make_responder(**choices, price=price))
         # Their own names and keys; everything else is as it is for the first.
         settings["fallbacks"] = [

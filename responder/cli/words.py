@@ -26,6 +26,14 @@ _SENTENCES = (
     (", or None, not ", ", not "),
 )
 
+# What Python passes, and a shell does not (a key), or by another option.
+_PASSED = (
+    (re.compile(r", or pass (?:api_key|credentials)="), ""),
+    (re.compile(r"\bpass base_url="), "add --base-url URL"),
+    (re.compile(r"\bpass (endpoint|project|region|resource)="), r"add --option \1=..."),
+    (re.compile(r"\bextra={'(\w+)': \.\.\.}"), r"""--option extra='{"\1": ...}'"""),
+)
+
 # Words that can only be the keyword; and words that are the keyword before "=" or at the beginning.
 _LONG = "max_tokens|max_errors|max_retries|max_workers|base_url|run_deadline|requests_per_minute|tokens_per_minute"
 _SHORT = "budget|hedge|price|timeout|deadline|checkpoint|temperature"
@@ -37,6 +45,8 @@ def in_shell_words(text: str) -> str:
     """Return a sentence with the options of the command line in place of Python's keywords."""
     for python, shell in _SENTENCES:
         text = text.replace(python, shell)
+    for pattern, shell in _PASSED:
+        text = pattern.sub(shell, text)
     text = _ASSIGNED.sub(lambda found: _option(found[1]) + " ", text)
     return _NAMED.sub(lambda found: _option(found[1] or found[2] or found[3]), text)
 
