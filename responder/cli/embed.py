@@ -10,6 +10,7 @@ import click
 
 from responder.cli.interrupt import interruptible
 from responder.cli.model import call_options, make_responder, refuse_deaf_port
+from responder.cli.paths import FILE_PATH
 from responder.cli.rows import FORMATS, Rows
 from responder.cli.terminal import say
 from responder.cli.vectors import check_out, write
@@ -25,9 +26,13 @@ _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max
 
 
 @click.command("embed")
-@click.argument("file")
+@click.argument("file", type=FILE_PATH)
 @click.option(
-    "-o", "--out", metavar="OUT", help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output."
+    "-o",
+    "--out",
+    type=FILE_PATH,
+    metavar="OUT",
+    help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
@@ -41,7 +46,12 @@ _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Requests at once.")
 @click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; requests in flight end then.")
 @click.option("--max-errors", type=click.IntRange(min=1), help="Send nothing new once this many texts have failed.")
-@click.option("--checkpoint", metavar="FILE", help="Keep each vector in FILE at once; what it holds already is not asked again.")
+@click.option(
+    "--checkpoint",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Keep each vector in FILE at once; what it holds already is not asked again.",
+)
 @click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run has spent more than that.")
 @click.option("--price", metavar="IN,OUT", help="The model's price in US dollars for a million tokens, such as 0.02,0.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")

@@ -16,6 +16,7 @@ from responder.cli.fields import fields_of
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
+from responder.cli.paths import FILE_PATH
 from responder.cli.rows import FORMATS, Row, Rows
 from responder.cli.template import Template
 from responder.cli.terminal import discard_output, say
@@ -39,9 +40,13 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("map")
-@click.argument("file")
+@click.argument("file", type=FILE_PATH)
 @click.option(
-    "-o", "--out", metavar="OUT.jsonl", help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output."
+    "-o",
+    "--out",
+    type=FILE_PATH,
+    metavar="OUT.jsonl",
+    help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
@@ -64,7 +69,10 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
     help="After a failure, continue (collect) or stop.",
 )
 @click.option(
-    "--checkpoint", metavar="FILE", help="Save each answer in FILE at once; answers already in it are not asked for again."
+    "--checkpoint",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Save each answer in FILE at once; answers already in it are not asked for again.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run saved in --checkpoint: the file must exist, and OUT is replaced.")
 @click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
@@ -79,7 +87,12 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
     "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
 )
 @click.option("--reasks", type=click.IntRange(min=0), default=1, help="How often to ask again when an answer does not fit.")
-@click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
+@click.option(
+    "--report",
+    type=FILE_PATH,
+    metavar="FILE.html",
+    help="Write a page about the run: its time line, its numbers, what to change.",
+)
 @click.option("--dry-run", is_flag=True, help="Check FILE and estimate tokens, cost and time; send nothing. Needs no key.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")

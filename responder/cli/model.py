@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from responder.cli.paths import FILE_PATH
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
 from responder.providers import for_model
@@ -40,7 +41,7 @@ _ABOUT_ANSWERS = (
     click.option("-s", "--system", help="How the model should behave; goes before every prompt."),
     click.option("--temperature", type=float, help="Randomness, 0 and up."),
     click.option("--max-tokens", type=int, help="Limit for an answer in tokens, including reasoning."),
-    click.option("--schema", type=click.Path(), help="File with a JSON Schema that the answer must fit."),
+    click.option("--schema", type=FILE_PATH, help="File with a JSON Schema that the answer must fit."),
 )
 _ABOUT_CALLS = (
     click.option(
