@@ -17,7 +17,7 @@ from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
 from responder.cli.paths import FILE_PATH
-from responder.cli.rows import FORMATS, Row, Rows
+from responder.cli.rows import FORMATS, Row, Rows, one_character
 from responder.cli.template import Template
 from responder.cli.terminal import discard_output, say
 from responder.cli.words import in_shell_words
@@ -171,7 +171,7 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
     return {
         **options,
         "template": None if template is None else Template(template),
-        "delimiter": None if delimiter is None else _one_character(delimiter),
+        "delimiter": None if delimiter is None else one_character(delimiter),
     }
 
 
@@ -183,13 +183,6 @@ def _check_settings(settings: dict[str, Any], resume: bool) -> None:
         raise ConfigurationError("--resume continues a checkpoint: add --checkpoint FILE")
     if resume and not Path(checkpoint).is_file():
         raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave out --resume to start one")
-
-
-def _one_character(text: str) -> str:
-    found = "\t" if text == "\\t" else text
-    if len(found) != 1 or found in '\r\n"':
-        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
-    return found
 
 
 def _check_report(report: str, file: str, out: str | None, checkpoint: str | None) -> None:
