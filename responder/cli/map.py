@@ -321,7 +321,7 @@ class _Run:
         self._not_sent += not was_sent
         # Rows that were not sent because of another's failure usually come after it, and have no error of their own.
         if not self._first_failure or (was_sent and self._failed == 1):
-            self._first_failure = f"line {row.line}: {visible_in_line(str(error))}"
+            self._first_failure = f"line {row.line}: {in_shell_words(visible_in_line(str(error)))}"
 
     def _tell_what_is_kept(self, what: str, resume: str = "") -> None:
         kept = self._lines.keep()
