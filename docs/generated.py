@@ -25,6 +25,7 @@ from responder.responder import Responder
 
 PAGES = (
     ROOT / "README.md",
+    ROOT / "README.ja.md",
     DOCS / "providers" / "index.md",
     DOCS / "providers" / "compatible.md",
     DOCS / "command-line.md",
@@ -146,6 +147,15 @@ def peers() -> str:
     return "\n".join(["| client | calls | times the ideal | CPU per call | memory |", "|---|---:|---:|---:|---:|", *rows]) + "\n"
 
 
+def speedup_in_japanese() -> str:
+    """Return the README's table of the speed-up with a Japanese header."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("<!-- table:speedup -->\n")[2].partition("<!-- end:speedup -->")[0]
+    _, rule, *rows = table.splitlines()
+    header = "| 呼び出し回数 | ワーカー数 | 逐次実行 | `map` | 速度比 |"
+    return "\n".join([header, rule, *(row.replace(" s |", " 秒 |").replace("x |", " 倍 |") for row in rows)]) + "\n"
+
+
 def help_text(command: str) -> str:
     """Return what `responder COMMAND --help` prints in a terminal of 100 columns; "main" is `responder --help`."""
     arguments = [] if command == "main" else [command]
@@ -158,7 +168,15 @@ def filled(text: str) -> str:
 
     def made(found: re.Match[str]) -> str:
         name = found["name"]
-        tables = {"providers": providers, "base urls": bases, "hosts": hosts, "rooms": rooms, "house": house, "peers": peers}
+        tables = {
+            "providers": providers,
+            "base urls": bases,
+            "hosts": hosts,
+            "rooms": rooms,
+            "house": house,
+            "peers": peers,
+            "speedup ja": speedup_in_japanese,
+        }
         return found[1] + (tables[name]() if name in tables else help_text(name.removeprefix("help "))) + found[4]
 
     return _MADE.sub(made, text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+READMES = [ROOT / "README.md", ROOT / "README.ja.md"]
 
 FENCE = re.compile(
     r"(?:^<!-- test: (?P<mark>\w+) -->\n)?^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<code>.*?)^(?P=fence)[ ]*$",
@@ -35,9 +36,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """Return the README and all pages, without those that belong to an example."""
+    """Return the READMEs and all pages, without those that belong to an example."""
     found = [page for page in sorted(DOCS.rglob("*.md")) if not {"_build", "examples"} & set(page.relative_to(DOCS).parts[:-1])]
-    return [ROOT / "README.md", *found]
+    return [*READMES, *found]
 
 
 def name_of(page: Path) -> str:

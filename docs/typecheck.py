@@ -1,7 +1,7 @@
 """Do the types of what the pages show hold? mypy and pyright read each page's Python, and the programs in tests/typing.
 
 Run `python docs/typecheck.py`; `make lint` does. Both read a page's blocks as one program, on the page's own line numbers. The
-README has to pass mypy's strict mode. On the other pages a function may lack annotations, as those of many readers do, and its
+READMEs have to pass mypy's strict mode. On the other pages a function may lack annotations, as those of many readers do, and its
 body is checked all the same. A block that is marked `<!-- test: compile -->` needs a package that is not here, and is left out.
 """
 
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pages import ROOT, blocks, name_of, pages
+from pages import READMES, ROOT, blocks, name_of, pages
 
 # What users write.
 PROGRAMS = ROOT / "tests" / "typing"
@@ -55,7 +55,7 @@ def program(page: Path) -> str:
     for block in blocks(page, "python"):
         if block.mark != "compile":
             lines += [""] * (block.line - len(lines)) + block.code.splitlines()
-    if lines and name_of(page) != "README.md":
+    if lines and page not in READMES:
         lines[0] = _UNANNOTATED  # no code stands in a page's first line
     return "\n".join(lines) + "\n" if lines else ""
 

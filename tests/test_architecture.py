@@ -38,9 +38,8 @@ OWNERS = {
     "botocore": {"wire.signing"},
     "tqdm": {"many.progress"},
     "genai_prices": {"pace.prices"},
-    "redis": {"pace.redis_store"},  # imported where a store in Redis is made
     "click": {"cli"},
-    "redis": {"many.journal"},
+    "redis": {"pace.redis_store", "many.journal"},  # imported where a store or a journal in Redis is made
     "pandas": {"values.frames", "values.results", "integrations.pandas"},  # the frames of a batch: imported when one is asked for
     "polars": {"values.frames", "values.results", "integrations.polars"},
     "numpy": {"values.embeddings"},  # imported where `Embeddings.numpy` is called

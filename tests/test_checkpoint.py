@@ -32,6 +32,7 @@ from responder import (
     DeadlineExceededError,
     GeminiResponder,
     OpenAIResponder,
+    for_model,
 )
 from responder.many.checkpoint import Checkpoint, StoredAnswer, refuse_foreign
 from responder.responder import Responder
@@ -130,6 +131,14 @@ def test_whatever_is_changed_is_asked_anew(change: dict[str, Any], simulator: Si
     run()
     run(**change)
     assert len(simulator.received) == 2
+
+
+def test_a_simulated_model_is_the_same_one_in_the_next_process(simulator: Simulator, file: Path) -> None:
+    """Its server has another port there, and whoever tries a checkpoint out without a key must see it work."""
+    with Simulator() as other, for_model("simulated:m", base_url=other.base_url("openai")) as before:
+        before.map(["a", "b"], checkpoint=file)
+    with for_model("simulated:m", base_url=simulator.base_url("openai")) as after:
+        assert [result.attempts for result in after.map(["a", "b", "c"], checkpoint=file)] == [0, 0, 1]
 
 
 def test_another_key_is_no_other_question(simulator: Simulator, file: Path) -> None:

@@ -375,6 +375,20 @@ def test_advice_is_in_the_words_of_the_shell() -> None:
     """Whoever types options is not told of keywords."""
     told = "max_workers=16 was busy: try max_workers=32, or set Limits(requests_per_minute=...) to about 10, or raise max_tokens"
     assert in_shell_words(told) == "--workers 16 was busy: try --workers 32, or set --rpm to about 10, or raise --max-tokens"
+    told = "no API key for openai: export OPENAI_API_KEY=... in the shell, or pass api_key= (looked for OPENAI_API_KEY)"
+    assert in_shell_words(told) == "no API key for openai: export OPENAI_API_KEY=... in the shell (looked for OPENAI_API_KEY)"
+    assert (
+        in_shell_words("export AWS_REGION=us-east-1, or pass region=")
+        == "export AWS_REGION=us-east-1, or add --option region=..."
+    )
+    assert in_shell_words("put it in extra={'top_k': ...}") == """put it in --option extra='{"top_k": ...}'"""
+
+
+def test_an_error_of_the_run_is_in_the_words_of_the_shell_too(simulator: Simulator) -> None:
+    """A budget that is too small names the options, whatever the exit code."""
+    result = run("map", write("in.txt", "Hi\n"), *MODEL, "--price", "1000,1000", "--budget", "0.01")
+    assert result.exit_code == 1
+    assert error_line(result).endswith("Raise --budget; with --checkpoint FILE nothing is paid twice")
 
 
 def test_the_run_deadline_ends_calls_in_flight(simulator: Simulator) -> None:

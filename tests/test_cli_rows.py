@@ -113,7 +113,21 @@ def test_a_template_that_makes_no_sense_is_refused(template: str) -> None:
 def test_a_template_names_the_value_that_is_missing(tmp_path: Path) -> None:
     """A row without a value that the template wants is told with what there is."""
     with pytest.raises(ConfigurationError, match="line 2: --template needs 'b'; there is 'a'"):
-        rows(tmp_path / "a.csv", "a\nx\n", template=Template("{b}"))
+        rows(tmp_path / "a.jsonl", '{"a": "x", "b": "y"}\n{"a": "x"}\n', template=Template("{b}"))
+
+
+def test_a_template_that_no_column_fits_is_refused_at_the_header(tmp_path: Path) -> None:
+    """Also where empty rows are skipped: with the wrong separator, every row would be."""
+    with pytest.raises(ConfigurationError, match=r"line 1: --template needs 'b'; the columns are 'a'$"):
+        rows(tmp_path / "a.csv", "a\nx\n", template=Template("{b}"), skip_empty=True)
+    with pytest.raises(ConfigurationError, match="line 1: --template needs 'b'; the columns are 'a;b': add --delimiter ';'"):
+        rows(tmp_path / "b.csv", "a;b\nx;y\n", template=Template("{b}"), skip_empty=True)
+
+
+def test_a_file_in_which_every_row_would_be_skipped_is_refused(tmp_path: Path) -> None:
+    """It is the wrong key or an empty column, and an empty output would look like a success."""
+    with pytest.raises(ConfigurationError, match="none of the 2 rows has a prompt: see --column and --template"):
+        rows(tmp_path / "a.jsonl", '{"text": "x"}\n{"text": "y"}\n', skip_empty=True)
 
 
 def test_what_the_check_refuses_is_told_with_its_line(tmp_path: Path) -> None:

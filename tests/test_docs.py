@@ -97,6 +97,9 @@ def provided(simulator: Simulator, service_account: dict[str, str], monkeypatch:
     (tmp_path / "invoices.csv").write_text("id,prompt\n1,Invoice 1 over 9.50\n2,Invoice 2 over 3.00\n")
     (tmp_path / "invoice.json").write_text('{"type": "object", "properties": {"total": {"type": "number"}}}')
     (tmp_path / "reviews.csv").write_text("id,text\n1,Good.\n2,Bad.\n")
+    (tmp_path / "contracts").mkdir()
+    for name in ("lease.pdf", "sale.pdf"):
+        (tmp_path / "contracts" / name).write_bytes(b"%PDF-1.4\n%%EOF\n")
     monkeypatch.chdir(tmp_path)
     return simulator
 

@@ -69,7 +69,7 @@ class Commands(click.Group):
         except ConfigurationError as error:
             raise NothingSentError(in_shell_words(str(error))) from error
         except ResponderError as error:
-            raise FailedError(f"{type(error).__name__}: {error}") from error
+            raise FailedError(in_shell_words(f"{type(error).__name__}: {error}")) from error
         except KeyboardInterrupt:
             say("Interrupted")
             sys.exit(INTERRUPTED)

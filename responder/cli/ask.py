@@ -14,6 +14,7 @@ from responder.cli.columns import Columns
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import to_json
 from responder.cli.model import make_responder, models_options, refuse_deaf_port
+from responder.cli.paths import FILE_PATH
 from responder.cli.terminal import output, say, show, source
 from responder.many.merging import MergedStreams, merge_streams
 from responder.responder import Responder
@@ -26,8 +27,8 @@ from responder.values.visible import VisibleStream, is_terminal
 @click.command()
 @click.argument("prompt", required=False)
 @models_options
-@click.option("--image", "images", multiple=True, type=click.Path(), help="Picture to send with the prompt. Repeatable.")
-@click.option("--file", "files", multiple=True, type=click.Path(), help="Document to send with the prompt. Repeatable.")
+@click.option("--image", "images", multiple=True, type=FILE_PATH, help="Picture to send with the prompt. Repeatable.")
+@click.option("--file", "files", multiple=True, type=FILE_PATH, help="Document to send with the prompt. Repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON: text, usage, request id, raw reply, ...")
 @click.option("--stream/--no-stream", default=None, help="Print the text as it arrives; default: on a terminal.")
 def ask(

@@ -10,7 +10,8 @@ import click
 
 from responder.cli.interrupt import interruptible
 from responder.cli.model import call_options, make_responder, refuse_deaf_port
-from responder.cli.rows import FORMATS, Rows
+from responder.cli.paths import FILE_PATH
+from responder.cli.rows import FORMATS, Rows, one_character
 from responder.cli.terminal import say
 from responder.cli.vectors import check_out, write
 from responder.cli.words import in_shell_words
@@ -22,16 +23,22 @@ SOME_FAILED = 1
 
 # Options of `Responder.embed`, by their names there.
 _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max_errors", "run_deadline", "progress")
+_READING = ("column", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("embed")
-@click.argument("file")
+@click.argument("file", type=FILE_PATH)
 @click.option(
-    "-o", "--out", metavar="OUT", help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output."
+    "-o",
+    "--out",
+    type=FILE_PATH,
+    metavar="OUT",
+    help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
 @click.option("--column", default="text", show_default=True, help="Column (csv) or key (jsonl) that holds the text.")
+@click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
 @click.option("--skip-empty", is_flag=True, help="Leave out rows without a text, in place of refusing FILE.")
 @call_options
@@ -41,7 +48,12 @@ _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Requests at once.")
 @click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; requests in flight end then.")
 @click.option("--max-errors", type=click.IntRange(min=1), help="Send nothing new once this many texts have failed.")
-@click.option("--checkpoint", metavar="FILE", help="Keep each vector in FILE at once; what it holds already is not asked again.")
+@click.option(
+    "--checkpoint",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Keep each vector in FILE at once; what it holds already is not asked again.",
+)
 @click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run has spent more than that.")
 @click.option("--price", metavar="IN,OUT", help="The model's price in US dollars for a million tokens, such as 0.02,0.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
@@ -51,9 +63,6 @@ def embed(
     out: str | None,
     overwrite: bool,
     form: str | None,
-    column: str,
-    encoding: str,
-    skip_empty: bool,
     summary: bool | None,
     workers: int,
     **choices: Any,
@@ -73,12 +82,15 @@ def embed(
     responder embed reviews.csv --column review --purpose document --model voyage:voyage-3.5 -o vectors.parquet
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
+    reading = {name: choices.pop(name) for name in _READING}
+    if reading["delimiter"] is not None:
+        reading["delimiter"] = one_character(reading["delimiter"])
     if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
         raise ConfigurationError(f"--run-deadline must be a number of seconds above 0, not {settings['run_deadline']:g}")
     check_out(out, overwrite, file)
     with (
         make_responder(**choices, schema=None) as responder,
-        Rows(file, form, check=_check, column=column, encoding=encoding, skip_empty=skip_empty) as rows,
+        Rows(file, form, check=_check, **reading) as rows,
     ):
         responder.embed_url()  # a provider without embeddings is reported before a server is looked for
         refuse_deaf_port(responder)

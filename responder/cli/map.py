@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from responder.call.question import Question
+from responder.cli.dry_run import show_forecast
 from responder.cli.fields import fields_of
 from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
-from responder.cli.rows import FORMATS, Row, Rows
+from responder.cli.paths import FILE_PATH
+from responder.cli.rows import FORMATS, Row, Rows, one_character
 from responder.cli.template import Template
 from responder.cli.terminal import discard_output, say
 from responder.cli.words import in_shell_words
@@ -38,9 +40,13 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("map")
-@click.argument("file")
+@click.argument("file", type=FILE_PATH)
 @click.option(
-    "-o", "--out", metavar="OUT.jsonl", help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output."
+    "-o",
+    "--out",
+    type=FILE_PATH,
+    metavar="OUT.jsonl",
+    help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
@@ -63,7 +69,10 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
     help="After a failure, continue (collect) or stop.",
 )
 @click.option(
-    "--checkpoint", metavar="FILE", help="Save each answer in FILE at once; answers already in it are not asked for again."
+    "--checkpoint",
+    type=FILE_PATH,
+    metavar="FILE",
+    help="Save each answer in FILE at once; answers already in it are not asked for again.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run saved in --checkpoint: the file must exist, and OUT is replaced.")
 @click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
@@ -78,11 +87,24 @@ _READING = ("column", "template", "delimiter", "encoding", "skip_empty")
     "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
 )
 @click.option("--reasks", type=click.IntRange(min=0), default=1, help="How often to ask again when an answer does not fit.")
-@click.option("--report", metavar="FILE.html", help="Write a page about the run: its time line, its numbers, what to change.")
+@click.option(
+    "--report",
+    type=FILE_PATH,
+    metavar="FILE.html",
+    help="Write a page about the run: its time line, its numbers, what to change.",
+)
+@click.option("--dry-run", is_flag=True, help="Check FILE and estimate tokens, cost and time; send nothing. Needs no key.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
 @click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")
 def map_command(
-    file: str, out: str | None, overwrite: bool, form: str | None, summary: bool | None, resume: bool, **choices: Any
+    file: str,
+    out: str | None,
+    overwrite: bool,
+    form: str | None,
+    summary: bool | None,
+    resume: bool,
+    dry_run: bool,
+    **choices: Any,
 ) -> None:
     """Ask every prompt of FILE in parallel; write one JSON line for each, in order, or a table.
 
@@ -101,6 +123,7 @@ def map_command(
     \b
     responder map questions.txt --model openai:gpt-4o-mini -o answers.jsonl
     responder map invoices.csv --schema invoice.json --model openai:gpt-4o-mini -o invoices_read.csv
+    responder map reviews.csv --template "Summarise: {text}" --model openai:gpt-4o-mini --dry-run
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
@@ -108,8 +131,12 @@ def map_command(
     _check_settings(settings, resume)
     if settings["report"] is not None:
         _check_report(settings["report"], file, out, settings["checkpoint"])
+    fallbacks = choices.pop("fallbacks")
+    if dry_run:
+        show_forecast(file, form, reading, choices, settings)
+        return
     with ExitStack() as stack:
-        price, fallbacks = choices.pop("price"), choices.pop("fallbacks")
+        price = choices.pop("price")
         responder = stack.enter_context(make_responder(**choices, price=price))
         # Their own names and keys; everything else is as it is for the first.
         settings["fallbacks"] = [
@@ -144,7 +171,7 @@ def _reading(options: dict[str, Any]) -> dict[str, Any]:
     return {
         **options,
         "template": None if template is None else Template(template),
-        "delimiter": None if delimiter is None else _one_character(delimiter),
+        "delimiter": None if delimiter is None else one_character(delimiter),
     }
 
 
@@ -156,13 +183,6 @@ def _check_settings(settings: dict[str, Any], resume: bool) -> None:
         raise ConfigurationError("--resume continues a checkpoint: add --checkpoint FILE")
     if resume and not Path(checkpoint).is_file():
         raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave out --resume to start one")
-
-
-def _one_character(text: str) -> str:
-    found = "\t" if text == "\\t" else text
-    if len(found) != 1 or found in '\r\n"':
-        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
-    return found
 
 
 def _check_report(report: str, file: str, out: str | None, checkpoint: str | None) -> None:
@@ -301,7 +321,7 @@ class _Run:
         self._not_sent += not was_sent
         # Rows that were not sent because of another's failure usually come after it, and have no error of their own.
         if not self._first_failure or (was_sent and self._failed == 1):
-            self._first_failure = f"line {row.line}: {visible_in_line(str(error))}"
+            self._first_failure = f"line {row.line}: {in_shell_words(visible_in_line(str(error)))}"
 
     def _tell_what_is_kept(self, what: str, resume: str = "") -> None:
         kept = self._lines.keep()

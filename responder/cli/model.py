@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import click
 
+from responder.cli.paths import FILE_PATH
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
 from responder.providers import for_model
+from responder.providers.stand_ins import make_mute
 from responder.responder import Responder
 from responder.values.errors import ConfigurationError
 
@@ -39,7 +41,7 @@ _ABOUT_ANSWERS = (
     click.option("-s", "--system", help="How the model should behave; goes before every prompt."),
     click.option("--temperature", type=float, help="Randomness, 0 and up."),
     click.option("--max-tokens", type=int, help="Limit for an answer in tokens, including reasoning."),
-    click.option("--schema", type=click.Path(), help="File with a JSON Schema that the answer must fit."),
+    click.option("--schema", type=FILE_PATH, help="File with a JSON Schema that the answer must fit."),
 )
 _ABOUT_CALLS = (
     click.option(
@@ -94,8 +96,38 @@ _KEYWORDS = {
 }
 
 
-def make_responder(
-    model: str | None,
+def make_responder(model: str | None, **options: Any) -> Responder:
+    """Return the Responder that the options describe.
+
+    Raises:
+        ConfigurationError: No model, no key, or an invalid option; the message says what to type.
+    """
+    try:
+        responder = for_model(_named(model), **_keywords(**options))
+        responder.url()  # the first use of the URL reports what is missing; better now than after a thousand rows
+    except ImportError as error:
+        if error.name != "aiohttp":
+            raise
+        raise ConfigurationError(str(error)) from error
+    return responder
+
+
+def make_mute_responder(model: str | None, **options: Any) -> tuple[Responder, ConfigurationError | None]:
+    """Return a Responder that is not to be asked, and needs no key; and the error for what a run would lack.
+
+    Raises:
+        ConfigurationError: No model, or an invalid option; the message says what to type.
+    """
+    return make_mute(_named(model), **_keywords(**options))
+
+
+def _named(model: str | None) -> str:
+    if not model:
+        raise ConfigurationError("no model: add --model openai:gpt-4o-mini (or simulated:demo), or export RESPONDER_MODEL=...")
+    return model
+
+
+def _keywords(
     *,
     schema: str | None,
     pairs: Sequence[str],
@@ -103,14 +135,8 @@ def make_responder(
     tpm: float | None,
     price: str | None = None,
     **options: Any,
-) -> Responder:
-    """Return the Responder that the options describe.
-
-    Raises:
-        ConfigurationError: No model, no key, or an invalid option; the message says what to type.
-    """
-    if not model:
-        raise ConfigurationError("no model: add --model openai:gpt-4o-mini (or simulated:demo), or export RESPONDER_MODEL=...")
+) -> dict[str, Any]:
+    """Return the options as keywords of a Responder."""
     deadline = options["deadline"]
     if deadline is not None and not deadline > 0:
         raise ConfigurationError(f"--deadline must be a number of seconds above 0, not {deadline:g}")
@@ -120,15 +146,7 @@ def make_responder(
         "price": None if price is None else _read_price(price),
         "limits": None if rpm is None and tpm is None else Limits(requests_per_minute=rpm, tokens_per_minute=tpm),
     }
-    given = {**_read_pairs(pairs), **{name: value for name, value in keywords.items() if value is not None}}
-    try:
-        responder = for_model(model, **given)
-        responder.url()  # the first use of the URL reports what is missing; better now than after a thousand rows
-    except ImportError as error:
-        if error.name != "aiohttp":
-            raise
-        raise ConfigurationError(str(error)) from error
-    return responder
+    return {**_read_pairs(pairs), **{name: value for name, value in keywords.items() if value is not None}}
 
 
 def refuse_deaf_port(responder: Responder) -> None:

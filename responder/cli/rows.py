@@ -98,6 +98,10 @@ class Rows:
                 if check is not None:
                     self._check(row, check)
                 self._length += 1
+            if not self._length and self.skipped:
+                raise ConfigurationError(
+                    f"{self.name}: none of the {self.skipped} rows has a prompt: see --column and --template"
+                )
         except BaseException:
             self.close()
             raise
@@ -202,11 +206,30 @@ def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadRowError(line, f"there are two columns named {twice[0]!r}")
-    if reading.template is None and reading.column not in names:
+    lacking = reading.template.lacking(names) if reading.template is not None else _lacking(reading.column, names)
+    if lacking is not None:
         found = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+        what = f"no column {lacking!r}" if reading.template is None else f"--template needs {lacking!r}"
         advice = "add --column or --template" if found is None else f"add --delimiter {_SHELL_MARKS[found]}"
-        raise BadRowError(line, f"no column {reading.column!r}; the columns are {', '.join(map(repr, names))}: {advice}")
+        advice = "" if reading.template is not None and found is None else f": {advice}"
+        raise BadRowError(line, f"{what}; the columns are {', '.join(map(repr, names))}{advice}")
     return names
+
+
+def _lacking(column: str, names: Sequence[str]) -> str | None:
+    return None if column in names else column
+
+
+def one_character(text: str) -> str:
+    """Return the value of --delimiter.
+
+    Raises:
+        ConfigurationError: It cannot separate cells.
+    """
+    found = "\t" if text == "\\t" else text
+    if len(found) != 1 or found in '\r\n"':
+        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
+    return found
 
 
 _SHELL_MARKS = {";": "';'", "\t": "'\\t'", "|": "'|'"}

@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
+from responder.cli.paths import FILE_PATH
 from responder.values.errors import ConfigurationError
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0 picks a free one.")
-@click.option("--certfile", type=click.Path(), help="PEM file with a certificate chain; turns TLS on.")
-@click.option("--keyfile", type=click.Path(), help="PEM file with the private key.")
+@click.option("--certfile", type=FILE_PATH, help="PEM file with a certificate chain; turns TLS on.")
+@click.option("--keyfile", type=FILE_PATH, help="PEM file with the private key.")
 @click.option("--latency", default="uniform:0.3:0.9", show_default=True, help='Seconds: 0.2, "lognormal:MEDIAN:P95", ...')
 @click.option("--tokens-per-second", default="60", show_default=True, help="Pace of streams, in the same forms.")
 @click.option("--seed", type=int, help="Make chance repeatable.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from responder.values.errors import ConfigurationError
@@ -31,6 +31,10 @@ class Template:
         self._parts = [(literal, name) for literal, name, _, _ in parts]
         if not any(name for _, name in self._parts):
             raise ConfigurationError(f"--template {text!r} names no value, such as {{line}}: every prompt would be the same")
+
+    def lacking(self, names: Collection[str]) -> str | None:
+        """Return the first of its names that is not among these; None if all are."""
+        return next((name for _, name in self._parts if name is not None and name not in names), None)
 
     def leaves_out(self, values: Mapping[str, Any]) -> bool:
         """Return whether a value that it needs is missing or empty."""

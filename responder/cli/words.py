@@ -21,9 +21,20 @@ _SENTENCES = (
     ("Price output must be", "--price: OUT must be"),
     ("set Limits(requests_per_minute=...) to", "set --rpm to"),
     ("fallbacks=[...]", "--fallback"),
+    ("Raise budget=, and use checkpoint= so as not to pay twice", "Raise --budget; with --checkpoint FILE nothing is paid twice"),
+    ("raise timeout=Timeout(connect=...)", "raise --timeout"),
+    ("ask for JSON with schema={...}", "ask for JSON with --schema FILE"),
     ("raise budget", "raise --budget"),
     ("raise timeout", "raise --timeout"),
     (", or None, not ", ", not "),
+)
+
+# What Python passes, and a shell does not (a key), or by another option.
+_PASSED = (
+    (re.compile(r", or pass (?:api_key|credentials)="), ""),
+    (re.compile(r"\bpass base_url="), "add --base-url URL"),
+    (re.compile(r"\bpass (endpoint|project|region|resource)="), r"add --option \1=..."),
+    (re.compile(r"\bextra={'(\w+)': \.\.\.}"), r"""--option extra='{"\1": ...}'"""),
 )
 
 # Words that can only be the keyword; and words that are the keyword before "=" or at the beginning.
@@ -37,6 +48,8 @@ def in_shell_words(text: str) -> str:
     """Return a sentence with the options of the command line in place of Python's keywords."""
     for python, shell in _SENTENCES:
         text = text.replace(python, shell)
+    for pattern, shell in _PASSED:
+        text = pattern.sub(shell, text)
     text = _ASSIGNED.sub(lambda found: _option(found[1]) + " ", text)
     return _NAMED.sub(lambda found: _option(found[1] or found[2] or found[3]), text)
 

@@ -1,7 +1,7 @@
 """How does a Django project ask, and stream to a browser? Settings, checks, a streaming response, closed connections.
 
     # settings.py
-    INSTALLED_APPS = [..., "responder.integrations.django"]
+    INSTALLED_APPS = [..., "responder.integrations.django_app"]
     RESPONDER = {
         "default": {"model": "openai:gpt-4o-mini", "timeout": 30},
         "claude": {"model": "anthropic:claude-sonnet-4-5", "limits": {"requests_per_minute": 500}},
@@ -27,7 +27,8 @@ from responder.integrations.sse import HEARTBEAT, Format, chunks_of
 from responder.integrations.wsgi import client_watch, warn_about_worker
 from responder.many.workers import carry_along
 from responder.pace.limits import Limits
-from responder.providers import for_model, registry
+from responder.providers import for_model
+from responder.providers.stand_ins import make_mute
 from responder.responder import Responder
 from responder.values.deadline import Timeout
 from responder.values.errors import ConfigurationError
@@ -67,7 +68,7 @@ def get_responder(name: str = "default") -> Responder:
     Raises:
         ConfigurationError: No such name, or invalid settings; the message says what to type.
     """
-    return _responders.get(name, lambda: _make(name, _configured(name), {}))
+    return _responders.get(name, lambda: _make(name, _configured(name), for_model))
 
 
 def _configured(name: str) -> Mapping[str, Any]:
@@ -82,7 +83,7 @@ def _configured(name: str) -> Mapping[str, Any]:
     return keywords
 
 
-def _make(name: str, configured: Mapping[str, Any], replaced: Mapping[str, Any]) -> Responder:
+def _make(name: str, configured: Mapping[str, Any], maker: Callable[..., V]) -> V:
     keywords = dict(configured)
     model = keywords.pop("model", None)
     if not isinstance(model, str):
@@ -91,7 +92,7 @@ def _make(name: str, configured: Mapping[str, Any], replaced: Mapping[str, Any])
         for keyword, kind in (("limits", Limits), ("timeout", Timeout)):
             if isinstance(keywords.get(keyword), Mapping):
                 keywords[keyword] = kind(**keywords[keyword])
-        return for_model(model, **{**keywords, **replaced})
+        return maker(model, **keywords)
     except (ConfigurationError, TypeError, ValueError) as error:
         raise ConfigurationError(f"settings.{_SETTING}[{name!r}]: {error}") from error
 
@@ -141,41 +142,15 @@ def check_settings(app_configs: Sequence[Any] | None = None, **_: Any) -> list[A
 
 def _check(name: str) -> list[Any]:
     try:
-        configured = _configured(name)
-        provider = str(configured.get("model", "")).partition(":")[0].strip().lower()
-        # Creating the simulated one would start its server.
-        quiet = {"base_url": "http://127.0.0.1:9/v1"} if provider == "simulated" else {}
-        _make(name, configured, quiet).close()
+        responder, lacking = _make(name, _configured(name), make_mute)
     except ConfigurationError as error:
-        return [_missing_in_environment(name, error) or checks.Error(str(error), id="responder.E002")]
-    return []
-
-
-def _missing_in_environment(name: str, error: ConfigurationError) -> Any:
-    """Return a Warning if all that is missing is what production has in its environment: keys, endpoints, projects."""
-    try:
-        configured = _configured(name)
-    except ConfigurationError:
-        return None
-    kind = registry.find(str(configured.get("model", "")).partition(":")[0])
-    if kind is None:
-        return None
-    stand_ins = {"api_key": "stand-in"}
-    if kind.provider == "azure":
-        stand_ins["endpoint"] = "https://stand-in.openai.azure.com"
-    if "{" in kind.base_url:  # an account, from the environment
-        stand_ins["base_url"] = "https://stand-in.example"
-    if kind.provider in ("bedrock", "anthropic-bedrock"):
-        stand_ins["region"] = "us-east-1"
-    if kind.provider == "anthropic-foundry":
-        stand_ins["resource"] = "stand-in"
-    if kind.provider in ("vertex", "anthropic-vertex", "vertex-partner"):
-        stand_ins = {"credentials": "stand-in", "project": "stand-in"}
-    try:
-        _make(name, configured, {key: value for key, value in stand_ins.items() if not configured.get(key)}).close()
-    except ConfigurationError:
-        return None
-    return checks.Warning(str(error), hint="Set it where the server runs.", id="responder.W001")
+        return [checks.Error(str(error), id="responder.E002")]
+    responder.close()
+    if lacking is None:
+        return []
+    # What production has in its environment: keys, endpoints, projects.
+    text = f"settings.{_SETTING}[{name!r}]: {lacking}"
+    return [checks.Warning(text, hint="Set it where the server runs.", id="responder.W001")]
 
 
 # Streaming

@@ -19,6 +19,7 @@ import sqlite3
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -420,9 +421,7 @@ def _problem(path: str, how: str) -> str:
         sqlite3.OperationalError: Another program holds it.
     """
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{quote(os.path.abspath(path))}?{how}", uri=True, timeout=0.0, isolation_level=None)  # noqa: PTH100
-        ) as connection:
+        with contextlib.closing(_for_reading(path, how)) as connection:
             connection.execute("BEGIN")  # one look: another process may just be making the tables
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             (application,) = connection.execute("PRAGMA application_id").fetchone()
@@ -439,6 +438,32 @@ def _problem(path: str, how: str) -> str:
         if "locked" in str(error):
             raise
         return _unreadable(path, error)
+
+
+def _for_reading(path: str, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(os.path.abspath(path))}?{how}", uri=True, timeout=0.0, isolation_level=None)  # noqa: PTH100
+
+
+def kept_in(path: str) -> Counter[bytes]:
+    """Return how many answers a file has to each question, without changing the file; none where there is no file.
+
+    Raises:
+        ConfigurationError: It is not a checkpoint, or cannot be read.
+        DeadlineExceededError: Another program holds it.
+    """
+    refuse_foreign(path)
+    if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
+        return Counter()
+    how = "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"  # noqa: PTH110 - a str, as SQLite takes it
+
+    def step() -> Counter[bytes]:
+        with contextlib.closing(_for_reading(path, how)) as connection:
+            return Counter(dict(connection.execute("SELECT question, count(*) FROM answers GROUP BY question")))
+
+    try:
+        return when_free(path, step)
+    except sqlite3.Error as error:
+        raise ConfigurationError(_unreadable(path, error), fatal=True) from error
 
 
 def _unreadable(path: str, error: Exception) -> str:

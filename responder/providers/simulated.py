@@ -10,6 +10,8 @@ import threading
 from typing import Any
 
 from responder.providers.openai import OpenAIResponder
+from responder.values.messages import Message
+from responder.values.options import Options
 
 # As patient as a small, fast model: long enough to show what concurrency gains.
 LATENCY = "uniform:0.3:0.9"
@@ -27,6 +29,13 @@ class SimulatedResponder(OpenAIResponder):
     base_url_variables = ()
     key_variables = ()
     key_required = False
+
+    # Every process has a simulator of its own on another port; a checkpoint must find the answers of the run before.
+    is_repaired = True
+
+    def first_form(self, messages: tuple[Message, ...], options: Options) -> tuple[str, dict[str, Any]]:
+        """Return what a file keeps an answer under: no server, since each simulated one gives the same answers."""
+        return "simulated", super().first_form(messages, options)[1]
 
     def _base_url_of_environment(self) -> str | None:
         return _simulator_url()

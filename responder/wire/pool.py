@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import ssl
+import sys
 import threading
 import time
 import weakref
@@ -166,9 +167,13 @@ class Pool:
                 connection.close()
         return bool(idle)
 
-    def __del__(self) -> None:
-        if hasattr(self, "_by_process"):
-            self.close()  # without this, each idle socket would warn separately
+    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        try:
+            if hasattr(self, "_by_process"):
+                self.close()  # without this, each idle socket would warn separately
+        except TypeError:
+            if not is_ending():  # the names of this module may be None by then
+                raise
 
 
 def _open(connection: Connection, attempt: Attempt, resolver: Resolver) -> None:

@@ -33,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> None:
         database = tmp_path_factory.mktemp("django") / "database.sqlite3"
         settings.configure(
             DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(database)}},
-            INSTALLED_APPS=["responder.integrations.django"],
+            INSTALLED_APPS=["responder.integrations.django_app"],
             USE_TZ=True,
         )
         django.setup()

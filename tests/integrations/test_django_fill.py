@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import connection
 from integrations.test_django import project as project  # the same Django for all tests of a process
 
-from responder import ConfigurationError, OpenAIResponder
+from responder import BudgetExceededError, ConfigurationError, OpenAIResponder, Price
 from responder.simulator import Fault, Simulator
 
 
@@ -84,10 +84,35 @@ def test_what_was_finished_before_an_interrupt_is_saved(articles: Any, gpt: Open
 
 
 def test_a_wrong_key_ends_it(articles: Any, gpt: OpenAIResponder, simulator: Simulator) -> None:
-    """No further chunk is asked."""
+    """Nothing more is asked, and the rows that were not are counted apart from the one that failed."""
     simulator.always(Fault.status(401, "no"))
-    assert fill(articles, gpt, chunk_size=1).failed == 1
+    filled = fill(articles, gpt, chunk_size=1, max_workers=1)
+    assert (filled.failed, filled.not_sent) == (1, 3)
+    assert "401" in str(filled.first_error)
     assert len(simulator.received) == 1
+
+
+def test_a_budget_holds_for_the_whole_run_not_for_a_chunk(
+    articles: Any, responder_for: Callable[..., OpenAIResponder], simulator: Simulator
+) -> None:
+    """Four answers of a dollar each, one row a chunk, and three and a half dollars."""
+    gpt = responder_for(simulator, base_url=simulator.base_url("openai"), price=Price(0, 1_000_000 / 5))
+    filled = fill(articles, gpt, chunk_size=1, max_workers=1, max_tokens=5, budget=3.5)
+    assert (filled.answered, filled.failed, filled.not_sent) == (3, 0, 1)
+    assert isinstance(filled.first_error, BudgetExceededError)
+    assert filled.summary is not None
+    assert filled.summary.cost == pytest.approx(3)
+
+
+def test_a_prompt_may_skip_a_row_and_a_limit_tries_a_prompt_out(articles: Any, gpt: OpenAIResponder) -> None:
+    """A row without a prompt costs nothing, and does not count in the limit."""
+    from responder.integrations.django_fill import fill
+
+    found = fill(
+        articles.objects.all(), "summary", lambda row: None if row.text == "text 0" else row.text, responder=gpt, limit=2
+    )
+    assert (found.answered, found.skipped, found.not_sent) == (2, 1, 0)
+    assert [bool(text) for text in summaries(articles)] == [False, True, True, False, True]
 
 
 def test_a_field_that_does_not_exist_is_refused(articles: Any, gpt: OpenAIResponder) -> None:

@@ -30,7 +30,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["localhost", "127.0.0.1"],
     SECRET_KEY=get_random_secret_key(),
-    INSTALLED_APPS=["responder.integrations.django"],
+    INSTALLED_APPS=["responder.integrations.django_app"],
     TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [Path(__file__).parent]}],
     # A person waits: long answers are fine, silence is not.
     RESPONDER={"default": {"model": MODEL, "timeout": {"total": 300, "first": 30, "gap": 30}}},

@@ -11,7 +11,7 @@ settings.configure(
     ALLOWED_HOSTS=["*"],
     ROOT_URLCONF=__name__,
     SECRET_KEY="for tests",
-    INSTALLED_APPS=["responder.integrations.django"],
+    INSTALLED_APPS=["responder.integrations.django_app"],
     MIDDLEWARE=["django.middleware.gzip.GZipMiddleware", "django.middleware.common.CommonMiddleware"],
     RESPONDER={
         "default": {

@@ -9,7 +9,7 @@ BASE_DIR = Path(__file__).parents[1]
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or get_random_secret_key()
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 ROOT_URLCONF = "project.urls"
-INSTALLED_APPS = ["responder.integrations.django", "answers"]
+INSTALLED_APPS = ["responder.integrations.django_app", "answers"]
 MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
 TEMPLATES = [
     {

@@ -1,0 +1,53 @@
+"""What a shell completes: commands, options, their values, and files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from shell import environment
+
+from responder.cli import main
+
+# bash runs the function that the command prints, as it does when a person presses the tab key.
+_PRESS_TAB = """
+eval "$(_RESPONDER_COMPLETE=bash_source responder)"
+press() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _responder_completion responder; echo "${COMPREPLY[*]}"; }
+press responder ma
+press responder map --dr
+press responder map --on-error s
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+def test_bash_completes_commands_options_and_their_values(tmp_path: Path) -> None:
+    """One tab each, with the line of the documentation and a `responder` on the PATH, as an installation puts it there."""
+    command = tmp_path / "responder"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m responder "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    env = environment(PATH=os.pathsep.join((str(tmp_path), os.environ["PATH"])))
+    finished = subprocess.run(["bash", "-c", _PRESS_TAB], env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.stdout.splitlines() == ["map", "--dry-run", "stop"], finished.stderr
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_get_a_program_of_their_own(shell: str) -> None:
+    """The program calls the command back for what stands on the line."""
+    printed = CliRunner().invoke(main, prog_name="responder", env={"_RESPONDER_COMPLETE": f"{shell}_source"})
+    assert f"_RESPONDER_COMPLETE={shell}_complete" in printed.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["map ", "map questions.txt --out ", "map questions.txt --schema ", "map questions.txt --report ", "embed ", "ask --file "],
+)
+def test_files_are_completed_as_the_shell_completes_files(words: str) -> None:
+    """Wherever a file is named; else the tab key, which works without our completion, would do nothing any more."""
+    count = len(words.split(" "))
+    line = {"_RESPONDER_COMPLETE": "bash_complete", "COMP_WORDS": f"responder {words}a", "COMP_CWORD": str(count)}
+    assert CliRunner().invoke(main, prog_name="responder", env=line).stdout == "file,a\n"
