@@ -25,7 +25,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import service_account
-from servers import PATIENCE, always, one_by_one, reply
+from servers import PATIENCE, Peer, always, one_by_one, reply
 
 from responder import (
     APIConnectionError,
@@ -35,8 +35,11 @@ from responder import (
     ConfigurationError,
     DeadlineExceededError,
     GeminiResponder,
+    InvalidResponseError,
     OpenAIResponder,
+    Sizes,
     VertexAIResponder,
+    set_default_sizes,
 )
 from responder.simulator import Fault, Simulator
 from responder.wire.credentials import GoogleCredential, KeyCredential, _known
@@ -346,6 +349,36 @@ def test_a_service_account_is_given_the_scope_it_needs(simulator: Simulator, ver
     credentials = service_account.Credentials.from_service_account_file(str(account_file))  # type: ignore[no-untyped-call]
     assert vertex(credentials=credentials).map(["Hi"] * 16, max_workers=16).ok
     assert tokens_asked(simulator) == 1
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request"])
+@pytest.mark.parametrize("own_session", [False, True])
+def test_a_token_server_that_never_stops_talking_is_left(
+    serve: Any, simulator: Simulator, vertex: Any, account_file: Path, status: str, own_session: bool
+) -> None:
+    """The reply is bound as a provider's is: 64 MB for a token would be kept, and more without end."""
+    sent = []
+
+    def endless(peer: Peer) -> None:
+        peer.receive()
+        peer.send(f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n".encode())
+        for _ in range(2000):
+            peer.send(b" " * 65536)
+            sent.append(65536)
+
+    account = json.loads(account_file.read_text())
+    account["token_uri"] = serve(endless).url + "/token"
+    credentials = service_account.Credentials.from_service_account_info(account)  # type: ignore[no-untyped-call]
+    with requests.Session() as session:
+        session.trust_env = False
+        set_default_sizes(Sizes(decompressed=100_000))
+        try:
+            with pytest.raises(InvalidResponseError, match="Google's token"):
+                vertex(credentials=credentials, **({"session": session} if own_session else {})).answer("Hi")
+        finally:
+            set_default_sizes(Sizes())
+    assert len(sent) < 2000
+    assert simulator.received == []
 
 
 @pytest.mark.pain(24)

@@ -24,7 +24,9 @@ from responder.values.errors import (
     ConfigurationError,
     DeadlineExceededError,
 )
+from responder.values.sizes import default_sizes
 from responder.wire.masking import Secret, masked
+from responder.wire.oversize import too_large
 
 GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -266,7 +268,8 @@ class GoogleCredential:
             import google.auth.transport.requests
 
             request = google.auth.transport.requests.Request(session=self._session)
-            credentials.refresh(functools.partial(request, timeout=_TOKEN_SECONDS))
+            hooks = {"response": _bound_body}
+            credentials.refresh(functools.partial(request, timeout=_TOKEN_SECONDS, hooks=hooks))
         except BaseException as error:  # noqa: BLE001 - carried to those who wait
             refresh.failure = error
         with shared.lock:
@@ -323,6 +326,21 @@ def _called(source: Callable[[], Any], what: str) -> Secret:
 
 def _digest(secret: Secret) -> str:
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _bound_body(response: Any, *_: Any, **__: Any) -> None:
+    """Read the body of a token server's reply, which requests would read without an end.
+
+    Raises:
+        InvalidResponseError: It is larger than the bound `decompressed` of `Sizes`.
+    """
+    most, body = default_sizes().decompressed, bytearray()
+    for piece in response.iter_content(65536):
+        body += piece
+        if len(body) > most:
+            response.close()
+            raise too_large("the reply of Google's token server", "decompressed", most)
+    response._content = bytes(body)  # where requests keeps what was read
 
 
 # Identities of the living callables and credentials, by address; since an address is reused, a weak reference tells whether
