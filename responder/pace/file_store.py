@@ -287,7 +287,7 @@ class _Seat(NamedTuple):
 
 
 def _use(seat: _Seat, now: float) -> float:
-    """Return how much a seat without places is in use: rather one that was left long ago than a new one, so that rows stay short."""
+    """Return how much a seat without places is in use: one that was left long ago less than a new one, to keep rows short."""
     if not seat.name:
         return 1.0
     return 2.0 + seat.asked if 0 <= now - seat.asked < SEEN else 0.0
