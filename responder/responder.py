@@ -20,7 +20,7 @@ from responder.many.mapping import Watch, collect
 from responder.many.parallel import OnError, Rules
 from responder.many.progress import ProgressOption
 from responder.many.runs import AnswerRun, Job, Spread, StreamRun, open_file, start, start_streams, terms_of
-from responder.pace.limits import Limits
+from responder.pace.limits import Limits, as_limits
 from responder.pace.prices import Price
 from responder.values.answer import Answer, T
 from responder.values.bounds import Bounds
@@ -60,6 +60,16 @@ class _RespondersOwn:
 
 RESPONDERS_OWN: Any = _RespondersOwn()
 
+# What keywords have to be that nothing else looks at before the first call; None: left out.
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "base_url": ((str,), "a URL, such as 'https://host/v1'"),
+    "system": ((str,), "a str"),
+    "extra_headers": ((Mapping,), "a dict of header names and values"),
+    "price": ((Price,), "a Price"),
+    "cache": ((str, os.PathLike, AnswerStore), "the path of a file, or a store of answers"),
+    "allow_http": ((bool,), "True or False"),
+}
+
 # Header names that hold secrets; their values are neither shown nor pickled.
 _SECRET_WORDS = ("auth", "key", "token", "secret", "cookie", "password")
 
@@ -71,7 +81,7 @@ class CommonKeywords(AnswerOptions, total=False):
     timeout: float | Timeout | None
     deadline: float | None
     max_retries: int | RetryPolicy
-    limits: Limits | None
+    limits: Limits | Mapping[str, Any] | None
     session: Any
     extra_headers: Mapping[str, str] | None
     price: Price | None
@@ -94,7 +104,7 @@ class Responder(Dialect):
         deadline: Seconds for one call in total, retries and waits included; None: no deadline.
         max_retries: Retries after a failed attempt, where a retry can help; 0: one attempt. A RetryPolicy also sets the waits.
         limits: What the provider allows, shared by every responder of the process with the same provider, base URL, key and
-            model; None: learned from its refusals and headers.
+            model; a dict has the names of `Limits` as keys; None: learned from its refusals and headers.
         session: A `requests.Session` of your own to send with (adapters, proxies, client certificates, mocks).
         extra_headers: Sent with every request, on top of ours.
         price: What the model costs; None: what genai-prices says, if it is installed and knows the model.
@@ -120,7 +130,7 @@ class Responder(Dialect):
         timeout: float | Timeout | None = None,
         deadline: float | None = None,
         max_retries: int | RetryPolicy = 4,
-        limits: Limits | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
         session: Any = None,
         extra_headers: Mapping[str, str] | None = None,
         price: Price | None = None,
@@ -132,6 +142,12 @@ class Responder(Dialect):
     ) -> None:
         if not isinstance(model, str) or not model.strip():
             raise ConfigurationError(f"{type(self).__name__} needs the model's name, such as {type(self).__name__}('...')")
+        found = (base_url, system, extra_headers, price, cache, allow_http)
+        for (name, (kinds, words)), value in zip(_KINDS.items(), found, strict=True):
+            if value is not None and not isinstance(value, kinds):
+                raise ConfigurationError(f"{name} must be {words}, not {value!r}", fatal=True)
+        if session is not None and not callable(getattr(session, "send", None)):
+            raise ConfigurationError(f"session must be a requests.Session, not {session!r}", fatal=True)
         self.model = model.strip()
         self.system = system
         Deadline.after(deadline)  # reject a bad deadline here, not at the first call
@@ -141,7 +157,7 @@ class Responder(Dialect):
         self.cache = cache if cache is None or isinstance(cache, AnswerStore) else os.fspath(cache)
         self.fallbacks = _responders(fallbacks)
         self._price = price
-        self._limits = limits or Limits()
+        self._limits = as_limits(limits)
         self._session = session
         self._credential = self._make_credential(api_key)
         try:
@@ -162,12 +178,24 @@ class Responder(Dialect):
         """Make what can neither be pickled nor shared with another process; reuse the given transport, if any."""
         # Imported with the first responder: `requests` alone is half of the time that importing all of this would take.
         from responder.call.endpoint import Access
+        from responder.wire.copies import let_copies_share
         from responder.wire.transport import Transport
 
-        transport = transport or Transport(self._session)
+        if transport is None:
+            transport = Transport(self._session)
+            if self._session is None:
+                let_copies_share(self._identity(), transport)
         retrier = Retrier(self._policy)
         self._access = Access(transport, self._credential, self._limits, retrier, self.extra_headers, self._price)
         self._answers: AnswerStore | None = None
+
+    def _identity(self) -> tuple[str, ...]:
+        """Return what copies that share connections have in common."""
+        try:
+            key = self._credential.identity()
+        except ConfigurationError:  # none here: the error is that of the first call
+            key = ""
+        return (type(self).__module__, type(self).__qualname__, self.base_url, key)
 
     def _make_credential(self, api_key: str | Callable[[], str] | None) -> Credential:
         credential = KeyCredential(api_key, self.key_variables, self.provider, self.key_required)
@@ -583,9 +611,11 @@ class Responder(Dialect):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        from responder.wire.copies import transport_of_copy
+
         self.__dict__.update(state)
         self._session = None
-        self._start()
+        self._start(transport_of_copy(self._identity()))
 
 
 def _started(job: Job[T], *, ordered: bool) -> AnswerRun[T]:

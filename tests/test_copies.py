@@ -23,8 +23,10 @@ from responder import (
     OpenAIResponder,
     Responder,
     VertexAIResponder,
+    for_model,
 )
 from responder.simulator import Fault, Simulator
+from responder.wire import copies
 
 KEY = "sk-only-in-this-process"
 
@@ -63,6 +65,140 @@ def test_copies_share_their_connections_and_limits(copied: Callable[[Any], Any],
     for _ in range(5):
         copied(one).answer("Hi")
     assert simulator.connections_opened == 1
+
+
+@pytest.fixture
+def travelled(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> Callable[[], OpenAIResponder]:
+    """Give what a worker does that is sent the same responder again and again."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    sent = pickle.dumps(OpenAIResponder("m", base_url=simulator.base_url("openai"), limits=Limits(max_concurrency=2)))
+    return lambda: pickle.loads(sent)
+
+
+def test_copies_that_arrive_one_after_another_share_a_connection(
+    travelled: Callable[[], OpenAIResponder], simulator: Simulator
+) -> None:
+    """A task for each prompt, as clusters like them: the copy before is gone when the next one arrives."""
+    for _ in range(20):
+        assert travelled().answer("Hi").text
+    with travelled() as last:
+        last.map(["Hi"] * 10, max_workers=2)
+    assert simulator.connections_opened <= 2
+
+
+def test_copies_that_arrive_share_governor_breaker_and_connections(travelled: Callable[[], OpenAIResponder]) -> None:
+    """With each other, and with the one that was made here."""
+    here = OpenAIResponder("m", base_url=travelled().base_url)
+    one, other = travelled(), travelled()
+    assert one._endpoint.shared == other._endpoint.shared == here._endpoint.shared
+    assert one._access.transport is other._access.transport
+    kin = pickle.loads(pickle.dumps(here))
+    assert kin._access.transport is one._access.transport
+
+
+def test_what_differs_shares_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another class, place or key."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    sent = pickle.dumps(OpenAIResponder("m"))
+    found = [pickle.loads(sent), pickle.loads(pickle.dumps(OpenAIResponder("m", base_url="https://localhost/v1")))]
+    monkeypatch.setenv("OPENAI_API_KEY", "another")
+    found.append(pickle.loads(sent))
+    assert len({one._access.transport for one in found}) == 3
+
+
+def test_copies_that_are_dropped_close_their_connections_soon(
+    travelled: Callable[[], OpenAIResponder], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a garbage collection, a few seconds after the last one."""
+    monkeypatch.setattr(copies, "_LINGER", 0.1)
+    gc.disable()
+    try:
+        travelled().answer("Hi")
+        ends = time.monotonic() + 20
+        while simulator.connections and time.monotonic() < ends:
+            time.sleep(0.01)  # until they were swept
+        assert not simulator.connections
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: OpenAIResponder("m", api_key=KEY), "a key given as an argument does not travel: export OPENAI_API_KEY on the"),
+        (lambda: OpenAIResponder("m", api_key=lambda: KEY), "a callable given as an argument does not travel: export OPENAI"),
+        (lambda: VertexAIResponder("m", project="p", credentials="t"), "given as an argument do not travel: export GOOGLE_"),
+    ],
+    ids=["key", "callable", "google"],
+)
+def test_a_copy_without_its_key_says_why(make: Callable[[], Responder], what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the worker lacks it, and however often it was sent on."""
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
+    copy_of_copy = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(make()))))
+    with pytest.raises(ConfigurationError, match=what) as caught:
+        copy_of_copy.answer("Hi")
+    assert caught.value.fatal
+
+
+# What a responder is made with
+
+
+@pytest.mark.parametrize(
+    ("limits", "what"),
+    [
+        ({"rpm": 60}, "limits has no 'rpm'"),
+        ({"requests_per_minut": 60}, "did you mean requests_per_minute"),
+        ({"requests_per_minute": "60"}, "requests_per_minute must be a number"),
+        ({"requests_per_minute": float("nan")}, "requests_per_minute must be a number"),
+        ({"max_concurrency": float("inf")}, "max_concurrency must be a number"),
+        ({"max_concurrency": True}, "max_concurrency must be a number"),
+        ({"adaptive": "no"}, "adaptive must be True or False"),
+        ({"store": 5}, "store must be a path"),
+        ({5: 5}, "limits has no 5"),
+        (60, "limits must be Limits"),
+        ("60", "limits must be Limits"),
+        ([60], "limits must be Limits"),
+        (True, "limits must be Limits"),
+    ],
+)
+def test_limits_that_are_none_are_refused_at_once(limits: Any, what: str) -> None:
+    """And not when the first prompt asks for its turn."""
+    with pytest.raises(ConfigurationError, match=what):
+        OpenAIResponder("m", api_key=KEY, limits=limits)
+
+
+def test_limits_may_be_a_dict(simulator: Simulator) -> None:
+    """As they come out of JSON."""
+    limits = {"requests_per_minute": 6000, "max_concurrency": 2}
+    model = OpenAIResponder("m", api_key=KEY, base_url=simulator.base_url("openai"), limits=limits)
+    assert model.map(["a", "b"]).ok
+    assert model._endpoint.shared[0].limits == Limits(max_concurrency=2, requests_per_minute=6000)
+    assert for_model("openai:m", api_key=KEY, limits={})._limits == Limits()
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "model",
+        "api_key",
+        "base_url",
+        "system",
+        "timeout",
+        "deadline",
+        "max_retries",
+        "session",
+        "extra_headers",
+        "price",
+        "cache",
+        "fallbacks",
+        "allow_http",
+    ],
+)
+@pytest.mark.parametrize("value", [5.5j, object()], ids=["number", "object"])
+def test_what_has_the_wrong_type_is_refused_by_name(keyword: str, value: Any) -> None:
+    """When the responder is made, in one clear sentence."""
+    with pytest.raises(ConfigurationError, match=keyword):
+        OpenAIResponder(**{"model": "m", "api_key": KEY, keyword: value})
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from responder.values.errors import ConfigurationError
@@ -22,7 +25,11 @@ class Limits:
         tokens_per_minute: Input and output tokens in a minute, spread evenly.
         adaptive: Change the number of calls at once when the provider refuses. The wait it asks for is always obeyed.
         store: Where several processes keep these limits, and the provider's "wait", together: a path makes a file for the
-            processes of this machine, see `FileLimitStore`. None: this process alone.
+            processes of this machine, see `FileLimitStore`; `redis://host/0` (`rediss://`, `unix://`) is a Redis server for those
+            of many. None: this process alone.
+
+    Raises:
+        ConfigurationError: One of them is not what it has to be, or the store cannot be used.
     """
 
     max_concurrency: int | None = None
@@ -36,8 +43,10 @@ class Limits:
             object.__setattr__(self, "store", _opened(self.store))
         for name in ("max_concurrency", "requests_per_minute", "tokens_per_minute"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+            if value is not None and not _is_above_0(value):
                 raise ConfigurationError(f"{name} must be a number above 0, or None, not {value!r}", fatal=True)
+        if not isinstance(self.adaptive, bool):
+            raise ConfigurationError(f"adaptive must be True or False, not {self.adaptive!r}", fatal=True)
 
     def tightened(self, other: Limits) -> Limits:
         """Return limits that keep to both."""
@@ -48,6 +57,31 @@ class Limits:
             self.adaptive and other.adaptive,
             self.store if self.store is not None else other.store,
         )
+
+
+def as_limits(found: Limits | Mapping[str, Any] | None) -> Limits:
+    """Return limits; a mapping has their names as keys, so that they can come from JSON. None: no limits.
+
+    Raises:
+        ConfigurationError: It is something else, or has an unknown name; the message says which one is close.
+    """
+    if found is None:
+        return Limits()
+    if isinstance(found, Limits):
+        return found
+    if not isinstance(found, Mapping):
+        raise ConfigurationError(f"limits must be Limits, or a dict of its names, not {found!r}", fatal=True)
+    known = [field.name for field in fields(Limits)]
+    for name in found:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}"
+            raise ConfigurationError(f"limits has no {name!r} ({hint})", fatal=True)
+    return Limits(**found)
+
+
+def _is_above_0(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value) and value > 0
 
 
 def _opened(store: Any) -> LimitStore:

@@ -68,6 +68,7 @@ class KeyCredential:
         self._provider = provider
         self._required = required
         self._source = _identity_of(key) if callable(key) else ""
+        self._left_behind = ""  # what a pickle of it did not take along
 
     def secret(self, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> Secret:  # noqa: ARG002 - nothing is fetched
         """Return the key to send now.
@@ -83,6 +84,12 @@ class KeyCredential:
             key = Secret(next((os.environ[name] for name in self._variables if os.environ.get(name)), "")).strip()
         if not key and self._required:
             names = " or ".join(self._variables)
+            if self._left_behind:
+                raise ConfigurationError(
+                    f"no API key for {self._provider}: {self._left_behind} given as an argument does not travel: "
+                    + (f"export {self._variables[0]} on the workers" if names else "make the responder on the workers"),
+                    fatal=True,
+                )
             hint = f"export {self._variables[0]}=... in the shell" if names else "give api_key="
             raise ConfigurationError(
                 f"no API key for {self._provider}: {hint}, or pass api_key= (looked for {names or 'no variable'})",
@@ -105,7 +112,8 @@ class KeyCredential:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_key": None, "_source": ""}
+        left = "a callable" if callable(self._key) else "a key" if self._key else self._left_behind
+        return {**self.__dict__, "_key": None, "_source": "", "_left_behind": left}
 
     def __repr__(self) -> str:
         source = "callable" if callable(self._key) else "argument" if self._key else " or ".join(self._variables) or "none"
@@ -147,6 +155,7 @@ class GoogleCredential:
             )
         self._source: Any = Secret(source) if isinstance(source, str) else source
         self._session = session
+        self._left_behind = False  # whether a pickle of it did not take its source along
         self._start()
 
     def _start(self) -> None:
@@ -231,6 +240,12 @@ class GoogleCredential:
         try:
             credentials, project = google.auth.default(scopes=[GOOGLE_SCOPE])
         except google.auth.exceptions.DefaultCredentialsError as error:
+            if self._left_behind:
+                raise ConfigurationError(
+                    "no Google credentials: those given as an argument do not travel: export GOOGLE_APPLICATION_CREDENTIALS on "
+                    "the workers",
+                    fatal=True,
+                ) from error
             raise ConfigurationError(
                 "no Google credentials: run 'gcloud auth application-default login', or export "
                 "GOOGLE_APPLICATION_CREDENTIALS=/path/to/service-account.json, or pass credentials=",
@@ -302,10 +317,11 @@ class GoogleCredential:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {"left_behind": self._source is not None or self._left_behind}
 
-    def __setstate__(self, _state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self._source = self._session = None
+        self._left_behind = state.get("left_behind", False)
         self._start()
 
     def __repr__(self) -> str:

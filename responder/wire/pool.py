@@ -205,6 +205,9 @@ def _useless(idle: list[Connection]) -> set[Connection]:
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
+at_sweep: list[Callable[[], None]] = []
+"""What else is to be done each time that idle connections are looked at, so that it needs no thread of its own."""
+
 # The thread of each process that sweeps, while there is something to sweep.
 _sweepers: dict[int, threading.Thread] = {}
 
@@ -230,6 +233,8 @@ def _sweep_while_needed(process: int) -> None:
 
 
 def _sweep() -> bool:
+    for step in at_sweep:
+        step()
     left = [pool.sweep() for pool in list(_pools)]
     return any(left)
 
