@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 4
 # More for pytest: make test ARGUMENTS="-k retry -x"
 ARGUMENTS ?=
-BENCHMARKS ?= speedup throughput cold_start import_time memory streams structured governed shared_limits storms
+BENCHMARKS ?= speedup throughput cold_start import_time memory streams structured governed shared_limits storms cluster
 
 # What an installation depends on: changing one of these installs again.
 METADATA := setup.cfg pyproject.toml

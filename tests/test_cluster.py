@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from responder import (
     CancelToken,
     ConfigurationError,
     DeadlineExceededError,
+    Limits,
     OpenAIResponder,
     Price,
     WorkerLostError,
@@ -109,6 +111,36 @@ def test_an_endless_input_is_read_as_far_as_needed(two_processes: ProcessPoolExe
                 break
     assert said(seen) == [f"number {index}" for index in range(40)]
     assert len(pulled) <= 40 + 2 * 7 * 5
+
+
+def test_a_slow_input_holds_no_answer_back(
+    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator
+) -> None:
+    """A prompt is sent as it comes, although its shard is not full."""
+    allowed = []
+
+    def slow() -> Iterator[str]:
+        for number in range(3):
+            if number:  # comes only once the one before it was answered
+                allowed.append(simulator.wait_for(number) and simulator.wait_until_idle())
+            time.sleep(0.06)  # what the run takes for slow
+            yield f"number {number}"
+
+    results = list(gpt.imap(slow(), executor=two_processes, max_workers=4))
+    assert said(results) == NUMBERS[:3]
+    assert allowed == [True, True]
+
+
+def test_limits_that_hold_in_each_process_alone_are_told(simulator: Simulator) -> None:
+    """Two processes would make twice as many requests."""
+    url = simulator.base_url("openai")
+    limits = Limits(requests_per_minute=60_000)
+    with (
+        OpenAIResponder("m", api_key="k", base_url=url, limits=limits) as gpt,
+        ThreadPoolExecutor(1) as executor,
+        pytest.warns(RuntimeWarning, match="each worker process"),
+    ):
+        gpt.map([], executor=executor)
 
 
 def test_an_unordered_run_gives_every_index_once(two_processes: ProcessPoolExecutor, gpt: OpenAIResponder) -> None:
@@ -302,8 +334,10 @@ def test_without_a_way_to_go_on_the_finished_shards_are_kept(slow: tuple[OpenAIR
     lost = batch.failures()
     assert finished
     assert lost
-    assert {type(result.error) for result in lost} == {WorkerLostError}
-    assert "checkpoint=" in str(lost[0].error)
+    kinds = Counter(type(result.error) for result in lost)
+    assert set(kinds) <= {WorkerLostError, CancelledError}
+    assert 0 < kinds[WorkerLostError] <= 6 * 10, "what was with a worker, or on its way"
+    assert "checkpoint=" in str(next(result.error for result in lost if isinstance(result.error, WorkerLostError)))
     with forked() as executor:
         again = gpt.map([result.prompt for result in batch], executor=executor, checkpoint=checkpoint, max_workers=2)
     assert again.ok

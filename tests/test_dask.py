@@ -16,7 +16,7 @@ import pytest
 from distributed import Client, LocalCluster
 from servers import PATIENCE
 
-from responder import OpenAIResponder
+from responder import CancelledError, CancelToken, OpenAIResponder
 from responder.many import engines
 from responder.simulator import Simulator
 
@@ -26,18 +26,14 @@ PROMPTS = [f"number {number}" for number in range(120)]
 @pytest.fixture(scope="module")
 def dask_client() -> Iterator[Client]:
     """Two workers with two threads each, on loopback, without the profiler."""
+    where = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "worker_dashboard_address": None}
+    key = {"OPENAI_API_KEY": "k"}  # also of a worker that takes the place of one that was killed
     with (
-        pytest.MonkeyPatch.context() as patch,
-        dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.tick.limit": "60s"}),
+        dask.config.set({"distributed.worker.profile.enabled": False}),
+        LocalCluster(n_workers=2, threads_per_worker=2, env=key, **where) as cluster,
+        Client(cluster) as found,
     ):
-        patch.setenv("OPENAI_API_KEY", "k")
-        with (
-            LocalCluster(
-                n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None, worker_dashboard_address=None
-            ) as cluster,
-            Client(cluster) as found,
-        ):
-            yield found
+        yield found
 
 
 @pytest.fixture
@@ -79,6 +75,21 @@ def test_a_worker_that_is_killed_loses_no_prompt(dask_client: Client, gpt: tuple
     asked = Counter(request.prompt for request in simulator.received)
     assert len(asked) == 120
     assert sum(asked.values()) - 120 <= 6 * 10
+
+
+def test_a_cancel_reaches_workers_of_other_machines(
+    dask_client: Client, gpt: tuple[OpenAIResponder, Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask itself carries it: their calls in flight end."""
+    monkeypatch.setattr(engines.Lamp, "put_out", lambda self: None)  # a file that is on another machine
+    model, simulator = gpt
+    simulator.hold(10_000)
+    token = CancelToken()
+    threading.Thread(target=lambda: simulator.wait_for(4) and token.cancel("enough")).start()
+    batch = model.map(PROMPTS, executor=dask_client, max_workers=2, shard_size=10, cancel=token)
+    assert Counter(type(result.error) for result in batch) == {CancelledError: 120}
+    assert simulator.wait_until_idle()
+    assert len(simulator.received) == 4
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the fault is one of Python 3.11")

@@ -95,6 +95,11 @@ class Endpoint:
         return self._access.retrier
 
     @property
+    def limits(self) -> Limits:
+        """What the user knows of the provider's limits."""
+        return self._access.limits
+
+    @property
     def price(self) -> Pricing | None:
         """What the model costs: as given, else as genai-prices says; None where neither knows."""
         if self._access.price is not None:

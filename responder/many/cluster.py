@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,6 +41,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     if spread is None:
         raise ConfigurationError("there is no executor")
     _check(spread)
+    _warn_of_limits(job)
     token, rules = CancelToken(), job.rules
     store = open_store(job.checkpoint, rules.deadline, rules.cancel)
     history = history_of(job)
@@ -70,6 +72,19 @@ def _check(spread: Spread) -> None:
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise ConfigurationError(f"shard_size must be a whole number, 1 or more, or None, not {size!r}", fatal=True)
     opened_journal(spread.journal)
+
+
+def _warn_of_limits(job: Job[Any]) -> None:
+    for source in job.sources:
+        limits = source.endpoint.limits
+        given = (limits.max_concurrency, limits.requests_per_minute, limits.tokens_per_minute)
+        if limits.store is None and any(number is not None for number in given):
+            warnings.warn(
+                f"the limits of {source.name} hold in each worker process by itself: give them a store that all of them reach, "
+                "such as Limits(..., store=path) on one machine",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def _packed(job: Job[Any], spread: Spread, *, keeps: bool, lamp: str) -> bytes:

@@ -115,14 +115,18 @@ class Engine:
 
             def tell() -> None:
                 with contextlib.suppress(Exception):  # workers that are gone have nothing to end
-                    client.run(shards.call_off, run, wait=False)
+                    client.run(shards.call_off, run)
 
             with contextlib.suppress(RuntimeError):  # no more threads
                 threading.Thread(target=tell, name="responder-call-off", daemon=True).start()
 
     def close(self) -> None:
         """Shut down what was made here; an executor that was given belongs to its owner."""
-        if self._make is not None:
+        if self._make is None:
+            return
+        if self._client is not None:
+            self._client.close()
+        else:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -148,7 +152,7 @@ _has_warned = False
 
 def _ask_for_the_profiler(client: Any) -> None:
     """Warn before the first shard, if this program has the profiler on; else a worker says so with its first results."""
-    if _has_warned or not shards.profiler_hangs():
+    if _has_warned or not shards.profiler_is_on():
         return
     with contextlib.suppress(Exception):  # a cluster that cannot be asked says so when the first shard is sent
         if any(client.run(shards.profiler_hangs).values()):

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 # Shards that each process has at once: one at work, one that begins as the first one ends, one on its way.
 _AHEAD = 3
 
+# An input that takes longer than this for a prompt, in seconds, is slow: its prompts do not wait for their shard to be full.
+_SLOW = 0.05
+
 # How often a shard is sent when its workers die: one of its prompts may be what kills them.
 _TRIES = 3
 
@@ -79,6 +82,7 @@ class ShardedRun(AnswerRun[T]):
         self._arrived: deque[tuple[int, Any]] = deque()  # results of the shard that is just being taken in
         self._shifts: dict[str, float] = {}  # from each worker's clock to ours
         self._suspicion = Suspicion()
+        self._pulled_at = monotonic()  # when the last prompt was pulled
         self._purse = Purse(plan.spread.budget) if plan.spread.budget is not None else None
         self._copies: dict[bytes, list[int]] | None = {} if plan.job.dedupe else None
         self._known: dict[bytes, Any] = {}  # with `dedupe`: what became of a question
@@ -98,7 +102,12 @@ class ShardedRun(AnswerRun[T]):
 
     # Handing out
 
+    def _fill(self) -> None:
+        self._pulled_at = monotonic()
+        super()._fill()
+
     def _hand_out(self, index: int, item: Prompt) -> None:
+        began, self._pulled_at = self._pulled_at, monotonic()
         try:
             if self._is_known(index, item):
                 return
@@ -106,7 +115,8 @@ class ShardedRun(AnswerRun[T]):
             self._put(index, self._work.unfinished(index, item, error))
             return
         self._gathered.append(index)
-        if len(self._gathered) >= self._plan.size:
+        is_late = self._pulled_at - began > _SLOW and len(self._out) + len(self._backlog) < self._most_out
+        if is_late or len(self._gathered) >= self._plan.size:
             self._close_shard()
 
     def _is_known(self, index: int, prompt: Prompt) -> bool:
@@ -266,17 +276,23 @@ class ShardedRun(AnswerRun[T]):
 
     def _lose(self, sent: Sent, failure: BaseException) -> None:
         """Send a shard anew whose worker is gone, where the engine can."""
-        if self._stopped is not None or self._token.cancelled:
-            self._arrived.extend((index, None) for index in sent.indexes)
-        elif sent.tries < _TRIES and (sent.generation != self._plan.engine.generation or self._plan.engine.renew()):
+        engine = self._plan.engine
+        is_over = self._stopped is not None or self._token.cancelled
+        if is_over and isinstance(failure, FutureCancelledError):
+            self._arrived.extend((index, None) for index in sent.indexes)  # no worker has begun it
+            return
+        is_given_up = sent.tries >= _TRIES
+        can_go_on = is_over or is_given_up or sent.generation != engine.generation or engine.renew()
+        if can_go_on and not is_over and not is_given_up:
             self._backlog.appendleft(sent)
-        else:
-            lost = WorkerLostError(
-                f"a worker process was lost with this prompt ({type(failure).__name__}: {failure}); it may have been paid. With "
-                "checkpoint=, run the map again for the rest; with executor= as a function that makes the executor, what is lost "
-                "is sent again"
-            )
-            self._fail(sent, lost)
+            return
+        lost = WorkerLostError(
+            f"a worker process was lost with this prompt ({type(failure).__name__}: {failure}); it may have been paid. With "
+            "checkpoint=, run the map again for the rest; with executor= as a function that makes the executor, what is lost "
+            "is sent again"
+        )
+        lost.fatal = not can_go_on  # nothing else can be sent either
+        self._fail(sent, lost)
 
     def _fail(self, sent: Sent, failure: BaseException | None) -> None:
         error = failure if isinstance(failure, Exception) else RuntimeError(f"the engine returned nothing: {failure!r}")

@@ -140,12 +140,22 @@ def name_of_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def profiler_hangs() -> bool:
-    """Return whether this is a worker of Dask whose profiler runs into CPython's gh-106883."""
+def profiler_is_on() -> bool:
+    """Return whether Dask's profiler is on in this process, and runs into CPython's gh-106883."""
     config: Any = sys.modules.get("dask.config")
-    if sys.version_info[:2] != (3, 11) or config is None or "distributed.worker" not in sys.modules:
+    return sys.version_info[:2] == (3, 11) and config is not None and config.get("distributed.worker.profile.enabled", True)
+
+
+def profiler_hangs() -> bool:
+    """Return whether this is a worker of Dask that its profiler may hang."""
+    worker: Any = sys.modules.get("distributed.worker")
+    if worker is None or not profiler_is_on():
         return False
-    return bool(config.get("distributed.worker.profile.enabled", True))
+    try:
+        worker.get_worker()
+    except ValueError:
+        return False  # a client, or a child of one
+    return True
 
 
 class _Workplace:
