@@ -106,6 +106,7 @@ from responder.values.sizes import Sizes, default_sizes, set_default_sizes
 from responder.values.summary import Summary
 
 if TYPE_CHECKING:
+    from responder.many.jobs import BatchJob
     from responder.pace.file_store import FileLimitStore
     from responder.pace.store import LimitAnswer, LimitStep, LimitStore
     from responder.values.embeddings import EmbeddingResult, Embeddings
@@ -130,6 +131,7 @@ __all__ = [
     "BadRequestError",
     "Batch",
     "BatchError",
+    "BatchJob",
     "BedrockResponder",
     "BlockedError",
     "BudgetExceededError",
@@ -242,6 +244,10 @@ def __getattr__(name: str) -> Any:
         from responder.pace import store
 
         return getattr(store, name)
+    if name == "BatchJob":
+        from responder.many import jobs
+
+        return jobs.BatchJob
     if name in ("Embeddings", "EmbeddingResult"):
         from responder.values import embeddings
 

@@ -25,7 +25,7 @@ from responder.pace.prices import Price
 from responder.values.answer import Answer, T
 from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
-from responder.values.deadline import DEFAULT_TIMEOUT, Deadline, Timeout, as_timeout
+from responder.values.deadline import DEFAULT_TIMEOUT, NEVER, Deadline, Timeout, as_timeout
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack, parameters_of_method
 from responder.values.media import Audio, File, Image, Media, Video
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import _SpecialForm
 
     from responder.call.endpoint import Endpoint
+    from responder.many.jobs import BatchJob
     from responder.many.journal import JournalOption
     from responder.values.embeddings import Embeddings
     from responder.wire.transport import Transport
@@ -578,6 +579,74 @@ class Responder(Dialect):
         # A store of another kind keeps answers alone.
         cache: Any = self._cached_answers(rules.deadline, cancel) if isinstance(self.cache, str) else None
         return embed(EmbeddingJob(embedder, texts, rules, progress, seconds, checkpoint, cache, dedupe, batch_size))
+
+    # Jobs
+
+    def submit(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        checkpoint: str | os.PathLike[str],
+        dedupe: bool = False,
+        budget: float | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        cancel: CancelToken | None = None,
+        schema: SchemaOption[T] = RESPONDERS_OWN,
+        **options: Unpack[AnswerOptions],
+    ) -> BatchJob[T]:
+        """Send prompts through the provider's batch API: answered within a day, for half the price.
+
+        The job is in the checkpoint before anything is sent. The same call with the same file goes on with it, whatever became
+        of the process: no batch is made twice. What the file has an answer to is not sent.
+
+        Args:
+            prompts: Any iterable; pulled in the caller's thread.
+            checkpoint: The file that keeps the job and its answers; `map` finds the answers there.
+            dedupe: Send equal prompts once, as `map` takes it.
+            budget: US dollars that the job may cost, by an estimate of each prompt; what comes after them is not sent.
+            timeout: Seconds for one request; None: the responder's.
+            deadline: Seconds for the sending; None: no bound.
+            cancel: A token that ends the sending when another thread cancels it.
+            schema: What the answers must fit, as `answer` takes it. None is asked again.
+            **options: As `answer` takes them.
+
+        Returns:
+            The job: `wait` for it, and look at its `results`.
+
+        Raises:
+            ConfigurationError: The provider has no batches, or a keyword is invalid; nothing was sent.
+            APIError: The provider refuses.
+        """
+        from responder.many.job_start import Submission, submit
+
+        bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), Deadline.after(deadline), cancel)
+        (source, *_) = self._sources((), timeout, _with(options, schema), Responder.submit, bounds.deadline, cancel)
+        return submit(Submission(source, prompts, checkpoint, dedupe, budget, bounds))
+
+    def job(
+        self,
+        id_or_path: str | os.PathLike[str],
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        schema: SchemaOption[T] = RESPONDERS_OWN,
+    ) -> BatchJob[T]:
+        """Take up a job that `submit` began, in any process.
+
+        Args:
+            id_or_path: Its checkpoint (of several jobs in it, the newest); or its `id`, or the provider's id of a batch.
+            checkpoint: Where a job that is named by its id is kept. What is not there is looked for at the provider, where its
+                prompts are not known.
+            schema: What the answers must fit; left out: the responder's, or else what was submitted, as plain JSON.
+
+        Raises:
+            ConfigurationError: There is no such job, or another model was asked.
+            APIError: The provider refuses.
+        """
+        from responder.many.job_start import take_up
+
+        (source, *_) = self._sources((), None, _with({}, schema), Responder.job, NEVER, None)
+        return take_up(source, id_or_path, checkpoint, Bounds(self.timeout, NEVER, None))
 
     # Housekeeping
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from responder.call.batch_form import BatchForm
 from responder.call.upload_steps import Upload
 from responder.values.answer import Answer
 from responder.values.errors import APIError, ConfigurationError
@@ -73,6 +74,8 @@ class Dialect(ABC):
     """Whose opaque parts of a conversation it takes back; "": its own alone."""
     takes_uploads: ClassVar[bool] = False
     """True where `upload` sends a file to the provider, to be used by its id."""
+    batches: ClassVar[type[BatchForm] | None] = None
+    """What its batch API looks like; None where it has none."""
     largest_request: ClassVar[int | None] = None
     """Bytes that the provider takes in one request, pictures and files included; None where that is not documented."""
     model: str

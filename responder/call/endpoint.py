@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -27,9 +28,10 @@ from responder.values.errors import (
     DeadlineExceededError,
     ResponderError,
 )
+from responder.values.sizes import Sizes
 from responder.wire.credentials import Credential
 from responder.wire.error_bodies import read_error_body
-from responder.wire.masking import SecretValues, hide
+from responder.wire.masking import SecretValues, hide, masked
 from responder.wire.transport import Incoming, Reply, Transport
 
 R = TypeVar("R", Reply, Incoming)
@@ -171,15 +173,26 @@ class Endpoint:
                 if reply.status not in _PASSING or failures >= _MOST_FAILED_POLLS:
                     return reply
 
+    def post_once(self, question: Question, bounds: Bounds) -> tuple[Reply, str]:
+        """Do the same for a request that must not arrive twice: nothing below sends it again by itself."""
+        return self._authorized(functools.partial(self._access.transport.post, once=True), question, bounds)
+
+    def masked(self, value: Any, bounds: Bounds) -> Any:
+        """Return JSON that a provider sent without the key of this moment, should it quote that, so that it can be kept."""
+        return masked(value, self._access.credential.secret(bounds.deadline, bounds.cancel))
+
     def get(self, url: str, bounds: Bounds) -> tuple[Reply, str]:
         """Ask for what is at a URL, with the key; raises as `post` does."""
-        secret = self._access.credential.secret(bounds.deadline, bounds.cancel)
-        headers = {**_FIXED_HEADERS, **SecretValues(self.dialect.headers(secret)).hidden(), **self._access.extra_headers}
-        try:
-            return self._access.transport.get(url, headers, bounds.timeout, bounds.deadline, bounds.cancel), secret
-        except ResponderError as error:
-            hide(error, secret)
-            raise
+        read = self._access.transport.get
+        return self._authorized(lambda url, headers, _body, *ends: read(url, headers, *ends), Question(url, b"", 1), bounds)
+
+    def open_file(self, url: str, bounds: Bounds, sizes: Sizes) -> tuple[Incoming, str]:
+        """Ask for a file and return it as soon as the headers are there; it may have as many bytes as `sizes` says.
+
+        Raises as `post` does.
+        """
+        read = functools.partial(self._access.transport.open, method="GET", sizes=sizes)
+        return self._authorized(read, Question(url, b"", 1, headers={"Accept": "*/*"}), bounds)
 
     def open(self, question: Question, bounds: Bounds) -> tuple[Incoming, str]:
         """Send a question and return the reply as soon as its headers are there, and the secret to keep out of errors.

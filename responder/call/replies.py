@@ -65,6 +65,40 @@ def _read(dialect: Dialect, reply: Reply, secret: str) -> Answer:
     return checked(dialect, answer, reply.headers)
 
 
+def read_parsed(dialect: Dialect, status: int, body: Any, request_id: str | None = None) -> Answer:
+    """Return the answer in JSON that is parsed already, such as that of a line of a batch.
+
+    Args:
+        dialect: How to read it.
+        status: HTTP status, or what stands for it.
+        body: The provider's JSON.
+        request_id: The provider's id of the request; None: what the JSON says.
+
+    Raises:
+        APIError: The error it means, or that it has no answer.
+    """
+    found = status if not 200 <= status < 300 else error_status(body)
+    if found is not None:
+        raise refused(dialect, found, {}, as_error(body))
+    try:
+        if not isinstance(body, dict):
+            raise InvalidResponseError("not a JSON object")
+        answer = dialect.parse(body)
+    except InvalidResponseError as error:
+        raise InvalidResponseError(
+            f"{dialect.provider} gave a reply without an answer: {error}",
+            status=status,
+            request_id=request_id,
+            retryable=True,
+            body=body,
+            usage=error.usage,
+        ) from None
+    answer = checked(dialect, answer, {})
+    if request_id is not None:
+        object.__setattr__(answer, "request_id", request_id)
+    return answer
+
+
 # Bytes. Finding where each object of a body ends takes a microsecond a brace, so it is not tried for a body of any size.
 _LONGEST_LINES = 4_000_000
 

@@ -35,10 +35,10 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a provider answered to one request of an upload: its headers (names in lower case) and its JSON."""
+    """What a provider answered to one request of an upload: headers (names in lower case) and JSON, mostly an object."""
 
     headers: Mapping[str, str]
-    body: Mapping[str, Any]
+    body: Any
 
 
 Upload = Generator[Sending, Received, Media]

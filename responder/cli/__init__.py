@@ -14,9 +14,11 @@ from responder._version import __version__
 from responder.cli.ask import ask
 from responder.cli.demo import demo
 from responder.cli.embed import embed
+from responder.cli.job import job
 from responder.cli.map import map_command
 from responder.cli.models import models
 from responder.cli.simulate import simulate
+from responder.cli.submit import submit
 from responder.cli.terminal import Warnings, discard_output, say
 from responder.cli.words import in_shell_words
 from responder.values.errors import ConfigurationError, ResponderError
@@ -96,5 +98,5 @@ def main() -> None:
     """
 
 
-for _command in (ask, map_command, embed, models, simulate, demo):
+for _command in (ask, map_command, submit, job, embed, models, simulate, demo):
     main.add_command(_command)

@@ -28,6 +28,7 @@ from responder.values.errors import ConfigurationError
 @click.option("--model", "models", multiple=True, help="Name of a model that exists; default: any. Repeatable.")
 @click.option("--reply", help="Text of every answer; default: quote the prompt.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME", help="Another host name to answer to. Repeatable.")
+@click.option("--batch-hours", type=float, default=0.0, show_default=True, help="How many hours a batch takes; 0: none.")
 @click.option("--thinking", is_flag=True, help="The model thinks before it answers.")
 def simulate(models: tuple[str, ...], **settings: Any) -> None:
     """Run the simulated provider until Ctrl-C: every dialect, no key, no bill.

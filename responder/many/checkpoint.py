@@ -21,7 +21,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from responder.call.keeping import StoredAnswer
@@ -29,6 +29,8 @@ from responder.many.database import GATE, when_free
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import ConfigurationError
+
+V = TypeVar("V")
 
 # "RESP" in ASCII: marks the file as ours, in the place that SQLite has for this.
 _APPLICATION_ID = 0x52455350
@@ -145,7 +147,7 @@ class Checkpoint:
                     return None
                 # Written at once, or together with an answer that another thread is just storing.
                 connection.execute("UPDATE answers SET run = ? WHERE id = ?", (self._run, found[0]))
-                stored = _stored(question, found[1], found[2])
+                stored = stored_answer(question, found[1], found[2])
                 if stored is not None:
                     return stored
 
@@ -160,7 +162,7 @@ class Checkpoint:
 
         def step() -> StoredAnswer | None:
             newest = "SELECT reply, digest FROM answers WHERE question = ? ORDER BY id DESC"
-            found = (_stored(question, *row) for row in self._opened().execute(newest, (question,)))
+            found = (stored_answer(question, *row) for row in self._opened().execute(newest, (question,)))
             return next((stored for stored in found if stored is not None), None)
 
         return self._looked_up(step, deadline, cancel)
@@ -198,11 +200,27 @@ class Checkpoint:
         cancel: CancelToken | None = None,
     ) -> None:
         """Keep several answers in one commit, as (question, reply, request_id); raises as `store` does."""
-        rows = []
-        for question, reply, request_id in answers:
-            value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
-            rows.append((question, self._run, value, _digest(question, value.encode())))
-        self._insert(rows, deadline, cancel)
+        self._insert([answer_row(question, self._run, reply, request_id) for question, reply, request_id in answers], deadline, cancel)
+
+    @property
+    def has_jobs(self) -> bool:
+        """True where a batch job in the file may have answers at the provider that are not here."""
+
+        def step() -> bool:
+            connection = self._opened()
+            table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_parts'").fetchone()
+            open_parts = "SELECT 1 FROM job_parts WHERE state IN ('sending', 'sent') LIMIT 1"
+            return table is not None and connection.execute(open_parts).fetchone() is not None
+
+        try:
+            return when_free(self.path, step)
+        except sqlite3.Error:
+            return False  # damaged: what asks next will say so
+
+    @property
+    def run(self) -> int:
+        """The number of this run: later ones have larger numbers."""
+        return self._run
 
     def find_vectors(
         self, texts: Sequence[bytes], deadline: Deadline = NEVER, cancel: CancelToken | None = None
@@ -239,6 +257,41 @@ class Checkpoint:
             ConfigurationError: As `store` raises it.
         """
         self._insert([(text, self._run, vector, _digest(text, vector)) for text, vector in vectors], deadline, cancel)
+
+    def transact(
+        self, step: Callable[[sqlite3.Connection], V], deadline: Deadline = NEVER, cancel: CancelToken | None = None
+    ) -> V:
+        """Do a step in a transaction of its own: all of it is kept, or nothing. Text comes out of the database as bytes.
+
+        Args:
+            step: What to do; it may be begun several times, while another program holds the file.
+            deadline: When a wait for another program ends.
+            cancel: Ends such a wait.
+
+        Raises:
+            ConfigurationError: As `store` raises it.
+        """
+        GATE.notice_fork()
+
+        def whole() -> V:
+            self._refuse_after_failure()
+            connection = self._opened()
+            if connection.in_transaction:  # of answers that other threads have just stored
+                connection.execute("COMMIT")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                made = step(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return made
+
+        try:
+            return when_free(self.path, whole, deadline, cancel)
+        except sqlite3.Error as error:
+            raise self._cannot_go_on(str(error)) from error
 
     def _insert(
         self, rows: Sequence[tuple[bytes, int, str | bytes, bytes]], deadline: Deadline, cancel: CancelToken | None
@@ -322,11 +375,17 @@ class Checkpoint:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
+def answer_row(question: bytes, run: int, reply: Mapping[str, Any], request_id: str | None) -> tuple[bytes, int, str, bytes]:
+    """Return an answer as the table of answers has it: question, run, reply and digest."""
+    value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
+    return question, run, value, _digest(question, value.encode())
+
+
 def _digest(question: bytes, reply: bytes) -> bytes:
     return hashlib.blake2b(reply, digest_size=16, key=question[:64]).digest()
 
 
-def _stored(question: bytes, reply: object, digest: object) -> StoredAnswer | None:
+def stored_answer(question: bytes, reply: object, digest: object) -> StoredAnswer | None:
     """Return what a row holds; None if it was damaged."""
     try:
         if not isinstance(reply, bytes) or (digest is not None and digest != _digest(question, reply)):

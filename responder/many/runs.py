@@ -23,6 +23,7 @@ from responder.pace.breaker import PATIENCE
 from responder.pace.budget import Spending
 from responder.pace.prices import unknown_price
 from responder.values.answer import Answer, T
+from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
@@ -157,7 +158,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
         ordered: Input order if true, else as they finish.
     """
     token = CancelToken()
-    store = open_store(job.checkpoint, job.rules.deadline, job.rules.cancel)
+    store = store_of(job)
     asker = Asker(with_store(job.sources, store), token, job.terms, store, job.dedupe, job.reasks, job.max_turns)
     history = history_of(job)
     suspicion = Suspicion()
@@ -191,6 +192,21 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     run.history = history
     run._prices = lambda: [source.endpoint.price for source in job.sources]
     return run
+
+
+def store_of(job: Job[Any]) -> AnswerStore | None:
+    """Return the run's store, with the answers of the batch jobs in it that have ended."""
+    rules, source = job.rules, job.sources[0]
+    store = open_store(job.checkpoint, rules.deadline, rules.cancel)
+    if getattr(store, "has_jobs", False):
+        from responder.many.job_start import gather
+
+        path = str(getattr(store, "path", ""))
+        # Opened anew afterwards: a run takes only what was there when it began.
+        getattr(store, "close", lambda: None)()
+        gather(source, path, Bounds(source.timeout, rules.deadline, rules.cancel))
+        store = open_file(path, rules.deadline, rules.cancel)
+    return store
 
 
 # This many prompts with the same bare refusal and no answer are no coincidence: the address or the key's rights are wrong.

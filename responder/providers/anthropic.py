@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from responder.call.batch_form import BatchForm
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.call.upload_steps import Upload, multipart, stands_for
 from responder.providers.caching import mark_for_anthropic
+from responder.providers.anthropic_batches import AnthropicBatches
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.urls import under
@@ -46,6 +48,7 @@ class AnthropicResponder(Responder):
     key_variables: ClassVar[tuple[str, ...]] = ("ANTHROPIC_API_KEY",)
     family = "anthropic"
     takes_uploads = True
+    batches: ClassVar[type[BatchForm] | None] = AnthropicBatches
     largest_request: ClassVar[int | None] = 32_000_000  # https://docs.anthropic.com/en/api/overview (read 2026-08)
 
     def url(self) -> str:

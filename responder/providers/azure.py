@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from responder.call.addresses import AMBIGUOUS
 from responder.providers.openai import Api, OpenAIResponder
+from responder.providers.openai_batches import AzureBatches
 from responder.providers.urls import quoted, under
 from responder.responder import CommonKeywords
 from responder.values.errors import ConfigurationError
@@ -48,6 +49,7 @@ class AzureOpenAIResponder(OpenAIResponder):
 
     provider = "azure"
     takes_uploads = False
+    batches = AzureBatches
     base_url = ""
     base_url_variables = ("AZURE_OPENAI_ENDPOINT",)
     key_variables = ("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY")

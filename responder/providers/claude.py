@@ -28,6 +28,7 @@ class AnthropicVertexResponder(GoogleCloudResponder, AnthropicResponder):
 
     provider = "anthropic-vertex"
     takes_uploads = False
+    batches = None
     base_url = ""
     base_url_variables = ("ANTHROPIC_VERTEX_BASE_URL",)
     key_variables = ()
@@ -55,6 +56,7 @@ class AnthropicBedrockResponder(AmazonResponder, AnthropicResponder):
 
     provider = "anthropic-bedrock"
     takes_uploads = False
+    batches = None
     base_url = ""
     base_url_variables = ("ANTHROPIC_BEDROCK_BASE_URL",)
     key_variables = AmazonResponder.key_variables
@@ -88,6 +90,7 @@ class AnthropicFoundryResponder(AnthropicResponder):
 
     provider = "anthropic-foundry"
     takes_uploads = False
+    batches = None
     base_url = ""
     base_url_variables = ("ANTHROPIC_FOUNDRY_BASE_URL",)
     key_variables = ("ANTHROPIC_FOUNDRY_API_KEY",)

@@ -31,6 +31,7 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
     provider = "cohere"
     takes_uploads = False
     takes_cache_lifetime = False
+    batches = None
     largest_request = None
     base_url = "https://api.cohere.com"
     base_url_variables = ("CO_API_URL",)

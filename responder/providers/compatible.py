@@ -7,8 +7,10 @@ import types
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from responder.call.batch_form import BatchForm
 from responder.providers.hosts import HOSTS, Host
 from responder.providers.openai import OpenAIResponder
+from responder.providers.openai_batches import GroqBatches, MistralBatches, TogetherBatches, XAIBatches
 from responder.providers.urls import in_host
 from responder.values.errors import ConfigurationError
 from responder.values.options import Options
@@ -62,6 +64,7 @@ class CompatibleResponder(OpenAIResponder):
 
     takes_uploads = False
     takes_cache_lifetime = False
+    batches: ClassVar[type[BatchForm] | None] = None
     largest_request = None
 
 
@@ -73,11 +76,14 @@ def _host_name(value: str) -> str:
 class GroqResponder(CompatibleResponder, host="groq"):
     """Groq. https://console.groq.com/docs/api-reference"""
 
+    batches = GroqBatches
+
 
 class MistralResponder(CompatibleResponder, host="mistral"):
     """Mistral. https://docs.mistral.ai/api"""
 
     dimensions_field = "output_dimension"
+    batches = MistralBatches
 
     def chat_payload(self, messages: tuple[Any, ...], options: Options) -> dict[str, Any]:
         payload = super().chat_payload(messages, options)
@@ -99,6 +105,8 @@ class OpenRouterResponder(CompatibleResponder, host="openrouter"):
 class TogetherResponder(CompatibleResponder, host="together"):
     """Together AI. https://docs.together.ai/reference"""
 
+    batches = TogetherBatches
+
 
 class FireworksResponder(CompatibleResponder, host="fireworks"):
     """Fireworks AI. https://docs.fireworks.ai/api-reference"""
@@ -106,6 +114,8 @@ class FireworksResponder(CompatibleResponder, host="fireworks"):
 
 class XAIResponder(CompatibleResponder, host="xai"):
     """xAI. https://docs.x.ai/docs/api-reference"""
+
+    batches = XAIBatches
 
 
 class CerebrasResponder(CompatibleResponder, host="cerebras"):

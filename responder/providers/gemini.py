@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from responder.call.batch_form import BatchForm
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import GEMINI, lowered
 from responder.call.upload_steps import Sending, Upload, refused, stands_for
 from responder.providers.citing import gemini_citations
+from responder.providers.gemini_batches import GeminiBatches
 from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.likelihood import gemini_logprobs
 from responder.providers.prompt import described, refuse_extra, refuse_lifetime, refuse_options, text_of_result
@@ -40,6 +42,7 @@ class GeminiResponder(GeminiEmbeddings):
     key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     family = "google"
     takes_uploads: ClassVar[bool] = True
+    batches: ClassVar[type[BatchForm] | None] = GeminiBatches
     largest_request: ClassVar[int | None] = 20_000_000  # https://ai.google.dev/gemini-api/docs/files (read 2026-08)
 
     def url(self) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
+from responder.call.batch_form import BatchForm
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import OPENAI, described, lowered
 from responder.call.upload_steps import Upload, multipart, stands_for
 from responder.providers.caching import openai_cache
 from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.likelihood import openai_logprobs
+from responder.providers.openai_batches import OpenAIBatches
 from responder.providers.openai_embeddings import OpenAIEmbeddings
 from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
 from responder.providers.prompt import refuse_lifetime
@@ -65,6 +67,7 @@ class OpenAIResponder(OpenAIEmbeddings):
     returned_with_calls: ClassVar[tuple[str, ...]] = ()
     """The same, where the answer called tools; in other turns the host refuses it."""
     takes_uploads = True
+    batches: ClassVar[type[BatchForm] | None] = OpenAIBatches
     largest_request: ClassVar[int | None] = 50_000_000  # https://platform.openai.com/docs/guides/images-vision (read 2026-08)
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
     """What the limit of an answer is called: OpenAI's reasoning models refuse the older `max_tokens`."""

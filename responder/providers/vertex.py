@@ -129,6 +129,7 @@ class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder)
     base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)
     key_variables = ()
     takes_uploads = False
+    batches = None
     largest_request = None
 
 
@@ -141,6 +142,7 @@ class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
     provider = "vertex-partner"
     takes_uploads = False
     takes_cache_lifetime = False
+    batches = None
     largest_request = None
     base_url = ""
     base_url_variables = ("GOOGLE_VERTEX_BASE_URL",)

@@ -4,9 +4,10 @@ It imports nothing from the rest of `responder` and is written from the provider
 side shows. The server needs aiohttp (`pip install "responder-sdk[simulator]"`); importing this package does not.
 """
 
+from .batches import BatchSeen
 from .console import serve
 from .faults import Fault
 from .journal import Received
 from .simulator import Hold, Simulator
 
-__all__ = ["Fault", "Hold", "Received", "Simulator", "serve"]
+__all__ = ["BatchSeen", "Fault", "Hold", "Received", "Simulator", "serve"]

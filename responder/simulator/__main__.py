@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", dest="models", action="append", help="a model that exists (repeat it for more)")
     parser.add_argument("--reply", help="fixed text of every answer")
     parser.add_argument("--thinking", action="store_true", help="the model thinks before it answers")
+    parser.add_argument("--batch-hours", type=float, default=0.0, help="how long a batch takes (default: %(default)s)")
+    parser.add_argument("--batch-tokens", type=int, help="tokens of batches that may be under way")
     parser.add_argument("--allow-host", dest="allowed_hosts", action="append", default=[], help="another host name to answer to")
     parser.add_argument("--settings", choices=["-"], help=argparse.SUPPRESS)
     options = vars(parser.parse_args(arguments))

@@ -56,6 +56,11 @@ async def _obey(engine: Engine, order: str, values: dict[str, Any]) -> Any:
     if order == "release":
         engine.gates.get(int(values["hold"])).release()
         return {}
+    if order == "batches":
+        return [dataclasses.asdict(batch) for batch in engine.batches.seen()]
+    if order == "advance":
+        engine.batches.advance(float(values["hours"]))
+        return {}
     if order == "clear":
         engine.clear()
         return {}

@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from .answers import Question, Spoken, default_answer, speak, token_count
+from .batches import Answered, Batches
 from .dialects import Call, Dialect, route
+from .dialects.batches import answer as answer_batch
 from .faults import Fault
 from .journal import Entry, Journal, secret_digest
 from .limits import Limiter, LimitState
@@ -47,6 +49,8 @@ class Settings:
     thinking: bool = False
     log_size: int = 100_000
     allowed_hosts: tuple[str, ...] = ()
+    batch_hours: float = 0.0
+    batch_tokens: int | None = None
 
 
 @dataclass
@@ -77,7 +81,9 @@ class Engine:
         for name in ("error_rate", "spike_rate"):
             if not 0 <= getattr(settings, name) <= 1:
                 raise ValueError(f"{name}={getattr(settings, name)!r} is not a probability: give a number from 0 to 1.")
-        for name in ("requests_per_minute", "tokens_per_minute", "requests_per_day", "log_size"):
+        if not settings.batch_hours >= 0:
+            raise ValueError(f"batch_hours={settings.batch_hours!r} is invalid: give 0 or more.")
+        for name in ("requests_per_minute", "tokens_per_minute", "requests_per_day", "log_size", "batch_tokens"):
             value = getattr(settings, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value!r} is invalid: give 1 or more, or None for no limit.")
@@ -93,6 +99,7 @@ class Engine:
         keys = (settings.api_key,) if isinstance(settings.api_key, str) else settings.api_key
         self._keys: set[str] | None = None if keys is None else set(keys)
         self._tokens_given = 0
+        self.batches = Batches(settings.batch_hours, settings.batch_tokens, self._answer_line)
         answer = settings.reply
         if answer is None:
             self._answer: Callable[[str], str] = default_answer
@@ -119,19 +126,23 @@ class Engine:
             headers=headers,
             content=content,
         )
-        if content:
+        dialect = route(call)
+        is_file = "multipart/" in headers.get("content-type", "") or path.startswith("/upload/")
+        if is_file and headers.get("x-goog-upload-command") != "start":
+            call.valid_json = False  # a file: only its size goes into the log
+        elif content:
             try:
                 call.body = json.loads(content)
             except (ValueError, RecursionError):
                 call.body, call.valid_json = content.decode("utf-8", "replace"), False
-        dialect = route(call)
+        call.extra["root"] = f"http://{headers.get('host', '')}"
         entry = Entry(
             dialect.provider(call) if call.action else "",
             method,
             path,
             call.query,
             headers,
-            call.body,
+            {"bytes": len(content)} if call.action == "batch" and content else call.body,
         )
         return call, dialect, entry
 
@@ -181,18 +192,19 @@ class Engine:
         self.script.clear()
         self.gates.clear()
         self._limiter.clear()
+        self.batches.clear()
 
     # Steps ----------------------------------------------------------------------------------------------------------
 
     def _question(self, call: Call, dialect: Dialect) -> Question | None:
         if not call.action:
             raise refuse(404, "", kind="missing_path")
-        if call.method != ("GET" if call.action == "models" else "POST"):
+        if call.action != "batch" and call.method != ("GET" if call.action == "models" else "POST"):
             raise refuse(405, f"Not allowed to {call.method} on {call.path}.")
         if call.action == "token":
             return None
         dialect.check_key(call, self._keys)
-        if call.action == "models":
+        if call.action in ("models", "batch"):
             return None
         question = dialect.read_embeddings(call) if call.action == "embed" else dialect.read(call)
         if self.settings.models is not None:
@@ -200,6 +212,8 @@ class Engine:
         return question
 
     def _reply(self, call: Call, dialect: Dialect, question: Question | None, fault: Fault | None) -> Reply:
+        if call.action == "batch":
+            return answer_batch(call, dialect, self.batches, dialect.provider(call))
         if question is None:
             return self._token() if call.action == "token" else dialect.model_list(self.settings.models or _DEFAULT_MODELS)
         if call.action == "count":
@@ -229,8 +243,28 @@ class Engine:
             reply.headers.update(dialect.limit_headers(state))
         return reply
 
+    def _answer_line(self, path: str, body: Any) -> Answered:
+        """Answer a line of a batch as a live question is answered, faults for its text included."""
+        headers = {"content-type": "application/json", "anthropic-version": "2023-06-01"}
+        call = Call("POST", path, {}, headers, body=body, extra={"batch": True})
+        dialect, prompt = route(call), None
+        try:
+            question = dialect.read_embeddings(call) if call.action == "embed" else dialect.read(call)
+            prompt = question.prompt
+            fault = self.script.take_for(prompt)
+            is_refused = fault is not None and fault.name in _ALWAYS_A_STATUS
+            if fault is not None and is_refused:
+                reply = self._scripted(fault, dialect)
+            else:
+                reply = self._reply(call, dialect, question, fault)
+        except RefusalError as refusal:
+            reply = dialect.problem(refusal.problem)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+            reply = dialect.problem(Problem(400, "invalid", f"The request is not valid: {type(error).__name__}: {error}"))
+        return Answered(reply.status, json.loads(reply.whole()), prompt)
+
     def _charge(self, call: Call, dialect: Dialect, question: Question, spoken: Spoken) -> LimitState | None:
-        if not self._limiter.active:
+        if not self._limiter.active or "batch" in call.extra:
             return None
         tokens = question.input_tokens + (spoken.answer_tokens + spoken.thought_tokens) * question.count
         state = self._limiter.charge(secret_digest(dialect.key(call)), question.model, tokens)

@@ -15,6 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
+from .batches import BatchSeen
 from .engine import Settings
 from .faults import Fault
 from .journal import Received, received_from_json
@@ -134,6 +135,12 @@ class RemoteBackend:
 
     def clear(self) -> None:
         self._order("clear")
+
+    def batches(self) -> list[BatchSeen]:
+        return [BatchSeen(**{**batch, "prompts": tuple(batch["prompts"])}) for batch in self._order("batches")]
+
+    def advance(self, hours: float) -> None:
+        self._order("advance", hours=hours)
 
     def _order(self, order: str, **values: Any) -> Any:
         if self._process is None:

@@ -64,6 +64,15 @@ class Script:
                 return self._queue.popleft()
             return self._always
 
+    def take_for(self, prompt: str) -> Fault | None:
+        """Return the fault that is scripted for a text, and forget it."""
+        with self._lock:
+            for matches in (str.__eq__, str.__contains__):
+                for wanted, queue in self._by_text:
+                    if queue and matches(prompt, wanted):
+                        return queue.popleft()
+        return None
+
     def pending(self) -> int:
         """Return how many faults are still waiting for their request; the permanent one is not counted."""
         with self._lock:

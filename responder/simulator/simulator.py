@@ -11,6 +11,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .batches import BatchSeen
 from .dialects import base_path
 from .engine import Engine, Settings
 from .faults import Fault
@@ -80,6 +81,14 @@ class Backend(Protocol):
         """Forget everything."""
         ...
 
+    def batches(self) -> list[BatchSeen]:
+        """Return the batches."""
+        ...
+
+    def advance(self, hours: float) -> None:
+        """Wind the clock of the batches on."""
+        ...
+
 
 class Hold:
     """A barrier before the answers: made by `Simulator.hold`."""
@@ -137,6 +146,9 @@ class Simulator:
             the prompt.
         thinking: Whether the model thinks first: adds reasoning and its tokens, in each provider's way.
         log_size: How many requests the log remembers.
+        batch_hours: How long a batch of prompts takes, in hours of the simulator's own clock, which `advance` winds on; 0: it is
+            done at once. What is not answered after 24 hours expires.
+        batch_tokens: How many tokens of batches may be under way; None for any number.
         allowed_hosts: Host names that it answers to besides "localhost" and its address; a request under any other name gets a
             421, since a page of another web site could have sent it.
         process: True: run in a process of its own (same interface; it ends with this one). False: in a thread of this one.
@@ -168,6 +180,8 @@ class Simulator:
         reply: str | Callable[[str], str] | None = None,
         thinking: bool = False,
         log_size: int = 100_000,
+        batch_hours: float = 0.0,
+        batch_tokens: int | None = None,
         allowed_hosts: Sequence[str] = (),
         process: bool = False,
     ) -> None:
@@ -186,6 +200,8 @@ class Simulator:
             reply=reply,
             thinking=thinking,
             log_size=log_size,
+            batch_hours=batch_hours,
+            batch_tokens=batch_tokens,
             allowed_hosts=tuple(allowed_hosts),
         )
         require_aiohttp()
@@ -297,6 +313,11 @@ class Simulator:
         """How many scripted faults still wait for their request."""
         return self._backend.counts()["pending_faults"]
 
+    @property
+    def batches(self) -> list[BatchSeen]:
+        """The batches that were made, in order, with the prompts of those lines that are answered by now."""
+        return self._backend.batches()
+
     # What it shall do -----------------------------------------------------------------------------------------------
 
     def script(self, *faults: Fault) -> None:
@@ -313,6 +334,14 @@ class Simulator:
     def always(self, fault: Fault | None) -> None:
         """Let every request meet this fault, unless another one is scripted for it; None ends it."""
         self._backend.always(fault)
+
+    def advance(self, hours: float) -> None:
+        """Wind the clock on by which batches are worked at and expire.
+
+        Args:
+            hours: 0 or more.
+        """
+        self._backend.advance(hours)
 
     def hold(self, size: int) -> Hold:
         """Answer nothing until `size` requests are inside at once, which proves concurrency without a stopwatch.
@@ -414,6 +443,12 @@ class _Embedded:
 
     def clear(self) -> None:
         self._engine.clear()
+
+    def batches(self) -> list[BatchSeen]:
+        return self._engine.batches.seen()
+
+    def advance(self, hours: float) -> None:
+        self._engine.batches.advance(hours)
 
 
 def require_aiohttp() -> None:

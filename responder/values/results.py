@@ -168,7 +168,7 @@ class _Results(Sequence[R]):
     """Results in input order."""
 
     def __init__(self, results: Iterable[R]) -> None:
-        self._results = sorted(results, key=lambda result: result.index)
+        self._results: Sequence[R] = sorted(results, key=lambda result: result.index)
 
     def __len__(self) -> int:
         return len(self._results)

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
+from responder.values.sizes import Sizes
 from responder.wire.dialing import Dialing
 from responder.wire.http1 import read_head
 from responder.wire.masking import Secret
@@ -75,6 +76,9 @@ class Attempt:
         cancel: The token that stops it, or None.
         registered: The number of the callback that is registered with the token.
         stage: How far it got: "connecting", "sending" or "waiting" for the reply.
+        sizes: What may be read of the reply; None: the bounds of the process.
+        is_sent_once: True for a request that must not go out again by itself: it never goes over a connection that was kept, and
+            may be closed already.
     """
 
     ends: float = math.inf
@@ -82,6 +86,8 @@ class Attempt:
     cancel: CancelToken | None = None
     registered: int = -1
     stage: str = "connecting"
+    sizes: Sizes | None = None
+    is_sent_once: bool = False
 
     @property
     def cancelled(self) -> bool:

@@ -115,7 +115,7 @@ class SessionCall:
         """Return the next bytes of the body; b"" at its end."""
         piece = self._abandonable(lambda: _next_bytes(response))
         self._read += len(piece)
-        if self._read > (most := default_sizes().decompressed):
+        if self._read > (most := (self._attempt.sizes or default_sizes()).decompressed):
             self.close(response)
             raise too_large(_BODY, "decompressed", most)
         return piece

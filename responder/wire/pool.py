@@ -67,7 +67,7 @@ class Pool:
         if attempt.cancelled:
             raise StoppedError
         shared = self._here()
-        connection = self._take(shared, way)
+        connection = None if attempt.is_sent_once else self._take(shared, way)
         if connection is not None:
             try:
                 return self._exchange(attempt, connection, request, shared, more)
@@ -101,7 +101,7 @@ class Pool:
             attempt.stage = "waiting"
             head, rest = read_head(lambda: connection.receive(attempt))
             give_back = Connection.close if connection.was_cut_short else self.give_back
-            return Response(connection, give_back, attempt, head, rest)
+            return Response(connection, give_back, attempt, head, rest, attempt.sizes)
         except BaseException:
             attempt.unwatch()
             connection.close()

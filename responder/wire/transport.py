@@ -15,6 +15,7 @@ import requests
 
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import Deadline, Timeout
+from responder.values.sizes import Sizes
 from responder.wire import patches
 from responder.wire.adapter import PooledSession, prepared
 from responder.wire.file_body import FileBody
@@ -111,8 +112,11 @@ class Transport:
         timeout: Timeout,
         deadline: Deadline,
         cancel: CancelToken | None,
+        once: bool = False,
     ) -> Reply:
         """Send a request and return the whole reply; a FileBody is read as it is sent.
+
+        With `once` it goes over a new connection. A kept one that the server was about to close would have it sent again.
 
         Raises:
             APIConnectionError: No reply, or not all of it.
@@ -120,6 +124,7 @@ class Transport:
             APIError: This process has no file descriptors left.
         """
         call = self._call(url, timeout, deadline, cancel)
+        call.circumstances.attempt.is_sent_once = once
         request = prepared(url, headers, body, bare=call.is_bare)
         del headers  # an exception of a signal's handler would carry them out, and with them the key
         try:
@@ -149,14 +154,18 @@ class Transport:
         timeout: Timeout,
         deadline: Deadline,
         cancel: CancelToken | None,
+        method: str = "POST",
+        sizes: Sizes | None = None,
     ) -> Incoming:
         """Send a request and return the reply as soon as its headers are there; raises as `post` does.
 
-        `timeout.first` bounds the time from here to the first piece, until `Incoming.must_continue_within` moves it.
+        `timeout.first` bounds the time from here to the first piece, until `Incoming.must_continue_within` moves it; `sizes`
+        bounds what is read of the reply, in place of the bounds of the process.
         """
         call = self._call(url, timeout, deadline, cancel)
         call.circumstances.continue_within(timeout.first, f"timeout first: no piece within {timeout.first:g} s")
-        request = prepared(url, headers, body, bare=call.is_bare)
+        call.circumstances.attempt.sizes = sizes
+        request = prepared(url, headers, body, bare=call.is_bare, method=method)
         del headers
         try:
             return Incoming(call.open(request), call)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from .anthropic import Anthropic
 from .azure import Azure
 from .base import Call, Dialect
+from .batch_paths import find as find_batch
 from .bedrock import Bedrock
 from .claude import ClaudeInFoundry, ClaudeOnBedrock, ClaudeOnVertex
 from .cohere import Cohere
@@ -86,6 +87,8 @@ def base_path(provider: str) -> str:
 def route(call: Call) -> Dialect:
     """Find the dialect of a path, and note on the call what the path asks for (action "" for nothing known)."""
     path = call.path
+    if whose := find_batch(call):
+        return {"anthropic": _ANTHROPIC, "gemini": _GEMINI}.get(whose) or _nearest(path)
     if fixed := _FIXED.get(path):
         dialect, call.action = fixed
         if path == "/v1/models" and "anthropic-version" in call.headers:

@@ -1,0 +1,286 @@
+"""How does a batch job begin, or go on? Prompts become lines in a checkpoint and are sent; a path or an id becomes the job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from responder.call.asker import Source
+from responder.call.batch_form import BatchForm, BatchState
+from responder.call.replies import shown_url
+from responder.call.turns import Functions
+from responder.many.job_file import JobFile
+from responder.many.job_results import failure_of, prompt_json
+from responder.many.job_rows import Item, JobRow, Part, new_job
+from responder.many.jobs import BatchJob, Desk, with_form
+from responder.pace.budget import Spending
+from responder.pace.prices import unknown_price
+from responder.values.answer import Usage
+from responder.values.bounds import Bounds
+from responder.values.errors import APIError, ConfigurationError, NotFoundError
+from responder.values.messages import Prompt
+
+if TYPE_CHECKING:
+    from responder.pace.prices import Pricing
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a job is made of. `Responder.submit` explains the keywords.
+
+    Attributes:
+        source: Who is asked.
+        prompts: What.
+        checkpoint: Where the job and its answers are kept.
+        dedupe: Ask equal prompts once.
+        budget: US dollars that it may spend; None: no bound.
+        bounds: What may end the sending.
+    """
+
+    source: Source
+    prompts: Iterable[Prompt]
+    checkpoint: str | os.PathLike[str]
+    dedupe: bool
+    budget: float | None
+    bounds: Bounds
+
+
+def form_of(source: Source) -> BatchForm:
+    """Return what the batches of a provider look like.
+
+    Raises:
+        ConfigurationError: It has none.
+    """
+    dialect = source.endpoint.dialect
+    if dialect.batches is None:
+        raise ConfigurationError(f"{dialect.provider} has no batches that can be submitted here: use map()", fatal=True)
+    return dialect.batches(dialect)
+
+
+def submit(submission: Submission) -> BatchJob[Any]:
+    """Write prompts into a checkpoint as a job and send them; or go on with the job of the same prompts that is in it.
+
+    Raises:
+        ConfigurationError: A prompt or a keyword is invalid, or the file cannot be used; nothing was sent.
+        APIError: The provider refuses.
+    """
+    source, prompts = submission.source, submission.prompts
+    if isinstance(prompts, (str, bytes)):
+        raise ConfigurationError("submit takes several prompts, not one str: put it in a list", fatal=True)
+    if Functions(source.options):
+        raise ConfigurationError("a batch cannot call Python functions: leave them out of tools, or use map()", fatal=True)
+    if not isinstance(submission.checkpoint, (str, os.PathLike)):
+        raise ConfigurationError(
+            f"submit needs checkpoint= as a path, to keep the job in that file, not {submission.checkpoint!r}", fatal=True
+        )
+    form = form_of(source)
+    if submission.budget is not None and source.endpoint.price is None:
+        raise unknown_price(source.endpoint.dialect.provider, source.endpoint.dialect.model)
+    with tempfile.TemporaryFile() as spool:
+        count = _spool(source, prompts, spool)
+        file = JobFile(submission.checkpoint, submission.bounds.deadline, submission.bounds.cancel)
+        try:
+            dialect, schema = source.endpoint.dialect, source.options.schema
+            job, _is_old = file.begin(
+                new_job(
+                    dialect.provider, dialect.model, shown_url(dialect.base_url), count, None if schema is None else dict(schema)
+                ),
+                lambda: _spooled(spool),
+                form.limits,
+                dedupe=submission.dedupe,
+                refused=lambda: _refuser(source, submission.budget, form.limits.price_share),
+            )
+        except BaseException:
+            file.close()
+            raise
+    made: BatchJob[Any] = BatchJob(Desk(source, form, file), job, prompts if isinstance(prompts, Sequence) else None)
+    try:
+        made.send(submission.bounds)
+    except APIError:
+        file.forget(job)  # where nothing was sent, nothing is left to go on with
+        file.close()
+        raise
+    return made
+
+
+def _spool(source: Source, prompts: Iterable[Prompt], spool: IO[bytes]) -> int:
+    """Write what is asked for each prompt into a file, and return how many there are."""
+    count = 0
+    for place, prompt in enumerate(prompts):
+        about: dict[str, Any] = {"place": place, "prompt": prompt_json(prompt)}
+        body = b""
+        try:
+            question = source.question(prompt)
+            if question.is_polled:
+                raise ConfigurationError("a batch has no answers in the background: leave out background", fatal=True)
+            about.update(
+                question=source.key(question).hex(),
+                url=question.url,
+                headers=dict(question.headers),
+                size=question.size,
+                max_tokens=question.max_tokens,
+            )
+            body = question.body
+        except ConfigurationError as error:
+            if error.fatal:
+                raise
+            about["failure"] = failure_of("prompt", message=str(error))
+            about["question"] = hashlib.sha256(b"cannot be sent %d" % place).hexdigest()
+        spool.write(b"%b\n%b\n" % (json.dumps(about).encode(), body))
+        count += 1
+    return count
+
+
+def _spooled(spool: IO[bytes]) -> Iterator[Item]:
+    spool.seek(0)
+    while head := spool.readline():
+        about = json.loads(head)
+        body = spool.readline()[:-1]
+        yield Item(**{**about, "question": bytes.fromhex(about["question"]), "body": body})
+
+
+def _refuser(source: Source, budget: float | None, share: float) -> Callable[[Item], str]:
+    """Return what says whether there is no money for an item any more."""
+    price = source.endpoint.price
+    if budget is None or price is None:
+        return lambda _item: ""
+    spending, batch_price = Spending(budget), _Share(price, share)
+    is_over = False
+
+    def refused(item: Item) -> str:
+        nonlocal is_over
+        is_over = is_over or spending.try_reserve(batch_price, item.size, item.max_tokens) is None
+        said = f"not sent: the budget of ${budget:.2f} is used up, by what the prompts before may cost. Raise budget="
+        return failure_of("budget", message=said) if is_over else ""
+
+    return refused
+
+
+class _Share:
+    """A part of a price."""
+
+    def __init__(self, price: Pricing, share: float) -> None:
+        self._price = price
+        self._share = share
+
+    def cost(self, usage: Usage) -> float | None:
+        """Return US dollars for the tokens of one request; None if unknown."""
+        dollars = self._price.cost(usage)
+        return None if dollars is None else dollars * self._share
+
+
+def take_up(
+    source: Source, id_or_path: str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None, bounds: Bounds
+) -> BatchJob[Any]:
+    """Return the job that a checkpoint or the provider has.
+
+    Args:
+        source: Who was asked.
+        id_or_path: A checkpoint; or the id of a job or of a batch.
+        checkpoint: Where a job that is named by its id is kept; None: it is looked for at the provider, and kept for the moment.
+        bounds: What may end the search.
+
+    Raises:
+        ConfigurationError: There is none.
+        APIError: The provider refuses.
+    """
+    form, name = form_of(source), os.fspath(id_or_path)
+    is_path = checkpoint is None and os.path.isfile(name)  # noqa: PTH113 - a str or anything like a path
+    if checkpoint is None and not is_path and (os.sep in name or name.endswith(".db")) and not name.startswith("batches/"):
+        raise ConfigurationError(f"there is no checkpoint {name}", fatal=True)
+    if is_path or (checkpoint is not None and os.path.isfile(checkpoint)):  # noqa: PTH113 - as above
+        file = JobFile(name if checkpoint is None else checkpoint, bounds.deadline, bounds.cancel)
+        try:
+            found = _in_file(source, file, None if is_path else name)
+        except BaseException:
+            file.close()
+            raise
+        if found is not None:
+            return BatchJob(Desk(with_form(source, found), form, file), found)
+        file.close()
+    return _adopted(source, form, name, checkpoint, bounds)
+
+
+def _in_file(source: Source, file: JobFile, name: str | None) -> JobRow | None:
+    dialect = source.endpoint.dialect
+    if name is not None:
+        found = file.job(name)
+        if found is None:
+            return None
+    else:
+        found = file.newest(dialect.provider, dialect.model)
+        if found is None:
+            other = file.any()
+            asks = f"its newest job asks {other.provider}:{other.model}" if other is not None else "submit() starts one"
+            raise ConfigurationError(f"{file.path} has no batch job of {dialect.provider}:{dialect.model}: {asks}", fatal=True)
+    if (found.provider, found.model, found.url) != (dialect.provider, dialect.model, shown_url(dialect.base_url)):
+        raise ConfigurationError(
+            f"{found.name} was sent to {found.provider}:{found.model} at {found.url}: ask with a responder of that", fatal=True
+        )
+    return found
+
+
+def _adopted(
+    source: Source, form: BatchForm, name: str, checkpoint: str | os.PathLike[str] | None, bounds: Bounds
+) -> BatchJob[Any]:
+    """Return a job of which only the provider knows: its batches by the job's name, or the one with that id."""
+    dialect = source.endpoint.dialect
+    desk = Desk(source, form, None)  # type: ignore[arg-type]  # only its batches are asked for
+    batches = desk.batches(bounds)
+    found: list[BatchState] = []
+    if name.startswith("job-"):
+        found = [state for state in batches.listed() if state.mark.startswith(f"{name}-")]
+    else:
+        try:
+            found = [batches.look(name)]
+        except NotFoundError:
+            pass
+    if not found:
+        raise ConfigurationError(f"{name} is neither a checkpoint nor a job that {dialect.provider} has", fatal=True)
+    whose = name if name.startswith("job-") else found[0].mark.rpartition("-")[0].rpartition("-")[0] or f"job-of-{name}"
+    path = checkpoint
+    if path is None:
+        descriptor, path = tempfile.mkstemp(prefix="responder-", suffix=".db")
+        os.close(descriptor)
+    file = JobFile(path, bounds.deadline, bounds.cancel)
+    parts = []
+    for number, state in enumerate(found):
+        _, _, of_mark = state.mark.rpartition("-")[0].rpartition("-")
+        known = int(of_mark) if of_mark.isdigit() else number
+        parts.append(
+            Part(
+                0, known, dialect.url(), {}, state.total or 0, 0, "sent",
+                upload=state.upload, batch=state.id, status=state.status,
+            )
+        )  # fmt: skip
+    job = file.adopt(new_job(dialect.provider, dialect.model, shown_url(dialect.base_url), 0, name=whose), parts)
+    return BatchJob(Desk(source, form, file), job)
+
+
+def gather(source: Source, checkpoint: str | os.PathLike[str], bounds: Bounds) -> None:
+    """Bring the answers of the batch jobs that have ended into their checkpoint, so that a run finds them there.
+
+    Raises:
+        ConfigurationError: One has not ended: what it is asked would be asked, and paid for, twice.
+        APIError: The provider refuses.
+    """
+    dialect = source.endpoint.dialect
+    file = JobFile(checkpoint, bounds.deadline, bounds.cancel)
+    try:
+        for job in file.open_jobs():
+            if (job.provider, job.model, job.url) != (dialect.provider, dialect.model, shown_url(dialect.base_url)):
+                continue  # it asks another model: none of its answers is of use here
+            under_way: BatchJob[Any] = BatchJob(Desk(with_form(source, job), form_of(source), file), job)
+            if not under_way.gather(bounds):
+                raise ConfigurationError(
+                    f"{job.name} in {file.path} has not ended, and what it asks would be paid for twice: wait for it, as with "
+                    f"job({file.path!r}).wait(), cancel it, or name another checkpoint",
+                    fatal=True,
+                )
+    finally:
+        file.close()
