@@ -290,7 +290,7 @@ class Responder(Dialect):
         deadline: float | None = None,
         cancel: CancelToken | None = None,
     ) -> Image | Audio | Video | File:
-        """Send a file to the provider, and return the part that stands for it in messages (OpenAI, Gemini, Anthropic).
+        """Send a file to the provider, and return the part that stands for it in messages (OpenAI, Azure, Gemini, Anthropic).
 
         The file is read piece by piece as it is sent. It stays with the provider until that drops it; nothing else uploads.
 
@@ -308,7 +308,7 @@ class Responder(Dialect):
         from responder.call.uploading import upload
 
         if not self.takes_uploads:
-            raise ConfigurationError(f"{self.provider} takes no uploads: put the bytes or a URL into the message", fatal=True)
+            raise ConfigurationError(f"{self.provider} takes no uploads: {self.instead_of_uploads}", fatal=True)
         bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), self._ends(deadline), cancel)
         part: Any = upload(self._endpoint, Media(path=path, media_type=media_type), bounds)
         made: Image | Audio | Video | File = part

@@ -135,6 +135,11 @@ def reading(serve: Any, responder_for: Any) -> None:
     responder_for(server, max_retries=4).answer("Hi")
 
 
+def reading_an_error(serve: Any, responder_for: Any) -> None:
+    server = serve(silent_after(b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\n{"))
+    responder_for(server, max_retries=4).answer("Hi")
+
+
 def streaming(serve: Any, responder_for: Any) -> None:
     server = serve(silent_after(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"))
     with responder_for(server, max_retries=4).stream("Hi") as stream:
@@ -146,9 +151,12 @@ def resolving(responder_for: Any, monkeypatch: pytest.MonkeyPatch, over: threadi
     responder_for("http://slow.example", timeout=Timeout(total=30, connect=30), max_retries=4).answer("Hi")
 
 
-@pytest.mark.parametrize("step", ["resolving", "connecting", "shaking_hands", "uploading", "reading", "streaming"])
+@pytest.mark.parametrize(
+    "step", ["resolving", "connecting", "shaking_hands", "uploading", "reading", "reading_an_error", "streaming"]
+)
+@pytest.mark.parametrize("kind", [TimeoutError, OSError])
 def test_wherever_a_call_waits_an_alarm_goes_through(
-    serve: Any, responder_for: Any, alarm: Any, trusted: Any, monkeypatch: pytest.MonkeyPatch, step: str
+    serve: Any, responder_for: Any, alarm: Any, trusted: Any, monkeypatch: pytest.MonkeyPatch, kind: type[OSError], step: str
 ) -> None:
     """Not only while it waits for the reply."""
     over = threading.Event()
@@ -158,10 +166,11 @@ def test_wherever_a_call_waits_an_alarm_goes_through(
         "shaking_hands": lambda: shaking_hands(serve, responder_for),
         "uploading": lambda: uploading(serve, responder_for),
         "reading": lambda: reading(serve, responder_for),
+        "reading_an_error": lambda: reading_an_error(serve, responder_for),
         "streaming": lambda: streaming(serve, responder_for),
     }
-    alarm(raising(TimeoutError("time is up")))
-    with pytest.raises(TimeoutError, match="time is up"):
+    alarm(raising(kind("time is up")))
+    with pytest.raises(kind, match="time is up"):
         steps[step]()
     over.set()
 

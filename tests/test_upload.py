@@ -17,6 +17,7 @@ from responder import (
     APIConnectionError,
     AuthenticationError,
     AzureOpenAIResponder,
+    BedrockResponder,
     CancelledError,
     CancelToken,
     ConfigurationError,
@@ -30,7 +31,9 @@ from responder import (
     RetryPolicy,
     VertexAIResponder,
     Video,
+    user,
 )
+from responder.values.options import Options
 
 Serve = Callable[..., Server]
 PDF = b"%PDF-1.7 \x00\xff" + bytes(range(256)) * 3000  # several pieces
@@ -97,6 +100,29 @@ def test_a_picture_becomes_an_image(serve: Serve, tmp_path: Path) -> None:
     assert (files.headers["x-api-key"], files.headers["anthropic-beta"]) == ("k", "files-api-2025-04-14")
     assert set(form(files.body, files.headers["content-type"])) == {"file"}
     assert claude.part_on_the_wire(part) == {"type": "image", "source": {"type": "file", "file_id": "file-1"}}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "target"),
+    [
+        ({}, "/openai/v1/files"),
+        ({"api_version": "preview"}, "/openai/v1/files?api-version=preview"),
+        ({"api_version": "2025-04-01-preview"}, "/openai/files?api-version=2025-04-01-preview"),
+    ],
+)
+def test_azure_gets_the_same_form_at_its_resource(serve: Serve, pdf: Path, keywords: dict[str, str], target: str) -> None:
+    """With its own key; the id goes into Responses, since its Chat Completions take no files."""
+    server = serve(always(said(id="assistant-1", object="file")))
+    path = "/openai/v1" if keywords.get("api_version") == "preview" else ""
+    azure = AzureOpenAIResponder("d", endpoint=server.url + path, api_key="key", api="responses", **keywords)
+
+    part = azure.upload(pdf)
+
+    (request,) = server.requests
+    assert (request.target, request.headers["api-key"]) == (target, "key")
+    assert form(request.body, request.headers["content-type"])["file"][1] == PDF
+    (item,) = azure.payload((user("Read", part),), Options())["input"]
+    assert item["content"][1] == {"type": "input_file", "file_id": "assistant-1"}
 
 
 def google(peer: Peer) -> None:
@@ -213,14 +239,15 @@ def test_a_file_that_cannot_be_read_is_refused_before_anything_is_sent(name: str
     "model",
     [
         GroqResponder("m", api_key="k"),
-        AzureOpenAIResponder("d", endpoint="https://x.openai.azure.com", api_key="k"),
+        BedrockResponder("m", region="us-east-1", api_key="k"),
         VertexAIResponder("m", project="p", credentials="t"),
         AnthropicVertexResponder("m", project="p", location="global", credentials="t"),
     ],
 )
 def test_other_providers_refuse_before_anything_is_sent(model: Any, pdf: Path) -> None:
-    """By name."""
-    with pytest.raises(ConfigurationError, match=f"{model.provider} takes no uploads"):
+    """By name, with what to do instead."""
+    instead = {"vertex": "gs://", "bedrock": "s3://"}.get(model.provider, "URL")
+    with pytest.raises(ConfigurationError, match=f"{model.provider} takes no uploads: .*{instead}"):
         model.upload(pdf)
 
 

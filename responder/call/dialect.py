@@ -76,6 +76,8 @@ class Dialect(ABC):
     """True where `upload` sends a file to the provider, to be used by its id."""
     batches: ClassVar[type[BatchForm] | None] = None
     """What its batch API looks like; None where it has none."""
+    instead_of_uploads: ClassVar[str] = "put the bytes or a URL into the message"
+    """What to do where it does not."""
     largest_request: ClassVar[int | None] = None
     """Bytes that the provider takes in one request, pictures and files included; None where that is not documented."""
     model: str
@@ -119,7 +121,7 @@ class Dialect(ABC):
         Raises:
             ConfigurationError: The provider takes none.
         """
-        raise ConfigurationError(f"{self.provider} takes no uploads here: put the bytes or a URL into the message")
+        raise ConfigurationError(f"{self.provider} takes no uploads: {self.instead_of_uploads}")
 
     def stream_url(self) -> str:
         """Return the URL that streams are asked of."""
@@ -160,6 +162,10 @@ class Dialect(ABC):
 
     def pending_url(self, reply: Mapping[str, Any]) -> str:  # noqa: ARG002 - for those that answer later
         """Return where the answer will be, for a reply that only says that it is being made; "" for any other reply."""
+        return ""
+
+    def cancelling_url(self, reply: Mapping[str, Any]) -> str:  # noqa: ARG002 - for those that answer later
+        """Return where an answer that is being made is given up, "" where it cannot be."""
         return ""
 
     def advice(self, error: APIError) -> str:  # noqa: ARG002 - for those that can say more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ _STREAM_HEADERS: Mapping[str, str] = {**_FIXED_HEADERS, "Accept": "text/event-st
 # Seconds between two looks at an answer that is made in the background: few for a short one, not many for a long one.
 _FIRST_POLL, _LONGEST_POLL = 0.25, 10.0
 _MOST_FAILED_POLLS = 5
+# Seconds that giving one up may take.
+_GIVING_UP = 2.0
 _PASSING = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
@@ -146,7 +149,7 @@ class Endpoint:
         A poll that fails says nothing of the answer, which is paid for: the next one may find it.
         """
         end = bounds.deadline.earliest(Deadline.after(bounds.timeout.total))
-        wait, failures = _FIRST_POLL, 0
+        wait, failures, giving_up = _FIRST_POLL, 0, ""
         while True:
             if 200 <= reply.status < 300:
                 failures = 0
@@ -154,15 +157,20 @@ class Endpoint:
                 url = self.dialect.pending_url(parsed) if isinstance(parsed, dict) else ""
                 if not url:
                     return reply
+                giving_up = self.dialect.cancelling_url(parsed)
             if end.remaining() <= wait:
                 cause = DeadlineExceededError if bounds.deadline.remaining() <= wait else APITimeoutError
                 raise cause(f"the answer at {url} was not ready in time; it is still being made, and can be asked for there")
             if (bounds.cancel or CancelToken()).wait(wait):
+                self._give_up(giving_up, secret, bounds)
                 raise CancelledError(f"the call was stopped: {bounds.cancel.reason if bounds.cancel is not None else ''}")
             wait = min(wait * 1.5, _LONGEST_POLL)
             headers = {**_FIXED_HEADERS, **self.dialect.headers(secret), **self._access.extra_headers}
             try:
                 reply = self._access.transport.get(url, headers, bounds.timeout, end, bounds.cancel)
+            except CancelledError:
+                self._give_up(giving_up, secret, bounds)
+                raise
             except APIConnectionError:
                 failures += 1
                 if failures >= _MOST_FAILED_POLLS or end.remaining() <= 0:
@@ -180,6 +188,13 @@ class Endpoint:
     def masked(self, value: Any, bounds: Bounds) -> Any:
         """Return JSON that a provider sent without the key of this moment, should it quote that, so that it can be kept."""
         return masked(value, self._access.credential.secret(bounds.deadline, bounds.cancel))
+
+    def _give_up(self, url: str, secret: str, bounds: Bounds) -> None:
+        """Tell the provider that an answer is no longer wanted; quickly, since the caller is leaving."""
+        if url:
+            headers = {**_FIXED_HEADERS, **self.dialect.headers(secret), **self._access.extra_headers}
+            with contextlib.suppress(ResponderError):
+                self._access.transport.post(url, headers, b"{}", bounds.timeout, Deadline.after(_GIVING_UP), None)
 
     def get(self, url: str, bounds: Bounds) -> tuple[Reply, str]:
         """Ask for what is at a URL, with the key; raises as `post` does."""

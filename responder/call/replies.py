@@ -55,7 +55,9 @@ def _read(dialect: Dialect, reply: Reply, secret: str) -> Answer:
             parsed = _of_events(dialect, reply, secret) or parsed  # Google's stream without `alt=sse`
     status = error_status(parsed)
     if status is not None:
-        raise refused(dialect, status, reply.headers, as_error(parsed), secret=secret)
+        refusal = refused(dialect, status, reply.headers, as_error(parsed), secret=secret)
+        refusal.usage = usage_beside(dialect, parsed)
+        raise refusal
     if not isinstance(parsed, dict):
         raise invalid(dialect, reply, "not a JSON object", parsed)
     try:
@@ -101,6 +103,16 @@ def read_parsed(dialect: Dialect, status: int, body: Any, request_id: str | None
 
 # Bytes. Finding where each object of a body ends takes a microsecond a brace, so it is not tried for a body of any size.
 _LONGEST_LINES = 4_000_000
+
+
+def usage_beside(dialect: Dialect, found: Any) -> Usage:
+    """Return the tokens that a failure inside a 200 was billed for; unknown where it does not say."""
+    if not isinstance(found, dict) or not isinstance(found.get("usage"), dict):
+        return NO_USAGE
+    try:
+        return dialect.parse(found).usage
+    except InvalidResponseError as error:
+        return error.usage
 
 
 def _may_be_events(body: bytes, error: Exception) -> bool:

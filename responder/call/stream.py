@@ -139,8 +139,8 @@ class Stream(Iterator[str]):
             return self._answer
         try:
             return self._call.endpoint.dialect.parse(self._reader.reply())
-        except InvalidResponseError:
-            return Answer("", "other")
+        except InvalidResponseError as error:
+            return Answer("", "other", error.usage)
 
     def _repr_html_(self) -> str:
         return notebook.text_html(self.text, self._state())
@@ -227,6 +227,8 @@ class Stream(Iterator[str]):
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             so_far = self._so_far()
+            if isinstance(error, APIError) and so_far.usage.known:
+                error.usage = so_far.usage
             attempt.end(error, so_far.usage if so_far.usage.known else None, so_far.model, so_far.service_tier)
 
     def _sign(self, error: ResponderError) -> None:
@@ -289,8 +291,8 @@ class Stream(Iterator[str]):
                 chunk = str(data, "utf-8", "replace")  # text, or something that only begins like JSON
             status = error_status(chunk, name)
             if status is not None:
-                if isinstance(chunk, dict) and isinstance(chunk.get("usage"), dict):
-                    reader.read(chunk)  # OpenRouter bills what came before the error, and says so beside it
+                if isinstance(chunk, dict) and isinstance(chunk.get("usage", chunk.get("response")), dict):
+                    reader.read(chunk)  # what came before is billed: OpenRouter says so beside the error, OpenAI around it
                 self._failure = self._refused(status, as_error(chunk), headers)
                 return
             if not isinstance(chunk, dict):

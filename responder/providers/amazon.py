@@ -28,6 +28,7 @@ class AmazonResponder(Responder):
 
     key_variables = ("AWS_BEARER_TOKEN_BEDROCK",)
     key_required = False
+    instead_of_uploads = "put the bytes into the message, or the file into S3 and its s3:// URL into the message"
 
     def __init__(
         self,

@@ -48,7 +48,6 @@ class AzureOpenAIResponder(OpenAIResponder):
     """
 
     provider = "azure"
-    takes_uploads = False
     batches = AzureBatches
     base_url = ""
     base_url_variables = ("AZURE_OPENAI_ENDPOINT",)
@@ -113,7 +112,14 @@ class AzureOpenAIResponder(OpenAIResponder):
         super().__init__(model, api_key=api_key, base_url=f"{root}{prefix}{'?' if others else ''}{others}", api=api, **keywords)
 
     def responses_url(self, path: str = "") -> str:
-        path = f"{'' if self.uses_v1 else '/openai'}/responses{path}"
+        return self._resource_url(f"/responses{path}")
+
+    def files_url(self) -> str:
+        return self._resource_url("/files")
+
+    def _resource_url(self, path: str) -> str:
+        """Return the URL of what belongs to the resource, and to no deployment."""
+        path = path if self.uses_v1 else f"/openai{path}"
         return under(self.base_url, f"{path}?api-version={quote(self.api_version, safe='')}" if self.api_version else path)
 
     def chat_url(self) -> str:
@@ -143,5 +149,7 @@ class AzureOpenAIResponder(OpenAIResponder):
 
     def part_on_the_wire(self, part: Part) -> dict[str, Any]:
         if isinstance(part, File) and not isinstance(part, Audio):
-            raise ConfigurationError("Azure's Chat Completions does not accept files: put the text in the prompt")
+            raise ConfigurationError(
+                "Azure's Chat Completions does not accept files: ask with api='responses', or put the text in the prompt"
+            )
         return super().part_on_the_wire(part)

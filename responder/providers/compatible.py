@@ -11,9 +11,12 @@ from responder.call.batch_form import BatchForm
 from responder.providers.hosts import HOSTS, Host
 from responder.providers.openai import OpenAIResponder
 from responder.providers.openai_batches import GroqBatches, MistralBatches, TogetherBatches, XAIBatches
+from responder.providers.openai_reading import content_of
 from responder.providers.urls import in_host
 from responder.values.errors import ConfigurationError
+from responder.values.messages import Message, Opaque, Part, Text, ToolCall
 from responder.values.options import Options
+from responder.values.reading import whole
 
 
 class CompatibleResponder(OpenAIResponder):
@@ -92,6 +95,21 @@ class MistralResponder(CompatibleResponder, host="mistral"):
         if payload.get("tool_choice") == "required":
             payload["tool_choice"] = "any"
         return payload
+
+    def _said_again(self, message: Mapping[str, Any], text: str, calls: tuple[ToolCall, ...]) -> tuple[Part, ...]:
+        thoughts = whole(content_of(message)[1])
+        again = (Opaque(self.provider, {"thinking": thoughts}), *((Text(text),) if text else ()), *calls)
+        return again if thoughts else ()
+
+    def messages_on_the_wire(self, message: Message) -> list[dict[str, Any]]:
+        wire = super().messages_on_the_wire(message)
+        for built in wire:
+            thoughts = built.pop("thinking", None)
+            if thoughts is not None:
+                said = built.get("content") or []
+                parts = [{"type": "text", "text": said}] if isinstance(said, str) else said
+                built["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": thoughts}]}, *parts]
+        return wire
 
 
 class DeepSeekResponder(CompatibleResponder, host="deepseek"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -157,7 +158,7 @@ class GeminiResponder(GeminiEmbeddings):
                 wire["thoughtSignature"] = part.signature
             return wire
         if isinstance(part, ToolResult):
-            return _result(part)
+            return self._result(part)
         if isinstance(part, Opaque):
             return dict(part.data)
         if "type" in part.data:  # OpenAI's and Anthropic's form; Google's parts have none
@@ -165,6 +166,22 @@ class GeminiResponder(GeminiEmbeddings):
                 f"Gemini does not accept {described(part)}: write it as Google does, such as {{'text': ...}}, without a type"
             )
         return dict(part.data)
+
+    def _result(self, part: ToolResult) -> dict[str, Any]:
+        """Return a tool's result: its texts as the response, its pictures and files as parts of it."""
+        if not part.name:
+            raise ConfigurationError("Gemini needs the tool's name with its result: ToolResult(id, content, name=...)")
+        media = [inner for inner in part.parts if isinstance(inner, (Image, Audio, Video, File))]
+        said = replace(part, content=tuple(inner for inner in part.parts if inner not in media) or "") if media else part
+        response: dict[str, Any] = {
+            "name": part.name,
+            "response": {"error" if part.is_error else "result": text_of_result(said, "Gemini")},
+        }
+        if media:
+            response["parts"] = [self.part_on_the_wire(inner) for inner in media]
+        if part.id:
+            response["id"] = part.id
+        return {"functionResponse": response}
 
     def uploading(self, file: Media, size: int) -> Upload:
         root = self.base_url.partition("?")[0].rstrip("/").removesuffix("/v1beta").removesuffix("/v1")
@@ -457,13 +474,3 @@ def _tool_call(part: Mapping[str, Any]) -> ToolCall | None:
     return ToolCall.of(
         as_str(call.get("id")), as_str(call.get("name")), call.get("args"), signature=as_str(part.get("thoughtSignature"))
     )
-
-
-def _result(part: ToolResult) -> dict[str, Any]:
-    if not part.name:
-        raise ConfigurationError("Gemini needs the tool's name with its result: ToolResult(id, content, name=...)")
-    text = text_of_result(part, "Gemini")
-    response: dict[str, Any] = {"name": part.name, "response": {"error" if part.is_error else "result": text}}
-    if part.id:
-        response["id"] = part.id
-    return {"functionResponse": response}

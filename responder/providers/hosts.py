@@ -67,9 +67,10 @@ def _host(name: str, base_url: str, keys: str, title: str, docs: str, **departur
 # fmt: off
 _ALL = (
     _host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", "Groq", "https://console.groq.com/docs/api-reference"),
-    # `stream_options` was refused with 422 in the past, and is not needed: the last chunk always has the usage.
+    # `stream_options` was refused with 422 in the past, and is not needed: the last chunk always has the usage. Its thoughts go
+    # back to it as a part of the content: https://docs.mistral.ai/capabilities/reasoning
     _host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", "Mistral", "https://docs.mistral.ai/api",
-          stream_options=None),
+          stream_options=None, returned=("thinking",)),
     # It makes any JSON object, but takes no schema: https://api-docs.deepseek.com/guides/json_mode; its thoughts go back to it
     # in turns of tools, and in no other: https://api-docs.deepseek.com/guides/thinking_mode
     _host("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", "DeepSeek", "https://api-docs.deepseek.com",

@@ -117,6 +117,13 @@ class OpenAIResponder(OpenAIEmbeddings):
         waits = is_response(reply) and is_pending(reply)
         return self.responses_url(f"/{quote(as_str(reply.get('id')), safe='')}") if waits else ""
 
+    def files_url(self) -> str:
+        """Return where files are uploaded to."""
+        return under(self.base_url, "/files")
+
+    def cancelling_url(self, reply: Mapping[str, Any]) -> str:
+        return self.responses_url(f"/{quote(as_str(reply.get('id')), safe='')}/cancel") if self.pending_url(reply) else ""
+
     def headers(self, secret: str) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {secret}"} if secret else {}
 
@@ -262,7 +269,7 @@ class OpenAIResponder(OpenAIEmbeddings):
 
     def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - the form says it
         purpose = "vision" if file.media_type.startswith("image/") else "user_data"
-        received = yield multipart(under(self.base_url, "/files"), file, {"purpose": purpose}, {})
+        received = yield multipart(self.files_url(), file, {"purpose": purpose}, {})
         return stands_for(file, received.body.get("id"), received.body)
 
     def stream_payload(self, payload: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,11 @@ _EXPRESS_KEYS = ("AIza", "AQ.")
 # "my-project-1", a number, or (older ones of a domain) "example.com:my-project".
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]*")
 
+_INSTEAD_OF_UPLOADS = (
+    "put the bytes into the message, or the file into Cloud Storage ('gcloud storage cp walk.mp4 gs://BUCKET/') and "
+    "its URL into the message, as in Video('gs://BUCKET/walk.mp4')"
+)
+
 
 class GoogleCloudResponder(Responder):
     """A model on Vertex AI, in whatever dialect.
@@ -130,6 +135,7 @@ class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder)
     key_variables = ()
     takes_uploads = False
     batches = None
+    instead_of_uploads = _INSTEAD_OF_UPLOADS
     largest_request = None
 
 

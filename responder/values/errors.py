@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from responder.values.answer import FinishReason, Usage
+from responder.values.answer import NO_USAGE, FinishReason, Usage
 from responder.values.messages import Message
 from responder.values.visible import visible_in_line
 
@@ -122,11 +122,13 @@ class APIError(ResponderError):
         retryable: True when the same request may succeed later.
         retry_after: Seconds that the server asked to wait; None when it did not say.
         elapsed: Seconds from the start of the call to the error.
+        usage: The tokens that were billed anyway, if the provider reported them.
         suspect: True for a refusal that does not say what is at fault (a bare 403 or 404, a page of HTML, a redirect). One of
             them counts against its prompt only; if every prompt of a run gets it, the key or `base_url` is wrong.
     """
 
     suspect: bool = False
+    usage: Usage = NO_USAGE
 
     def __init__(
         self,

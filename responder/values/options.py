@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from responder.values.errors import ConfigurationError
-from responder.values.schema import Schema
+from responder.values.schema import Schema, schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Options:
         if changes.get("tools") is not None:
             changes["tools"] = _as_tools(changes["tools"])
         if changes.get("schema") is not None:
-            changes["schema"] = Schema(changes["schema"])
+            changes["schema"] = schema_of(changes["schema"])
         if "extra" in changes:
             extra = changes["extra"]
             changes["extra"] = {} if extra is None else overlaid(self.extra, _mapping(extra, "extra"))

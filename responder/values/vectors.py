@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import json
-import mmap
 import re
 import sys
 from array import array
@@ -168,15 +167,15 @@ class EmbeddingsReader:
         return self._found[found["\0"]] if "\0" in found else found
 
 
-# Not shared with processes that are forked meanwhile.
-_OWN: dict[str, Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if sys.platform != "win32" else {}
-
-
 def _block(size: int) -> memoryview:
     """Return room for so many bytes. Large ones are given back to the system at once when nobody has them any more."""
     if size < _LARGE:
         return memoryview(bytearray(size))
-    return memoryview(mmap.mmap(-1, size, **_OWN))
+    import mmap  # only here: few programs embed
+
+    if sys.platform == "win32":
+        return memoryview(mmap.mmap(-1, size))
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))  # a forked process has its own
 
 
 @dataclass(slots=True)

@@ -68,6 +68,11 @@ TURNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 TURNS["vertex"] = TURNS["gemini"]
+_THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+TURNS["mistral"] = (
+    said({"content": [_THOUGHT, {"type": "text", "text": "I look."}], "tool_calls": [CALL]}),
+    {"role": "assistant", "content": [_THOUGHT, {"type": "text", "text": "I look."}], "tool_calls": [CALL]},
+)
 
 
 def turns(body: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -91,7 +91,10 @@ def test_a_recording_gives_what_its_bytes_say(
             assert sent.json[field] == wanted["body"][field]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("cohere/embed_error_404", NotFoundError), ("voyage/error_400", BadRequestError)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("cohere/embed_error_404", NotFoundError), ("cohere/error_404", NotFoundError), ("voyage/error_400", BadRequestError)],
+)
 def test_a_recorded_refusal_is_its_error(player: Player, name: str, kind: type[Exception]) -> None:
     """With the provider's own words."""
     response = recorded(name)["response"]

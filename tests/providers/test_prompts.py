@@ -146,9 +146,16 @@ def test_parts_of_a_tools_result_stay_parts(player: Player) -> None:
         {"type": "text", "text": "Here"},
         {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "cG5n"}},
     ]
-    error = outcome(player, "gemini", documented("gemini"), prompt=prompt)
-    assert isinstance(error, ConfigurationError)
-    assert "Image" in str(error)
+    answered(player, "gemini", documented("gemini"), prompt=prompt)
+    assert player.last.json["contents"][2]["parts"][0]["functionResponse"] == {
+        "id": "c",
+        "name": "draw",
+        "response": {"result": "Here"},
+        "parts": [{"inlineData": {"mimeType": "image/png", "data": "cG5n"}}],
+    }
+    prompt[2]["content"] = [picture]
+    answered(player, "gemini", documented("gemini"), prompt=prompt)
+    assert player.last.json["contents"][2]["parts"][0]["functionResponse"]["response"] == {"result": ""}
     prompt[2]["content"] = content[:1]
     answered(player, "gemini", documented("gemini"), prompt=prompt)
     assert player.last.json["contents"][2]["parts"][0]["functionResponse"]["response"] == {"result": "Here"}

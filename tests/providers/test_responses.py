@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from wire.player import Player
 
 from responder import (
     BlockedError,
+    CancelledError,
     CancelToken,
     Citation,
     ConfigurationError,
@@ -20,6 +22,7 @@ from responder import (
     InternalServerError,
     Message,
     OpenAIResponder,
+    Price,
     RateLimitError,
     ResponderError,
     Text,
@@ -49,7 +52,7 @@ WIRE = Path(__file__).parents[1] / "wire" / "openai"
 
 def gpt(player: Player, model: str = "gpt-5.6", **keywords: Any) -> OpenAIResponder:
     forget_limits()
-    return OpenAIResponder(model, api_key=KEY, base_url=f"{player.url}/v1", max_retries=0, **keywords)
+    return OpenAIResponder(model, api_key=KEY, base_url=f"{player.url}/v1", **{"max_retries": 0, **keywords})
 
 
 def response(*output: Any, **changes: Any) -> dict[str, Any]:
@@ -251,7 +254,8 @@ def test_a_failure_inside_a_200_is_its_error(
     player: Player, code: str, kind: type[ResponderError], retryable: bool, is_streamed: bool
 ) -> None:
     """`failed`, whole and at the end of a stream."""
-    failed = response(status="failed", error={"code": code, "message": "It did not work."}, usage=None)
+    usage = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+    failed = response(status="failed", error={"code": code, "message": "It did not work."}, usage=usage)
     if is_streamed:
         player.play(200, EVENTS, events({"type": "response.failed", "response": failed}))
     else:
@@ -260,6 +264,28 @@ def test_a_failure_inside_a_200_is_its_error(
         "".join(model.stream("Hi")) if is_streamed else model.answer("Hi")
     error: Any = caught.value
     assert (error.retryable, error.code) == (retryable, code)
+    assert error.usage.total_tokens == 12
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+def test_what_failed_or_was_cut_is_booked(player: Player, is_streamed: bool) -> None:
+    """A failure that is asked again was billed as well; so was an answer that a filter blocked."""
+    usage = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
+    failed = response(status="failed", error={"code": "server_error", "message": "Sorry."}, usage=usage)
+    blocked = response(status="incomplete", incomplete_details={"reason": "content_filter"}, output=[], usage=usage)
+    if is_streamed:
+        player.play(200, EVENTS, events({"type": "response.failed", "response": failed}))
+        player.then(200, EVENTS, events({"type": "response.incomplete", "response": blocked}))
+    else:
+        player.play(200, JSON, failed, blocked)
+    with gpt(player, api="responses", max_retries=1, price=Price(1e6, 1e6)) as model:
+        if is_streamed:
+            (event,) = (event for event in model.stream_map(["Hi"]) if event.done)
+            assert isinstance(event.error, BlockedError)
+            return
+        result = model.map(["Hi"])[0]
+    assert isinstance(result.error, BlockedError)
+    assert (result.attempts, result.usage.total_tokens, result.cost) == (2, 24, pytest.approx(24.0))
 
 
 def test_an_error_event_ends_a_stream_and_keeps_its_text(player: Player) -> None:
@@ -354,6 +380,27 @@ def test_an_answer_in_the_background_ends_with_the_deadline(player: Player) -> N
     player.play(200, JSON, response(status="queued", usage=None))
     with gpt(player, api="responses", extra={"background": True}) as model, pytest.raises(DeadlineExceededError, match="resp_1"):
         model.answer("Hi", deadline=0.4)
+
+
+def test_an_answer_in_the_background_that_nobody_wants_any_more_is_given_up(player: Player) -> None:
+    """At the provider, which would make it, and bill it, all the same."""
+    token = CancelToken()
+    player.play(200, JSON, response(status="queued", usage=None))
+
+    def stop() -> None:
+        while not any(sent.method == "GET" for sent in player.sent):
+            assert not ended.wait(0.01)
+        token.cancel("enough")
+
+    ended = threading.Event()
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    with gpt(player, api="responses", extra={"background": True}) as model, pytest.raises(CancelledError, match="enough"):
+        model.answer("Hi", cancel=token)
+    ended.set()
+    watcher.join()
+    assert (player.last.method, player.last.path) == ("POST", "/v1/responses/resp_1/cancel")
+    assert player.last.values("authorization") == [f"Bearer {KEY}"]
 
 
 def test_an_answer_in_the_background_can_be_cancelled(player: Player) -> None:
