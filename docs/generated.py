@@ -133,18 +133,60 @@ def hosts() -> str:
     return "\n".join(["| host | name | key | base URL |", "|---|---|---|---|", *rows]) + "\n"
 
 
+# What comes with each client as the benchmark uses it, with its defaults.
+_GIVES = {
+    "responder map": "an answer or an error for each prompt, retries, limits shared by all threads, resume, cost, a report",
+    "requests, threads": "the first failure ends it",
+    "aiohttp + uvloop, gather": "the first failure ends it; asyncio",
+    "openai SDK, threads": "retries; the first failure ends it",
+    "AsyncOpenAI, gather": "retries; the first failure ends it; asyncio",
+    "litellm.batch_completion": "an answer or an error for each prompt, retries",
+    "LangChain batch": "an answer or an error for each prompt, retries",
+}
+
+
+def lines_of_code() -> dict[str, int]:
+    """Return how many lines the benchmark needs for each client: without imports, comments and blank lines."""
+    path = ROOT / "benchmarks" / "contenders.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    source = path.read_text(encoding="utf-8").splitlines()
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    table = next(node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CONTENDERS")
+    found = {}
+    for entry in ast.walk(table):
+        if isinstance(entry, ast.Call):
+            label, _, name = (ast.unparse(argument) for argument in entry.args)
+            function = functions[name]
+            imported = {
+                line
+                for node in ast.walk(function)
+                if isinstance(node, (ast.Import, ast.ImportFrom))
+                for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+            }
+            numbers = range(function.lineno + 1, (function.end_lineno or 0) + 1)
+            code = [source[number - 1].strip() for number in numbers if number not in imported]
+            found[ast.literal_eval(label)] = sum(bool(line) and not line.startswith("#") for line in code) - (
+                "return run" in code
+            )
+    return found
+
+
 def peers() -> str:
-    """Return how clients compare, for the front page: the first table of the throughput benchmark, from its page."""
+    """Return how clients compare, for the front page: the first table of the throughput benchmark, and the lines it needs."""
     page = (DOCS / "benchmarks.md").read_text(encoding="utf-8")
     lines = page.partition("<!-- table:throughput -->")[2].partition("<!-- end:throughput -->")[0].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("HTTP: "))
     header = ["client", *re.split(r"  +", lines[start + 1].strip())]
+    code = lines_of_code()
     rows = []
     for line in itertools.takewhile(str.strip, lines[start + 3 :]):
         found = dict(zip(header, re.split(r"  +", line.strip()), strict=True))
-        numbers = f"{float(found['x ideal']):.2f} | {float(found['CPU us/call']) / 1000:.2f} ms | {found['peak MB']} MB"
-        rows.append(f"| {found['client']} | {int(found['calls']):,} | {numbers} |")
-    return "\n".join(["| client | calls | times the ideal | CPU per call | memory |", "|---|---:|---:|---:|---:|", *rows]) + "\n"
+        client, seconds = found["client"], 1000 * float(found["wall s"]) / int(found["calls"])
+        # A number stays with its unit.
+        numbers = f"{seconds:.2f}&nbsp;s | {float(found['CPU us/call']) / 1000:.2f}&nbsp;ms | {found['peak MB']}&nbsp;MB"
+        rows.append(f"| {client} | {code[client]} | {numbers} | {_GIVES[client]} |")
+    titles = "| client | lines of code | 1,000 calls | CPU per call | memory | what you get |"
+    return "\n".join([titles, "|---|---:|---:|---:|---:|---|", *rows]) + "\n"
 
 
 def speedup_in_japanese() -> str:

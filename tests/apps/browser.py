@@ -24,6 +24,7 @@ _FLAGS = (
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
+    "--hide-scrollbars",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -113,6 +114,15 @@ class Window:
         """Return the URLs of all that the page has loaded, or tried to."""
         names = "return performance.getEntriesByType('resource').map(entry => entry.name)"
         return list(self._here().execute_script(names))
+
+    def fits_a_telephone(self) -> bool:
+        """Return whether nothing stands out of a window of 360 pixels."""
+        metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
+        self._here().execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        try:
+            return bool(self._browser.execute_script("return document.documentElement.scrollWidth <= innerWidth"))
+        finally:
+            self._browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
     def save_picture(self, path: Path) -> None:
         """Save what the window shows as a PNG."""

@@ -45,6 +45,7 @@ def test_a_provider_that_fails_costs_the_page_its_card_alone(plain_site: App, pi
     assert ["Simulated answer to: Why is the sea salty?" in card for card in cards] == [True, True, True, False]
     assert "No answer" in cards[3]
     assert window.texts(".failed h2") == ["azure:retired"]
+    assert window.fits_a_telephone()
     picture(window, "site-providers")
 
 
@@ -128,6 +129,7 @@ def test_results_are_shown_while_the_map_is_at_work(site: App, picture: Callable
     assert "Simulated answer to: Explain baseball in one sentence." in rows[0]
     assert "Simulated answer to: Explain honey in one sentence." in rows[9]
     assert rows[10] == "Explain ice in one sentence."
+    assert window.fits_a_telephone()
     picture(window, "site-batch")
 
 

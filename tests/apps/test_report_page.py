@@ -155,15 +155,10 @@ def test_runs_of_every_size_are_drawn(
 
 
 @pytest.mark.parametrize(("count", "workers"), [(1, 1), (10, 4), (1000, 16), (100_000, 1000)])
-def test_the_page_fits_on_a_telephone(browser: Any, show: Callable[[History], ReportPage], count: int, workers: int) -> None:
+def test_the_page_fits_on_a_telephone(show: Callable[[History], ReportPage], count: int, workers: int) -> None:
     """Nothing stands out of a narrow window."""
     page = show(made_up(count, workers))
-    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    try:
-        assert not page.is_too_wide()
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert page.window.fits_a_telephone()
 
 
 def test_the_page_is_dark_for_those_who_like_it_dark(show: Callable[[History], ReportPage]) -> None:
