@@ -168,9 +168,9 @@ class _Share:
         self._price = price
         self._share = share
 
-    def cost(self, usage: Usage) -> float | None:
+    def cost(self, usage: Usage, tier: str = "") -> float | None:
         """Return US dollars for the tokens of one request; None if unknown."""
-        dollars = self._price.cost(usage)
+        dollars = self._price.cost(usage, tier)
         return None if dollars is None else dollars * self._share
 
 
