@@ -22,6 +22,7 @@ from responder.values.trace import Trace
 from responder.values.vectors import EmbeddingsReader, Vectors
 from responder.wire.error_bodies import as_error, error_status, read_error_body
 from responder.wire.masking import hide
+from responder.wire.signals import is_from_a_signal
 from responder.wire.transport import Reply
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Embedder:
             payload = dialect.embed_payload(texts, self.dimensions, self.purpose)
             body = json_bytes(overlaid(payload, self.extra) if self.extra else payload)
         except (ValueError, TypeError) as error:
+            if is_from_a_signal(error):
+                raise
             raise ConfigurationError(f"these texts cannot be sent: {error}", fatal=True) from error
         return Question(dialect.embed_url(), body, max_tokens=0)
 

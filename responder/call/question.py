@@ -14,6 +14,7 @@ from responder.values.media import Inlined
 from responder.values.messages import Message, Prompt, as_messages, has_media
 from responder.values.options import Options, overlaid
 from responder.values.schema import Schema
+from responder.wire.signals import is_from_a_signal
 
 _NOTHING: Mapping[str, str] = {}
 
@@ -83,6 +84,8 @@ class Question:
                     first_form = first_form[0], inlined.whole(first_form[1])[0]
                 headers = dialect.media_headers(payload)
         except (ValueError, TypeError, OSError) as error:
+            if is_from_a_signal(error):
+                raise
             raise ConfigurationError(f"this prompt cannot be sent: {error}") from error
         return cls(
             dialect.url_of(payload, is_streamed),

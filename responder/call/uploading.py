@@ -25,6 +25,7 @@ from responder.values.trace import Trace
 from responder.wire.error_bodies import read_error_body
 from responder.wire.file_body import FileBody
 from responder.wire.masking import hide
+from responder.wire.signals import is_from_a_signal
 
 if TYPE_CHECKING:
     from responder.call.endpoint import Endpoint
@@ -51,6 +52,8 @@ def upload(endpoint: Endpoint, file: Media, bounds: Bounds) -> Media:
     try:
         size = FileBody(path).size
     except OSError as error:
+        if is_from_a_signal(error):
+            raise
         raise ConfigurationError(f"{path} cannot be uploaded: {error}") from None
     if not size or os.path.isdir(path):  # noqa: PTH112 - pathlib takes a twentieth of our import time
         raise ConfigurationError(f"{path} cannot be uploaded: it is {'empty' if not size else 'a folder'}")
@@ -127,6 +130,8 @@ def exchange(call: Call, sending: Sending, path: str = "", *, once: bool = False
             parsed = {}
     except OSError as error:
         attempt.end(error)
+        if is_from_a_signal(error):
+            raise
         raise ConfigurationError(f"{path} cannot be uploaded: {error}") from None
     except BaseException as error:
         attempt.end(error)

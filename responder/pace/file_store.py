@@ -22,6 +22,7 @@ from responder.pace.store import HORIZON, SEEN, WANTS, LimitAnswer, LimitStep, M
 from responder.values.clock import boottime, monotonic
 from responder.values.errors import ConfigurationError
 from responder.values.process import adopt, getpid
+from responder.wire.signals import is_from_a_signal
 
 _MAGIC = b"responder limits 3\n"
 _EARLIER = (b"responder limits 1\n", b"responder limits 2\n")
@@ -96,7 +97,7 @@ class FileLimitStore:
         except BaseException as error:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not is_from_a_signal(error):
                 raise ConfigurationError(f"the shared limits {path} cannot be used: {error}", fatal=True) from error
             raise
 

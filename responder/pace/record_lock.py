@@ -11,6 +11,7 @@ import time
 from types import ModuleType
 
 from responder.values.errors import ConfigurationError
+from responder.wire.signals import is_from_a_signal
 
 # Seconds for which a lock that is held is tried again before an error says who holds it: a holder needs millionths of one.
 _PATIENCE = 0.02
@@ -98,7 +99,7 @@ class RecordLock:
             self._fcntl.lockf(self._descriptor, self._fcntl.LOCK_UN)
 
     def _raise(self, error: BaseException | None) -> None:
-        if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
+        if isinstance(error, OSError) and not isinstance(error, BlockingIOError) and not is_from_a_signal(error):
             raise ConfigurationError(f"the shared limits {self._path} cannot be used: {error}", fatal=True) from error
 
     def _holder(self) -> str:

@@ -19,6 +19,7 @@ from responder.pace.store import LimitAnswer, LimitStep
 from responder.values.errors import ConfigurationError
 from responder.values.process import adopt, getpid
 from responder.wire.masking import MASK, Secret, masked
+from responder.wire.signals import is_from_a_signal
 
 SCHEMES = ("redis://", "rediss://", "unix://")
 """How the URL of a server begins; everything else is a file."""
@@ -79,6 +80,8 @@ class RedisLimitStore:
         try:
             turns, opens, places, pause, processes = self._run(name, arguments(step))
         except (redis.RedisError, OSError, ValueError, TypeError) as error:
+            if is_from_a_signal(error):
+                raise
             said = masked(f"{type(error).__name__}: {error}", str(self._password or ""))
             raise ConnectionError(said) from None
         return LimitAnswer(int(turns), float(opens), int(places), float(pause), int(processes))
