@@ -12,8 +12,8 @@ from responder.call.batch_form import BatchForm
 from responder.call.dialect import ChunkReader
 from responder.call.subsets import ANTHROPIC, described, lowered
 from responder.call.upload_steps import Upload, multipart, stands_for
-from responder.providers.caching import mark_for_anthropic
 from responder.providers.anthropic_batches import AnthropicBatches
+from responder.providers.caching import mark_for_anthropic
 from responder.providers.citing import anthropic_citations
 from responder.providers.prompt import refuse_extra, refuse_options
 from responder.providers.urls import under

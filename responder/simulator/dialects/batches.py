@@ -489,7 +489,8 @@ class _Gemini:
         name = new_id("f")
         self.batches.files[name] = self.key, self.call.content
         uri = f"{self.call.extra.get('root', '')}/v1beta/files/{name}"
-        return _json({"file": {"name": f"files/{name}", "uri": uri, "mimeType": "application/jsonl", "state": "ACTIVE"}})
+        file = {"name": f"files/{name}", "uri": uri, "mimeType": "application/jsonl", "state": "ACTIVE"}
+        return _json({"file": file}, {"x-goog-upload-status": "final"})
 
     def create(self, model: str) -> Reply:
         told = _body_of(self.call).get("batch") or {}
