@@ -1,8 +1,8 @@
 """What does a batch job of 100,000 prompts take, in memory and CPU, both ways?
 
 The prompts come from a generator. They are submitted as batches of OpenAI's form and read back, and each result is checked
-against its prompt. responder keeps them in a checkpoint; beside it stands what one writes with the openai SDK: the lines and the
-results in lists. The provider is the simulator, in a process of its own; the time that it takes to answer is left out.
+against its prompt. responder keeps them in a checkpoint; beside it stands what one writes with the openai SDK: the lines
+and the results in lists. The provider is the simulator, in a process of its own; the time that it takes to answer is left out.
 
 Expected of `responder`: under 200 MB at its peak.
 """

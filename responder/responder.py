@@ -612,7 +612,7 @@ class Responder(Dialect):
             **options: As `answer` takes them.
 
         Returns:
-            The job: `wait` for it, and look at its `results`.
+            The job, to wait for and to read the results of.
 
         Raises:
             ConfigurationError: The provider has no batches, or a keyword is invalid; nothing was sent.

@@ -676,8 +676,21 @@ def test_a_file_that_breaks_off_is_read_again(serve: Any, file: Path) -> None:
 def test_an_error_with_a_200_is_an_error(openai: Played, file: Path) -> None:
     """A batch that is long past is answered so."""
     job = openai.job(file, {"error": {"message": "No batch found", "code": 404}})
-    with pytest.raises(NotFoundError, match="No batch found"):
+    with pytest.raises(NotFoundError, match=r"No batch found.*cancel"):
         job.wait(deadline=20, poll=0.005)
+
+
+def test_a_batch_that_was_deleted_is_given_up(simulator: Simulator, file: Path) -> None:
+    """Else its checkpoint could not be used for anything else."""
+    gpt = responder(simulator)
+    job = gpt.submit(PROMPTS, checkpoint=file)
+    simulator.clear()
+    with pytest.raises(NotFoundError):
+        gpt.map(PROMPTS, checkpoint=file, progress=False)
+    with job:
+        job.cancel()
+        assert (job.status, job.results().ok) == ("cancelled", False)
+    assert gpt.map(PROMPTS, checkpoint=file, progress=False).ok
 
 
 def test_a_batch_that_failed_as_a_whole_fails_its_prompts(openai: Played, file: Path) -> None:

@@ -200,8 +200,9 @@ class Checkpoint:
         cancel: CancelToken | None = None,
     ) -> None:
         """Keep several answers in one commit, as (question, reply, request_id); raises as `store` does."""
-        rows = [answer_row(question, self._run, reply, request_id) for question, reply, request_id in answers]
-        self._insert(rows, deadline, cancel)
+        self._insert(
+            [answer_row(question, self._run, reply, request_id) for question, reply, request_id in answers], deadline, cancel
+        )
 
     @property
     def has_jobs(self) -> bool:

@@ -12,7 +12,7 @@ from responder.many import mapping
 from responder.many.engines import Engine, Lamp
 from responder.many.journal import opened_journal
 from responder.many.parallel import Work
-from responder.many.runs import AnswerRun, Job, Spread, history_of, open_store, with_store
+from responder.many.runs import AnswerRun, Job, Spread, history_of, store_of, with_store
 from responder.many.sharded import Plan, ShardedRun
 from responder.many.shards import Order, dumps
 from responder.values.answer import T
@@ -43,7 +43,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     _check(spread)
     _warn_of_limits(job)
     token, rules = CancelToken(), job.rules
-    store = open_store(job.checkpoint, rules.deadline, rules.cancel)
+    store = store_of(job)
     history = history_of(job)
 
     def perform(index: int, prompt: Prompt) -> Answered[T] | Failed[T]:

@@ -221,7 +221,7 @@ class Shelf(Generic[T]):
         if not usage.known:
             return 0.0
         price = self.source.endpoint.price_of(model)
-        dollars = price.cost(usage) if price is not None else None
+        dollars = price.cost(usage) if price is not None else None  # whatever tier a reply names: it is that of batches
         return None if dollars is None else dollars * self.price_share
 
 

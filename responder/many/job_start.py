@@ -168,9 +168,9 @@ class _Share:
         self._price = price
         self._share = share
 
-    def cost(self, usage: Usage, tier: str = "") -> float | None:
+    def cost(self, usage: Usage, tier: str = "") -> float | None:  # noqa: ARG002 - a batch is a tier of its own
         """Return US dollars for the tokens of one request; None if unknown."""
-        dollars = self._price.cost(usage, tier)
+        dollars = self._price.cost(usage)
         return None if dollars is None else dollars * self._share
 
 

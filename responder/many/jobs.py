@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Generic
@@ -15,8 +15,9 @@ from responder.call.batch_form import BatchForm, BatchState
 from responder.call.batching import Batches
 from responder.many.job_file import JobFile
 from responder.many.job_lock import sending
-from responder.many.job_results import JobBatch, Shelf, failure_of, found_in, line_name, read_name
-from responder.many.job_rows import Found, JobRow, Part
+from responder.many.job_reading import Reader
+from responder.many.job_results import JobBatch, Shelf, failure_of, line_name
+from responder.many.job_rows import JobRow, Part
 from responder.many.progress import ProgressOption, ProgressReporter
 from responder.values.answer import NO_USAGE, T
 from responder.values.bounds import Bounds
@@ -26,10 +27,12 @@ from responder.values.errors import (
     APIConnectionError,
     APIError,
     APIStatusError,
+    BadRequestError,
     CancelledError,
     CircuitOpenError,
     ConfigurationError,
     DeadlineExceededError,
+    NotFoundError,
     QuotaExceededError,
     RateLimitError,
     ResponderError,
@@ -38,9 +41,6 @@ from responder.values.results import Batch
 
 # Seconds between two looks: soon at first, for small batches; a provider has a day.
 _FIRST_LOOK, _LONGEST_LOOK = 1.0, 60.0
-
-# Lines of results that are kept in one commit.
-_TOGETHER = 200
 
 # How many batches that may be the one that was just sent are looked at.
 _MOST_CANDIDATES = 1000
@@ -82,6 +82,7 @@ class BatchJob(Generic[T]):
         self._job = job
         self._prompts = prompts
         self._seen: dict[int, BatchState] = {}  # what the provider said last
+        self._lock = threading.RLock()  # one step at a time; several threads may wait for one job
         self._adds = not job.prompts  # known only from the provider: its prompts are those that its results name
 
     def __repr__(self) -> str:
@@ -102,7 +103,8 @@ class BatchJob(Generic[T]):
         Raises:
             APIError: The provider could not be asked.
         """
-        self._look(Bounds(self._desk.source.timeout, NEVER, None))
+        with self._lock:
+            self._look(Bounds(self._desk.source.timeout, NEVER, None))
         return self._status(self._parts())
 
     def _status(self, parts: list[Part]) -> str:
@@ -192,21 +194,39 @@ class BatchJob(Generic[T]):
             APIError: The provider refuses.
         """
         bounds = Bounds(self._desk.source.timeout, NEVER, None)
-        with sending(self.path, NEVER, None):
+        with self._lock, sending(self.path, NEVER, None):
             for part in self._parts():
-                if part.state == "planned":
+                if part.state == "sending" and (found := self._find(part, bounds)) is not None:
+                    self._note_sent(part, found)
+                if part.state in ("planned", "sending"):  # there is none at the provider
                     part.state = "dropped"
                     self._desk.file.finish(part, failure_of("cancelled"))
-                elif part.state == "sending" and (found := self._find(part, bounds)) is not None:
-                    self._note_sent(part, found)
-                if part.state == "sent" and not _is_final(part):
-                    self._desk.batches(bounds).cancel(part.batch)
-                    part.status = "cancelling"
-                    self._desk.file.write(part)
+                elif part.state == "sent" and not _is_final(part):
+                    self._cancel(part, bounds)
+
+    def _cancel(self, part: Part, bounds: Bounds) -> None:
+        batches = self._desk.batches(bounds)
+        try:
+            batches.cancel(part.batch)
+        except NotFoundError:  # deleted there: nothing more comes of it
+            part.state, part.status = "read", "cancelled"
+            self._desk.file.finish(part, failure_of("cancelled"))
+        except BadRequestError:
+            if not batches.look(part.batch).is_final:  # else it has just ended, and there is nothing to cancel
+                raise
+        else:
+            part.status = "cancelling"
+            self._desk.file.write(part)
 
     def close(self) -> None:
-        """Close the checkpoint."""
+        """Close the checkpoint; the job goes on."""
         self._desk.file.close()
+
+    def __enter__(self) -> BatchJob[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # One step
 
@@ -237,17 +257,21 @@ class BatchJob(Generic[T]):
         A provider that cannot be reached for a moment is asked again with the next step.
         """
         try:
-            self._look(bounds)
-            for part in self._parts():
-                if part.state == "sent" and _is_final(part):
-                    self._collect(part, bounds)
-            if sends:
-                self.send(bounds)
+            with self._lock:
+                self._step(bounds, sends=sends)
         except (APIConnectionError, APIStatusError, CircuitOpenError) as error:
             is_passing = error.retryable or isinstance(error, CircuitOpenError)
             if not is_passing or not sends or bounds.deadline.remaining() <= 0:
                 raise
         return all(part.is_over for part in self._parts())
+
+    def _step(self, bounds: Bounds, *, sends: bool) -> None:
+        self._look(bounds)
+        for part in self._parts():
+            if part.state == "sent" and _is_final(part):
+                self._collect(part, bounds)
+        if sends:
+            self.send(bounds)
 
     def _look(self, bounds: Bounds) -> None:
         self._seen = {}
@@ -259,7 +283,14 @@ class BatchJob(Generic[T]):
                     if found is not None:
                         self._note_sent(part, found)
             if part.state == "sent" and (not _is_final(part) or part.number not in self._seen):
-                self._note(part, self._desk.batches(bounds).look(part.batch))
+                self._note(part, self._looked(part, bounds))
+
+    def _looked(self, part: Part, bounds: Bounds) -> BatchState:
+        try:
+            return self._desk.batches(bounds).look(part.batch)
+        except NotFoundError as error:
+            error.args = (f"{error}. If it was deleted there, its job's cancel() gives it up; else check the key",)
+            raise
 
     def _again(self, part: Part) -> Part:
         """Return what the file says of a part now."""
@@ -267,7 +298,7 @@ class BatchJob(Generic[T]):
 
     def _note(self, part: Part, state: BatchState) -> None:
         self._seen[part.number] = state
-        if state.status == "failed" and state.is_held_up:
+        if state.status == "failed" and state.is_held_up and part.status != "cancelling":
             self._hold_up(part, state)
         elif (part.status, part.why) != (state.status, state.why):
             part.status, part.why = state.status, self._masked(state.why)
@@ -365,7 +396,7 @@ class BatchJob(Generic[T]):
     def _collect(self, part: Part, bounds: Bounds) -> None:
         """Keep the results of a batch that has ended."""
         desk, state = self._desk, self._seen[part.number]
-        reader = _Reader(desk, self.id, part, adds=self._adds)
+        reader = Reader(desk.source, desk.form, desk.file, part, "" if self._adds else part.nonce(self.id))
         if state.status != "failed":
             desk.batches(bounds).read_results(state, reader.take)
             reader.flush()
@@ -389,56 +420,6 @@ def _is_final(part: Part) -> bool:
 def _is_refusal(error: ResponderError) -> bool:
     """Return whether an error says that nothing was made: the provider's own no, and not its breaking down over it."""
     return isinstance(error, APIStatusError) and error.status is not None and error.status < 500 and error.status != 408
-
-
-class _Reader:
-    """Takes in the lines of a batch's results, whatever their order, and keeps them some at a time."""
-
-    def __init__(self, desk: Desk, job: str, part: Part, *, adds: bool) -> None:
-        self._desk = desk
-        self._part = part
-        self._nonce = "" if adds else part.nonce(job)
-        self._adds = adds
-        self._held: list[Found] = []
-        self._mine = self._others = 0
-        self._masked: Callable[[Any], Any] = lambda value: desk.source.endpoint.masked(
-            value, Bounds(desk.source.timeout, NEVER, None)
-        )
-
-    @property
-    def is_foreign(self) -> bool:
-        """True when there were lines, and none of them was of this batch."""
-        return self._others > 0 and not self._mine
-
-    def take(self, line: Any) -> None:
-        """Take in a line: parsed JSON, or its bytes. What cannot be read says nothing of any prompt."""
-        if isinstance(line, bytes):
-            line = _parsed(line)
-        outcome = self._desk.form.outcome(line) if isinstance(line, dict) else None
-        if outcome is None:
-            return
-        name = read_name(outcome.name)
-        if name is None or (self._nonce and name[2] != self._nonce):
-            self._others += 1
-            return
-        self._mine += 1
-        question, place, _ = name
-        self._held.append(found_in(self._desk.source, outcome, question, place, self._masked)[0])
-        if len(self._held) >= _TOGETHER:
-            self.flush()
-
-    def flush(self) -> None:
-        """Keep what was taken in."""
-        held, self._held = self._held, []
-        if held:
-            self._desk.file.keep(self._part, held, adds=self._adds)
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def with_form(source: Source, job: JobRow) -> Source:

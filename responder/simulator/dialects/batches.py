@@ -448,7 +448,7 @@ class _Anthropic:
 
 def _too_much(failure: tuple[str, str]) -> Problem:
     if failure[0] == "token_limit_exceeded":
-        return Problem(429, "rate", failure[1], wait=1.0)
+        return Problem(429, "rate", failure[1], wait=0.1)
     return Problem(400, "invalid", failure[1])
 
 
@@ -484,12 +484,18 @@ class _Gemini:
     def upload(self) -> Reply:
         headers = self.call.headers
         if headers.get("x-goog-upload-command") == "start":
-            where = f"{self.call.extra.get('root', '')}/upload/v1beta/files?upload_id={new_id('')}"
+            upload = new_id("")
+            self.batches.files[upload] = self.key, b""  # the URL alone is enough for the bytes
+            where = f"{self.call.extra.get('root', '')}/upload/v1beta/files?upload_id={upload}"
             return _json({}, {"x-goog-upload-url": where, "x-goog-upload-status": "active"})
         name = new_id("f")
-        self.batches.files[name] = self.key, self.call.content
+        key, _ = self.batches.files.pop(self.call.query.get("upload_id", ""), ("", b""))
+        if not key:
+            raise _missing("upload")
+        self.batches.files[name] = key, self.call.content
         uri = f"{self.call.extra.get('root', '')}/v1beta/files/{name}"
-        return _json({"file": {"name": f"files/{name}", "uri": uri, "mimeType": "application/jsonl", "state": "ACTIVE"}})
+        file = {"name": f"files/{name}", "uri": uri, "mimeType": "application/jsonl", "state": "ACTIVE"}
+        return _json({"file": file}, {"x-goog-upload-status": "final"})
 
     def create(self, model: str) -> Reply:
         told = _body_of(self.call).get("batch") or {}

@@ -1,0 +1,76 @@
+"""What do the lines of a batch's results say, and of which prompts? Each is joined by its name and kept, whatever their order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from responder.call.asker import Source
+from responder.call.batch_form import BatchForm
+from responder.many.job_file import JobFile
+from responder.many.job_results import found_in, read_name
+from responder.many.job_rows import Found, Part
+from responder.values.bounds import Bounds
+from responder.values.deadline import NEVER
+
+# Lines that are kept in one commit.
+_TOGETHER = 200
+
+
+class Reader:
+    """Takes in the lines of a batch's results, whatever their order, and keeps them some at a time.
+
+    Args:
+        source: Who was asked.
+        form: What a line looks like.
+        file: Where the results are kept.
+        part: The batch.
+        nonce: What marks its lines; "" for a batch that is known only from its lines: then they are all taken in.
+    """
+
+    def __init__(self, source: Source, form: BatchForm, file: JobFile, part: Part, nonce: str) -> None:
+        self._source = source
+        self._form = form
+        self._file = file
+        self._part = part
+        self._nonce = nonce
+        self._held: list[Found] = []
+        self._mine = self._others = 0
+
+    @property
+    def is_foreign(self) -> bool:
+        """True when there were lines, and none of them was of this batch."""
+        return self._others > 0 and not self._mine
+
+    def take(self, line: Any) -> None:
+        """Take in a line: parsed JSON, or its bytes. What cannot be read says nothing of any prompt."""
+        if isinstance(line, bytes):
+            line = _parsed(line)
+        outcome = self._form.outcome(line) if isinstance(line, dict) else None
+        if outcome is None:
+            return
+        name = read_name(outcome.name)
+        if name is None or (self._nonce and name[2] != self._nonce):
+            self._others += 1
+            return
+        self._mine += 1
+        question, place, _ = name
+        self._held.append(found_in(self._source, outcome, question, place, self._masked)[0])
+        if len(self._held) >= _TOGETHER:
+            self.flush()
+
+    def _masked(self, value: Any) -> Any:
+        return self._source.endpoint.masked(value, Bounds(self._source.timeout, NEVER, None))
+
+    def flush(self) -> None:
+        """Keep what was taken in."""
+        held, self._held = self._held, []
+        if held:
+            self._file.keep(self._part, held, adds=not self._nonce)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
