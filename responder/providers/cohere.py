@@ -39,6 +39,8 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
     default_api = CHAT
     max_tokens_field = "max_tokens"
     stream_options = None  # a stream always ends with the usage
+    returned = ("thinking",)
+    returned_with_calls = ("tool_plan",)
 
     def chat_url(self) -> str:
         return under(self.base_url, "/chat", unless=("/v2",), prefix="/v2")
@@ -57,6 +59,14 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
             payload["thinking"] = {"type": "disabled" if effort == "none" else "enabled"}
         return payload
 
+    def messages_on_the_wire(self, message: Message) -> list[dict[str, Any]]:
+        wire = super().messages_on_the_wire(message)
+        for built in wire:
+            thinking = built.pop("thinking", None)
+            if thinking is not None:
+                built["content"] = [{"type": "thinking", "thinking": thinking}, *_as_parts(built.get("content"))]
+        return wire
+
     def response_format(self, schema: Any) -> dict[str, Any]:
         return {"type": "json_object", "json_schema": lowered(schema, COHERE).schema}
 
@@ -70,7 +80,7 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
             raise InvalidResponseError("there is no 'message' in the reply", retryable=True)
         parts = [as_dict(part) for part in as_list(message.get("content"))]
         text = whole("".join(as_str(part.get("text")) for part in parts))
-        thoughts = "".join(as_str(part.get("thinking")) for part in parts) or as_str(message.get("tool_plan"))
+        thinking, plan = whole("".join(as_str(part.get("thinking")) for part in parts)), whole(as_str(message.get("tool_plan")))
         calls = calls_of(message)
         usage = self.usage(as_dict(reply.get("usage")))
         if found == "broken" or (found == "error" and not text and not calls):
@@ -81,9 +91,10 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
             usage=usage,
             model=as_str(reply.get("model")) or self.model,
             provider=self.provider,
-            reasoning=whole(thoughts),
+            reasoning=thinking or plan,
             tool_calls=calls,
             candidates=(text,),
+            parts=self._said_again({"thinking": thinking, "tool_plan": plan}, text, calls),
             raw=reply,
             citations=cohere_citations(message),
         )
@@ -95,6 +106,11 @@ class CohereResponder(CohereEmbeddings, OpenAIResponder):
 
     def explain(self, reply: Mapping[str, Any]) -> str:
         return as_str(reply.get("finish_reason"))
+
+
+def _as_parts(content: Any) -> list[Any]:
+    """Return a message's content as a list of parts."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else as_list(content)
 
 
 _NAMES = {"top_p": "p", "stop": "stop_sequences"}

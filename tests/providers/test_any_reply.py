@@ -29,8 +29,8 @@ quickly = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 
 @st.composite
-def damaged(draw: st.DrawFn, provider: str) -> Any:
-    """Return a documented reply in which some places hold something else."""
+def damaged(draw: st.DrawFn, reply: dict[str, Any]) -> Any:
+    """Return a reply in which some places hold something else."""
 
     def damage(value: Any) -> Any:
         if draw(st.integers(0, 9)) == 0:
@@ -39,7 +39,7 @@ def damaged(draw: st.DrawFn, provider: str) -> Any:
             return {key: damage(part) for key, part in value.items() if draw(st.integers(0, 9)) != 0}
         return [damage(part) for part in value] if isinstance(value, list) else value
 
-    return damage(full(provider))
+    return damage(reply)
 
 
 def full(provider: str) -> dict[str, Any]:
@@ -56,18 +56,36 @@ def full(provider: str) -> dict[str, Any]:
         ]
         return {**reply, "stop_details": {"explanation": "No."}}
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    if dialect(provider) == "bedrock":
+        thought = {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "s"}}}
+        cited = {
+            "citationsContent": {"content": [{"text": "So."}], "citations": [{"title": "t", "location": {"web": {"url": "u"}}}]}
+        }
+        use = {"toolUse": {"toolUseId": "c", "name": "f", "input": {"x": 1}}}
+        reply["output"]["message"]["content"] += [thought, cited, use]
+        return {**reply, "serviceTier": {"type": "flex"}, "usage": {**reply["usage"], "cacheReadInputTokens": 1}}
+    if dialect(provider) == "cohere":
+        source = {"type": "tool", "tool_output": {}, "id": "s"}
+        reply["message"]["citations"] = [{"start": 0, "end": 1, "text": "A", "sources": [source]}]
+        reply["message"]["content"].append({"type": "thinking", "thinking": "Hm."})
+        reply["message"] |= {"tool_calls": [call], "tool_plan": "I look."}
+        return reply
     reply["choices"][0]["message"] |= {"reasoning_details": [{"text": "Hm."}], "tool_calls": [call], "refusal": None}
     reply["choices"][0]["content_filter_results"] = {"hate": {"filtered": False}}
     reply["usage"] |= {"prompt_tokens_details": {"cached_tokens": 1}, "completion_tokens_details": {"reasoning_tokens": 1}}
     return reply
 
 
-@pytest.fixture(params=["openai", "azure", "gemini", "vertex", "anthropic", "xai", "mistral", "ollama", "ollama-native"])
+KINDS = ["openai", "azure", "gemini", "anthropic", "mistral", "ollama", "ollama-native", "bedrock", "cohere", "openai-responses"]
+
+
+@pytest.fixture(params=KINDS)
 def responder(request: pytest.FixtureRequest) -> Any:
     """One responder of each parser."""
-    name = request.param.removesuffix("-native")
+    name = request.param.removesuffix("-native").removesuffix("-responses")
     path = "/v1" if request.param == "ollama" else ""
-    with make(name, f"http://127.0.0.1:9{path}") as made:
+    more = {"api": "responses"} if request.param == "openai-responses" else {}
+    with make(name, f"http://127.0.0.1:9{path}", **more) as made:
         yield made
 
 
@@ -91,7 +109,7 @@ def parsed(responder: Responder, reply: Any) -> None:
 
 
 @quickly
-@given(reply=st.dictionaries(st.sampled_from(["choices", "candidates", "content", "message", "usage", "error"]), JSON))
+@given(reply=st.dictionaries(st.sampled_from(["choices", "candidates", "content", "message", "output", "usage", "error"]), JSON))
 def test_any_json_object_parses_or_is_an_invalid_response(responder: Responder, reply: dict[str, Any]) -> None:
     """Whatever stands in the places that a parser looks at."""
     parsed(responder, reply)
@@ -101,7 +119,8 @@ def test_any_json_object_parses_or_is_an_invalid_response(responder: Responder, 
 @given(data=st.data())
 def test_a_damaged_reply_parses_or_is_an_invalid_response(responder: Responder, data: st.DataObject) -> None:
     """Types changed, keys missing."""
-    reply = data.draw(damaged(responder.provider))
+    is_response = getattr(responder, "api", "") == "responses"
+    reply = data.draw(damaged(RESPONSE if is_response else full(responder.provider)))
     if isinstance(reply, dict):
         parsed(responder, reply)
 
@@ -121,8 +140,76 @@ NATIVE_LINE = {
 }
 
 
+RESPONSE = {
+    "object": "response",
+    "status": "completed",
+    "model": "m-1",
+    "service_tier": "default",
+    "incomplete_details": None,
+    "output": [
+        {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "Hm."}], "encrypted_content": "e"},
+        {
+            "type": "message",
+            "content": [
+                {"type": "output_text", "text": "A", "annotations": [{"type": "url_citation", "url": "u"}], "logprobs": []}
+            ],
+        },
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+    ],
+    "usage": {
+        "input_tokens": 5,
+        "output_tokens": 7,
+        "total_tokens": 12,
+        "input_tokens_details": {"cached_tokens": 1},
+        "output_tokens_details": {"reasoning_tokens": 1},
+    },
+}
+RESPONSE_EVENTS = [
+    {"type": "response.created", "response": {**RESPONSE, "status": "in_progress", "output": []}},
+    {"type": "response.output_item.added", "output_index": 0, "item": {"type": "message", "content": []}},
+    {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "A"},
+    {"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "A"},
+    {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": "{}"},
+    {"type": "response.reasoning_summary_text.delta", "output_index": 2, "summary_index": 0, "delta": "Hm."},
+    {"type": "response.output_item.done", "output_index": 1, "item": RESPONSE["output"][2]},
+    {"type": "response.completed", "response": RESPONSE},
+]
+CONVERSE_EVENTS = [
+    {"messageStart": {"role": "assistant"}},
+    {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "A"}}},
+    {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"citation": {"title": "t"}}}},
+    {"contentBlockStop": {"contentBlockIndex": 0}},
+    {"contentBlockStart": {"contentBlockIndex": 1, "start": {"toolUse": {"toolUseId": "c", "name": "f"}}}},
+    {"contentBlockDelta": {"contentBlockIndex": 1, "delta": {"toolUse": {"input": "{}"}}}},
+    {"contentBlockDelta": {"contentBlockIndex": 2, "delta": {"reasoningContent": {"text": "Hm.", "signature": "s"}}}},
+    {"messageStop": {"stopReason": "end_turn"}},
+    {"metadata": {"usage": {"inputTokens": 5, "outputTokens": 7}, "serviceTier": {"type": "flex"}}},
+]
+COHERE_EVENTS = [
+    {"type": "message-start", "id": "1", "delta": {"message": {"role": "assistant"}}},
+    {"type": "content-start", "index": 0, "delta": {"message": {"content": {"type": "text", "text": ""}}}},
+    {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "A", "thinking": "Hm."}}}},
+    {"type": "content-end", "index": 0},
+    {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "I look."}}},
+    {
+        "type": "tool-call-start",
+        "index": 0,
+        "delta": {"message": {"tool_calls": {"id": "c", "function": {"name": "f", "arguments": ""}}}},
+    },
+    {"type": "tool-call-delta", "index": 0, "delta": {"message": {"tool_calls": {"function": {"arguments": "{}"}}}}},
+    {"type": "citation-start", "index": 0, "delta": {"message": {"citations": {"text": "A", "sources": [{"id": "s"}]}}}},
+    {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {"tokens": {"input_tokens": 5, "output_tokens": 7}}}},
+]
+
+
 def events(responder: Responder) -> list[Any]:
     """Return the events of a stream with everything in it that a reader looks at."""
+    if getattr(responder, "api", "") == "responses":
+        return [*RESPONSE_EVENTS, RESPONSE]
+    if dialect(responder.provider) == "bedrock":
+        return [*CONVERSE_EVENTS, full("bedrock")]
+    if dialect(responder.provider) == "cohere":
+        return [*COHERE_EVENTS, full("cohere")]
     if responder.provider == "ollama" and "/v1" not in responder.base_url:
         return [{**NATIVE_LINE, "done": False}, NATIVE_LINE]
     reply = full(responder.provider)

@@ -69,6 +69,38 @@ TURNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 TURNS["vertex"] = TURNS["gemini"]
 _THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+TURNS["cohere"] = (
+    documented(
+        "cohere",
+        message={
+            "role": "assistant",
+            "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "I look."}],
+            "tool_plan": "First the weather.",
+            "tool_calls": [CALL],
+        },
+        finish_reason="TOOL_CALL",
+    ),
+    {
+        "role": "assistant",
+        "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "I look."}],
+        "tool_plan": "First the weather.",
+        "tool_calls": [CALL],
+    },
+)
+_REASONING = [
+    {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}},
+    {"reasoningContent": {"redactedContent": "ZW5j"}},
+]
+_USE = {"toolUse": {"toolUseId": "call_1", "name": "weather", "input": {"city": "Rome"}}}
+TURNS["bedrock"] = (
+    documented(
+        "bedrock",
+        output={"message": {"role": "assistant", "content": [*_REASONING, {"text": "I look."}, _USE]}},
+        stopReason="tool_use",
+    ),
+    {"role": "assistant", "content": [*_REASONING, {"text": "I look."}, _USE]},
+)
+TURNS["anthropic-bedrock"] = TURNS["anthropic-vertex"] = TURNS["anthropic"]
 TURNS["mistral"] = (
     said({"content": [_THOUGHT, {"type": "text", "text": "I look."}], "tool_calls": [CALL]}),
     {"role": "assistant", "content": [_THOUGHT, {"type": "text", "text": "I look."}], "tool_calls": [CALL]},

@@ -14,6 +14,8 @@ from google.oauth2 import credentials as oauth2
 
 from responder import (
     AzureOpenAIResponder,
+    BedrockResponder,
+    CohereResponder,
     GeminiResponder,
     MistralResponder,
     OllamaResponder,
@@ -96,6 +98,7 @@ def test_texts_of_the_same_words_are_close(simulator: Simulator) -> None:
     assert closeness(dog, cat) > closeness(dog, ships) + 0.2
 
 
+LENGTH = 256  # which Titan has, too
 CLIENTS = {
     "openai": lambda url: OpenAIResponder("m", api_key="k", base_url=url),
     "azure": lambda url: AzureOpenAIResponder("m", api_key="k", endpoint=url, api_version="2024-10-21"),
@@ -105,6 +108,10 @@ CLIENTS = {
     "voyage": lambda url: VoyageResponder("m", api_key="k", base_url=url),
     "together": lambda url: TogetherResponder("m", api_key="k", base_url=url),
     "ollama": lambda url: OllamaResponder("m", base_url=url),
+    "cohere": lambda url: CohereResponder("embed-v4.0", api_key="k", base_url=url),
+    "bedrock titan": lambda url: BedrockResponder("amazon.titan-embed-text-v2:0", api_key="k", base_url=url),
+    "bedrock nova": lambda url: BedrockResponder("amazon.nova-2-multimodal-embeddings-v1:0", api_key="k", base_url=url),
+    "bedrock cohere": lambda url: BedrockResponder("cohere.embed-v4:0", api_key="k", base_url=url),
     "ollama native": lambda url: OllamaResponder("m", base_url=url.removesuffix("/v1")),
 }
 
@@ -114,9 +121,9 @@ def test_our_own_client_reads_them_in_every_dialect(simulator: Simulator, provid
     """The same vector from each of them, of the length that was asked for."""
     responder: Responder = CLIENTS[provider](simulator.base_url(provider.split()[0]))
     with responder:
-        vectors = responder.embed(["a cat", "a dog", ""] * 100, dimensions=16, purpose="document")
+        vectors = responder.embed(["a cat", "a dog", ""] * 100, dimensions=LENGTH, purpose="document")
     with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai")) as gpt:
-        wanted = gpt.embed(["a cat", "a dog"], dimensions=16).tolist()
+        wanted = gpt.embed(["a cat", "a dog"], dimensions=LENGTH).tolist()
     assert vectors.tolist()[:3] == [*wanted, None]
     assert len(vectors) == 300
     assert {failure.index for failure in vectors.failures()} == set(range(2, 300, 3))
