@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
@@ -406,6 +408,41 @@ def test_a_server_that_answers_with_an_error_is_away(
         finally:
             client.execute_command(*(word.format(name=name) for word in mend))
     store.exchange(key, LimitStep("one"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-MOVED 1234 127.0.0.1:1\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"*0\r\n",
+        b"$3\r\nabc\r\n",
+        b"*5\r\n$1\r\nx\r\n:0\r\n:0\r\n:0\r\n:0\r\n",
+        b"",
+    ],
+    ids=["loading", "moved", "no redis", "too little", "a word", "no numbers", "closed"],
+)
+def test_whatever_a_server_says_is_no_error_of_a_call(key: bytes, said: bytes) -> None:
+    """It is away: a call starts all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_always, args=(listener, said), daemon=True)
+        thread.start()
+        store = RedisLimitStore(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
+        with pytest.raises(ConnectionError):
+            store.exchange(key, LimitStep("one"))
+        governor = Governor(Limits(requests_per_minute=6000, store=store), key)
+        governor.acquire(1.0, Deadline.after(PATIENCE), None).settle()
+
+
+def answer_always(listener: socket.socket, said: bytes) -> None:
+    """Be a server that says the same whatever it is asked."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                while said and connection.recv(65536):
+                    connection.sendall(said)
 
 
 def test_places_are_kept_while_the_server_is_away(redis_server: RedisServer, key: bytes) -> None:

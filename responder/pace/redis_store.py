@@ -74,17 +74,17 @@ class RedisLimitStore:
             raise ConfigurationError(
                 f"the password of {self.url} does not travel: export {PASSWORD_VARIABLE} on the workers", fatal=True
             )
-        import redis
-
         name = "responder:limits:" + hashlib.sha256(key).hexdigest()[:32]
         try:
-            turns, opens, places, pause, processes = self._run(name, arguments(step))
-        except (redis.RedisError, OSError, ValueError, TypeError) as error:
+            turns, opens, places, pause, processes = map(float, self._run(name, arguments(step)))
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - redis-py has errors of all kinds for what is no server of Redis
             if is_from_a_signal(error):
                 raise
             said = masked(f"{type(error).__name__}: {error}", str(self._password or ""))
             raise ConnectionError(said) from None
-        return LimitAnswer(int(turns), float(opens), int(places), float(pause), int(processes))
+        return LimitAnswer(int(turns), opens, int(places), pause, int(processes))
 
     def _run(self, name: str, step: list[str | int | float]) -> Any:
         import redis

@@ -35,6 +35,9 @@ _FRESH = 0.1
 _KEPT = 0.05
 _TELL = 0.1
 
+# The same once nothing is in flight any more: if the process ends now, its places come back with the lease only.
+_TELL_LAST = 0.02
+
 # Seconds after which to ask again for a place: nothing notifies us that there is one.
 _LOOK_AGAIN = 0.05
 
@@ -148,7 +151,7 @@ class Share:
     def leave(self) -> None:
         """Take back the place of a call that is over, for the next one."""
         self._using -= 1
-        self._tell_soon()
+        self._tell_soon(_TELL if self._using else _TELL_LAST)
 
     def book(self, seconds: float) -> None:
         """Book this many seconds of tokens more than were reserved."""
@@ -168,9 +171,9 @@ class Share:
         self._paused_until = max(self._paused_until, until)
         self._tell_at = 0.0
 
-    def _tell_soon(self) -> None:
-        if self._tell_at == math.inf:
-            self._tell_at = monotonic() + _TELL
+    def _tell_soon(self, seconds: float = _TELL) -> None:
+        if self._tell_at == math.inf or seconds < _TELL:
+            self._tell_at = min(self._tell_at, monotonic() + seconds)
 
     # What is to be asked
 
@@ -189,7 +192,7 @@ class Share:
             return self._look_again if line or self._tell_at < math.inf else math.inf
         due = min(self._tell_at, self._told_at + _RENEW if line or self._using else math.inf)
         if line and self.opens(now) == math.inf:
-            return self._look_again if self._lacks_place else now
+            return self._look_again if self._lacks_place or not self._turns else now
         if not line and ((self._turns and self._turns[-1][0] > now) or not (self.most is None or self._lacks_place)):
             due = min(due, self._told_at + _TELL)  # the others could have them
         return due
@@ -274,8 +277,8 @@ class Share:
             self._paused_until = 0.0
         if self.most is not None:
             self._places = answer.places
-            if answer.places - step.using < step.wanted:
-                self._look_again = now + _LOOK_AGAIN
+        if answer.turns < len(step.turns) or (self.most is not None and answer.places - step.using < step.wanted):
+            self._look_again = now + _LOOK_AGAIN
         return asked + answer.pause if answer.pause > 0 else 0.0
 
     def failed(self, step: LimitStep, error: Exception, now: float) -> bool:
