@@ -79,7 +79,7 @@ class RedisLimitStore:
             turns, opens, places, pause, processes = map(float, self._run(name, arguments(step)))
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - redis-py has errors of all kinds for what is no server of Redis
+        except Exception as error:  # redis-py has errors of all kinds for what is no server of Redis
             if is_from_a_signal(error):
                 raise
             said = masked(f"{type(error).__name__}: {error}", str(self._password or ""))
