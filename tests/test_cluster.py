@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from redis_server import RedisServer
 from servers import PATIENCE
 
@@ -383,6 +384,18 @@ def test_options_that_cannot_travel_are_refused(two_processes: ProcessPoolExecut
 
     with pytest.raises(ConfigurationError, match="cannot travel"):
         gpt.map(["a"], executor=two_processes, tools=[weather])
+
+
+@pytest.mark.parametrize("stays", [{"session": requests.Session()}, {"extra_headers": {"X-Auth-Token": "secret"}}])
+def test_what_would_be_missing_in_the_workers_is_refused(stays: dict[str, Any], simulator: Simulator) -> None:
+    """They would send past a proxy, or without a header."""
+    url = simulator.base_url("openai")
+    with (
+        OpenAIResponder("m", api_key="k", base_url=url, **stays) as gpt,
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(ConfigurationError, match=f"{next(iter(stays))}=.* does not travel"),
+    ):
+        gpt.map(["a"], executor=executor)
 
 
 @pytest.mark.parametrize(
