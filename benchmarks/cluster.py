@@ -209,7 +209,7 @@ def celery(job: Job) -> Callable[[], Callable[[], Outcome]]:
         pass
 
     def run() -> Callable[[], Outcome]:
-        found = collect(ask_all("openai:benchmark", job.prompts(), size=500, max_workers=WORKERS))
+        found = collect(ask_all("openai:benchmark", job.prompts(), size=512, max_workers=WORKERS))
 
         def end() -> Outcome:
             os.killpg(worker.pid, signal.SIGKILL)
@@ -291,7 +291,7 @@ def main() -> int:
         report.goal(f"{name}: wall to ideal", row and row["wall"] / row.run.job.ideal, limit)
         report.goal(f"{name}: connections", row and row["connections"], CONNECTIONS_AT_MOST)
         report.goal(f"{name}: CPU of the client a prompt", row and row["cpu_per_call"] * 1e6, 100, unit=" us")
-    for name, limit in (("pool_killed", 6 * 128), ("pool_journal", PROCESSES * WORKERS), ("dask_killed", 3 * 128)):
+    for name, limit in (("pool_killed", 2 * 256), ("pool_journal", PROCESSES * WORKERS), ("dask_killed", 3 * 256)):
         row = harness.find(lost, name)
         report.goal(f"{name}: paid twice", row and row["requests"] - row.run.job.calls, limit)
     row = harness.find(streamed, "many")

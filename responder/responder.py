@@ -397,7 +397,8 @@ class Responder(Dialect):
                 equal prompts with equal options from it (their `attempts` are 0), and asks only for the rest. Or an AnswerStore.
             executor: Ask in other processes: a `concurrent.futures.Executor`, a client of Dask, or a function that makes one;
                 `max_workers` is then that of each process. None: in threads of this one.
-            shard_size: Prompts that go to a process at a time, with an executor; None: four for each of the workers.
+            shard_size: Prompts that go to a process at a time, with an executor; None: eight for each of the workers,
+                and fewer near the end of the input.
             journal: Where answers are kept that are on their way to this process, with an executor: a URL such as
                 "redis://host/0". When a worker dies, the next one asks only for what is missing.
             dedupe: Ask equal prompts once, and give each of them that answer (the copies' `attempts` are 0). This keeps the run's

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from redis_server import RedisServer
 from servers import PATIENCE
 
@@ -201,7 +202,7 @@ def test_a_run_that_is_out_of_time_ends_with_what_it_has(
 ) -> None:
     """`run_deadline` holds in the workers, too."""
     simulator.hold(1000)
-    batch = gpt.map(NUMBERS, executor=two_processes, max_workers=2, shard_size=5, run_deadline=0.5)
+    batch = gpt.map(NUMBERS, executor=two_processes, max_workers=2, shard_size=5, run_deadline=0.3)
     assert len(batch) == 60
     assert {type(result.error) for result in batch} == {DeadlineExceededError}
     assert simulator.wait_until_idle()
@@ -344,6 +345,34 @@ def test_without_a_way_to_go_on_the_finished_shards_are_kept(slow: tuple[OpenAIR
     assert sum(result.attempts == 0 for result in again) == len(finished)
 
 
+def test_a_batch_job_goes_on_in_a_cluster_and_ends_in_a_map(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One file for all three: the job expires at half, the cluster loses a worker, and each prompt is paid once.
+
+    The shards in flight at the kill are apart from that.
+    """
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    prompts, file = [f"number {number}" for number in range(600)], tmp_path / "answers.db"
+    with (
+        Simulator(latency=0.005, batch_hours=48) as simulator,
+        OpenAIResponder("m", base_url=simulator.base_url("openai")) as gpt,
+        forked() as executor,
+    ):
+        job = gpt.submit(prompts, checkpoint=file)
+        simulator.advance(hours=25)
+        assert sum(result.ok for result in job.wait(deadline=PATIENCE, poll=0.005).results()) == 300
+        batched = len(simulator.received)
+        killer = threading.Thread(target=lambda: kill_one(simulator, [executor], batched + 60))
+        killer.start()
+        in_cluster = gpt.map(prompts, executor=executor, max_workers=2, shard_size=10, checkpoint=file)
+        killer.join(PATIENCE)
+        assert 300 < sum(result.ok for result in in_cluster) < 600
+        finished = gpt.map(prompts, checkpoint=file)
+        assert said(finished) == prompts
+        paid = prompts_of(simulator) + Counter(prompt for batch in simulator.batches for prompt in batch.prompts)
+    assert set(paid) - {None, ""} == set(prompts)
+    assert sum(paid[prompt] for prompt in prompts) - 600 <= 2 * 10
+
+
 def test_a_shard_that_kills_its_workers_is_given_up(slow: tuple[OpenAIResponder, Simulator]) -> None:
     """After three executors, its prompts have an error, and the run ends."""
     gpt, _ = slow
@@ -383,6 +412,18 @@ def test_options_that_cannot_travel_are_refused(two_processes: ProcessPoolExecut
 
     with pytest.raises(ConfigurationError, match="cannot travel"):
         gpt.map(["a"], executor=two_processes, tools=[weather])
+
+
+@pytest.mark.parametrize("stays", [{"session": requests.Session()}, {"extra_headers": {"X-Auth-Token": "secret"}}])
+def test_what_would_be_missing_in_the_workers_is_refused(stays: dict[str, Any], simulator: Simulator) -> None:
+    """They would send past a proxy, or without a header."""
+    url = simulator.base_url("openai")
+    with (
+        OpenAIResponder("m", api_key="k", base_url=url, **stays) as gpt,
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(ConfigurationError, match=f"{next(iter(stays))}=.* does not travel"),
+    ):
+        gpt.map(["a"], executor=executor)
 
 
 @pytest.mark.parametrize(

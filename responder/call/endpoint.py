@@ -32,7 +32,7 @@ from responder.values.errors import (
 from responder.values.sizes import Sizes
 from responder.wire.credentials import Credential
 from responder.wire.error_bodies import read_error_body
-from responder.wire.masking import SecretValues, hide, masked
+from responder.wire.masking import Secret, SecretValues, hide, masked
 from responder.wire.transport import Incoming, Reply, Transport
 
 R = TypeVar("R", Reply, Incoming)
@@ -103,6 +103,14 @@ class Endpoint:
     def limits(self) -> Limits:
         """What the user knows of the provider's limits."""
         return self._access.limits
+
+    @property
+    def left_behind(self) -> str:
+        """What of it does not travel to another process, and changes what is sent; "" when all does (the key is found there)."""
+        if self._access.transport.is_brought:
+            return "session="
+        secrets = [name for name, value in self._access.extra_headers.items() if isinstance(value, Secret)]
+        return f"extra_headers={{{secrets[0]!r}: ...}}" if secrets else ""
 
     @property
     def price(self) -> Pricing | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sized
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from responder.many.engines import Engine, Lamp
 from responder.many.journal import opened_journal
 from responder.many.parallel import Work
 from responder.many.runs import AnswerRun, Job, Spread, history_of, store_of, with_store
+from responder.many.shard_sizes import ShardSizes
 from responder.many.sharded import Plan, ShardedRun
 from responder.many.shards import Order, dumps
 from responder.values.answer import T
@@ -21,10 +23,6 @@ from responder.values.errors import ConfigurationError
 from responder.values.messages import Prompt
 from responder.values.results import Answered, Failed
 from responder.values.trace import Trace
-
-# Prompts in a shard for each call at once: little is lost with a worker, and little time passes between a shard's first end and
-# its last.
-_WAVES = 4
 
 
 def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
@@ -40,7 +38,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     spread = job.spread
     if spread is None:
         raise ConfigurationError("there is no executor")
-    _check(spread)
+    _check(job, spread)
     _warn_of_limits(job)
     token, rules = CancelToken(), job.rules
     store = store_of(job)
@@ -57,9 +55,10 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
     try:
         order = _packed(job, spread, keeps=store is not None, lamp=lamp.path)
         engine = Engine(spread.executor)
-        size = spread.shard_size or rules.max_workers * _WAVES
+        total = len(job.prompts) if isinstance(job.prompts, Sized) else None
+        sizes = ShardSizes(spread.shard_size, rules.max_workers, total)
         asker = Asker(with_store(job.sources, store), token, checkpoint=store) if store is not None else None
-        plan = Plan(engine, order, lamp, size, history, store, asker, job, spread)
+        plan = Plan(engine, order, lamp, sizes, history, store, asker, job, spread)
         work: Work[Prompt, Any] = Work(perform, unfinished)
         return mapping.start(partial(ShardedRun, plan), job.prompts, work, rules, job.watch, ordered=ordered, token=token)
     except BaseException:
@@ -67,7 +66,14 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
         raise
 
 
-def _check(spread: Spread) -> None:
+def _check(job: Job[Any], spread: Spread) -> None:
+    for source in job.sources:
+        if source.endpoint.left_behind:
+            raise ConfigurationError(
+                f"{source.endpoint.left_behind} of {source.name} does not travel to other processes, which would send without "
+                "it: set proxies and certificates in the environment of the workers, and leave secrets to it, too",
+                fatal=True,
+            )
     size = spread.shard_size
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise ConfigurationError(f"shard_size must be a whole number, 1 or more, or None, not {size!r}", fatal=True)
@@ -81,7 +87,7 @@ def _warn_of_limits(job: Job[Any]) -> None:
         if limits.store is None and any(number is not None for number in given):
             warnings.warn(
                 f"the limits of {source.name} hold in each worker process by itself: give them a store that all of them reach, "
-                "such as Limits(..., store=path) on one machine",
+                'a file\'s path on one machine, or store="redis://host/0" for many',
                 RuntimeWarning,
                 stacklevel=2,
             )

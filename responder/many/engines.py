@@ -36,6 +36,7 @@ class Engine:
 
     Attributes:
         generation: How many executors it has had so far.
+        overlaps: Whether a process works on several shards at once.
 
     Args:
         given: What `executor=` was: an Executor, a client of Dask, or a callable that makes one.
@@ -66,6 +67,7 @@ class Engine:
         if self._client is not None:  # equal shards are two shards
             self._executor = self._client.get_executor(**{**getattr(given, "_kwargs", {}), "pure": False})
         self._processes = 0
+        self.overlaps = False
         self._looked = 0.0
         if self._client is not None:
             _ask_for_the_profiler(self._client)
@@ -78,7 +80,8 @@ class Engine:
         if not self._processes or monotonic() - self._looked > _LOOK_AGAIN:
             self._looked = monotonic()
             with contextlib.suppress(Exception):  # a scheduler that is away: as many as before
-                self._processes = len(self._client.nthreads())
+                threads = self._client.nthreads()
+                self._processes, self.overlaps = len(threads), min(threads.values(), default=1) > 1
         return max(self._processes, 1)
 
     def _count(self) -> int:
@@ -88,8 +91,8 @@ class Engine:
                 break
         else:
             found = os.cpu_count() or 1
-        # An executor of threads is one process.
-        self._processes = 1 if type(self._executor).__name__ == "ThreadPoolExecutor" else found
+        self.overlaps = type(self._executor).__name__ == "ThreadPoolExecutor"  # of one process
+        self._processes = 1 if self.overlaps else found
         return self._processes
 
     def submit(self, run: str, order: bytes, shard: shards.Shard) -> Future[bytes]:

@@ -22,6 +22,7 @@ from responder.many.engines import Engine, Lamp, is_loss, warn_of_the_profiler
 from responder.many.parallel import Rules, Work
 from responder.many.purse import Purse, Sent
 from responder.many.runs import AnswerRun, Job, Spread, Suspicion
+from responder.many.shard_sizes import ShardSizes
 from responder.many.shards import Returned, Row, Shard, dumps, trace_of
 from responder.values.answer import Answer, T
 from responder.values.cancellation import CancelToken
@@ -34,8 +35,8 @@ from responder.values.trace import Trace
 if TYPE_CHECKING:
     from responder.report.history import History
 
-# Shards that each process has at once: one at work, one that begins as the first one ends, one on its way.
-_AHEAD = 3
+# Shards that each process has at once: one at work, and one on its way; where they overlap, one more.
+_AHEAD = 2
 
 # An input that takes longer than this for a prompt, in seconds, is slow: its prompts do not wait for their shard to be full.
 _SLOW = 0.05
@@ -51,7 +52,7 @@ class Plan:
     engine: Engine
     order: bytes
     lamp: Lamp
-    size: int
+    sizes: ShardSizes
     history: History
     store: AnswerStore | None
     asker: Asker | None  # reads the store
@@ -96,8 +97,8 @@ class ShardedRun(AnswerRun[T]):
 
     def _set_window(self) -> None:
         processes = self._plan.engine.processes
-        self._most_out = processes * _AHEAD
-        self._window = (self._most_out + 1) * self._plan.size * (2 if self._is_ordered else 1)
+        self._most_out = processes * (_AHEAD + self._plan.engine.overlaps)
+        self._window = (self._most_out + 1) * self._plan.sizes.most * (2 if self._is_ordered else 1)
         self.history.grow_to(self._rules.max_workers * processes)
 
     # Handing out
@@ -116,7 +117,7 @@ class ShardedRun(AnswerRun[T]):
             return
         self._gathered.append(index)
         is_late = self._pulled_at - began > _SLOW and len(self._out) + len(self._backlog) < self._most_out
-        if is_late or len(self._gathered) >= self._plan.size:
+        if is_late or len(self._gathered) >= self._plan.sizes.size(self._gathered[0], self._most_out):
             self._close_shard()
 
     def _is_known(self, index: int, prompt: Prompt) -> bool:

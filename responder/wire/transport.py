@@ -104,6 +104,11 @@ class Transport:
         self._seen: tuple[Any, ...] = ()
         self._way = Way.DIRECT
 
+    @property
+    def is_brought(self) -> bool:
+        """True when it sends with the user's own session, which no other process has."""
+        return self._brought is not None
+
     def post(
         self,
         url: str,

@@ -28,6 +28,7 @@ _WORKER = """
 import sys
 from celery import Celery
 app = Celery("queue", broker=sys.argv[1], backend=sys.argv[1], include=["responder.integrations.celery"])
+app.conf.worker_lost_wait = 0.2  # seconds until a task whose process is gone is lost: 10 by default
 app.worker_main(["worker", "--pool", "prefork", "-c", "2", "-l", "ERROR", "--prefetch-multiplier", "1",
                  "--without-gossip", "--without-mingle", "--without-heartbeat"])
 """
