@@ -559,7 +559,10 @@ class Played:
         while request := peer.receive():
             self.received.append(request)
             body = self._replies.popleft()
-            peer.send(reply(body if isinstance(body, bytes) else json.dumps(body).encode()))
+            status = "200 OK"
+            if isinstance(body, tuple):
+                status, body = body
+            peer.send(reply(body if isinstance(body, bytes) else json.dumps(body).encode(), status))
 
     def job(self, file: Path, *ends: Any) -> BatchJob[Any]:
         """Submit the prompts; after that come these replies, `bytes` for files."""
@@ -691,6 +694,23 @@ def test_a_batch_that_was_deleted_is_given_up(simulator: Simulator, file: Path) 
         job.cancel()
         assert (job.status, job.results().ok) == ("cancelled", False)
     assert gpt.map(PROMPTS, checkpoint=file, progress=False).ok
+
+
+def test_what_has_just_ended_cannot_be_cancelled_and_is_read(openai: Played, file: Path) -> None:
+    """OpenAI refuses to cancel it: no error of the job."""
+    job = openai.job(file, ("400 Bad Request", {"error": {"message": "Cannot cancel a batch with status 'completed'."}}))
+    ended = {"id": "b1", "status": "completed", "output_file_id": "file-o"}
+    openai.say(ended, ended, b"".join(map(_line, openai.names())))
+    job.cancel()
+    assert job.wait(deadline=20, poll=0.005).results().ok
+
+
+def test_large_bodies_are_never_held_together(openai: Played, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their sizes, each line is sent once, in order."""
+    monkeypatch.setattr("responder.many.job_plan.BYTES_TOGETHER", 150)
+    monkeypatch.setattr("responder.many.job_file.BYTES_TOGETHER", 150)
+    openai.job(file)
+    assert [read_name(name)[1] for name in openai.names()] == [0, 1, 2]  # type: ignore[index]
 
 
 def test_a_batch_that_failed_as_a_whole_fails_its_prompts(openai: Played, file: Path) -> None:

@@ -10,11 +10,11 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from responder.call.batch_form import BatchLimits
 from responder.many.checkpoint import Checkpoint, answer_row
-from responder.many.job_plan import AROUND, Planner, digest_of, refuse_under_way
+from responder.many.job_plan import AROUND, BYTES_TOGETHER, TOGETHER, Planner, digest_of, refuse_under_way
 from responder.many.job_rows import OVER, THERE, Found, Item, ItemRow, JobRow, Part, find_job, read_part, the_job, write_part
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
@@ -240,17 +240,24 @@ class JobFile:
         return self._do(step)
 
     def lines(self, part: Part) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield place, question and body of each line of a part."""
+        """Yield place, question and body of each line of a part, some at a time: bodies may hold pictures."""
         after = -1
-        query = """SELECT place, question, body FROM job_items JOIN job_lines USING (job, place)
-            WHERE job = ? AND part = ? AND place > ? ORDER BY place LIMIT 100"""
-        while True:
-            row = (part.job, part.number, after)
-            found = self._do(lambda connection, row=row: connection.execute(query, row).fetchall())  # type: ignore[misc]
-            if not found:
-                return
-            yield from found
-            after = found[-1][0]
+        sizes = """SELECT place, length(body) FROM job_items JOIN job_lines USING (job, place)
+            WHERE job = ? AND part = ? AND place > ? ORDER BY place LIMIT ?"""
+        bodies = """SELECT place, question, body FROM job_items JOIN job_lines USING (job, place)
+            WHERE job = ? AND part = ? AND place > ? AND place <= ? ORDER BY place"""
+        while places := self._rows(sizes, (part.job, part.number, after, TOGETHER)):
+            last, held = places[0][0], 0
+            for place, size in places:
+                held += size
+                if held > BYTES_TOGETHER:
+                    break
+                last = place
+            yield from self._rows(bodies, (part.job, part.number, after, last))
+            after = last
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        return self._do(lambda connection: connection.execute(query, values).fetchall())
 
     # Results
 

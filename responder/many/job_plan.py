@@ -15,8 +15,9 @@ from responder.values.errors import ConfigurationError
 # What a line has besides its question, in bytes: its name, the path, the quotes.
 AROUND = 220
 
-# Rows that are read or written at once.
-_TOGETHER = 500
+# Rows that are read or written at once, and bytes of their bodies.
+TOGETHER = 500
+BYTES_TOGETHER = 8_000_000
 
 
 class UnderWayError(ConfigurationError):
@@ -48,13 +49,16 @@ class Planner:
         """Write them, and the batches."""
         rows: list[tuple[Any, ...]] = []
         bodies: list[tuple[int, int, bytes]] = []
+        held = 0
         for item in items:
             part, same_as, answer, failure = self._place(item)
             rows.append((self._job, item.place, item.question, part, same_as, item.prompt, answer, failure or None))
             if part is not None:
                 bodies.append((self._job, item.place, item.body))
-            if len(rows) >= _TOGETHER:
+            held += len(item.body)
+            if len(rows) >= TOGETHER or held > BYTES_TOGETHER:
                 self._write(rows, bodies)
+                held = 0
         self._write(rows, bodies)
         for part_of in self._open.values():
             write_part(self._connection, part_of)

@@ -13,8 +13,8 @@ from responder.many.job_rows import Found, Part
 from responder.values.bounds import Bounds
 from responder.values.deadline import NEVER
 
-# Lines that are kept in one commit.
-_TOGETHER = 200
+# Lines that are kept in one commit, and their bytes.
+_TOGETHER, _BYTES_TOGETHER = 200, 8_000_000
 
 
 class Reader:
@@ -35,7 +35,7 @@ class Reader:
         self._part = part
         self._nonce = nonce
         self._held: list[Found] = []
-        self._mine = self._others = 0
+        self._mine = self._others = self._bytes = 0
 
     @property
     def is_foreign(self) -> bool:
@@ -45,6 +45,7 @@ class Reader:
     def take(self, line: Any) -> None:
         """Take in a line: parsed JSON, or its bytes. What cannot be read says nothing of any prompt."""
         if isinstance(line, bytes):
+            self._bytes += len(line)
             line = _parsed(line)
         outcome = self._form.outcome(line) if isinstance(line, dict) else None
         if outcome is None:
@@ -56,7 +57,7 @@ class Reader:
         self._mine += 1
         question, place, _ = name
         self._held.append(found_in(self._source, outcome, question, place, self._masked)[0])
-        if len(self._held) >= _TOGETHER:
+        if len(self._held) >= _TOGETHER or self._bytes > _BYTES_TOGETHER:
             self.flush()
 
     def _masked(self, value: Any) -> Any:
@@ -64,7 +65,7 @@ class Reader:
 
     def flush(self) -> None:
         """Keep what was taken in."""
-        held, self._held = self._held, []
+        held, self._held, self._bytes = self._held, [], 0
         if held:
             self._file.keep(self._part, held, adds=not self._nonce)
 
