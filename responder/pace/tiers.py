@@ -1,6 +1,6 @@
 """What does a request cost in another tier than the usual one? A table of factors, by provider.
 
-Sources: the providers' price pages for flex, batch and priority processing (OpenAI, Amazon Bedrock, Anthropic; read 2026-11).
+Sources: the price pages of OpenAI, Amazon Bedrock, Anthropic and Google for flex, batch and priority processing (read 2026-11).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
     "openai": _HALF,
     "azure": _HALF,
     "anthropic": {"batch": 0.5},
+    "gemini": _HALF,
+    "vertex": _HALF,
     "bedrock": {**_HALF, "priority": 1.75},
 }
 """What the usual price is multiplied by. A provider that is not here has one price; the price of a tier that is not in its line

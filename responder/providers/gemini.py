@@ -19,7 +19,7 @@ from responder.providers.citing import gemini_citations
 from responder.providers.gemini_batches import GeminiBatches
 from responder.providers.google_embeddings import GeminiEmbeddings
 from responder.providers.likelihood import gemini_logprobs
-from responder.providers.prompt import described, refuse_extra, refuse_lifetime, refuse_options, text_of_result
+from responder.providers.prompt import described, refuse_extra, refuse_lifetime, text_of_result
 from responder.providers.urls import quoted, under
 from responder.providers.usage import gemini_usage, merged_counts
 from responder.values.answer import Answer, Usage
@@ -67,12 +67,13 @@ class GeminiResponder(GeminiEmbeddings):
         return {"x-goog-api-key": secret}
 
     def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
-        refuse_options(options, ("service_tier",), "Gemini")
         payload: dict[str, Any] = {"contents": self._contents(messages)}
         if isinstance(options.prompt_cache, str):
             if "cachedContents/" not in options.prompt_cache:
                 refuse_lifetime(options, "Gemini", "say True, or the name of a cached content, as in 'cachedContents/abc'")
             payload["cachedContent"] = options.prompt_cache
+        if options.service_tier is not None:
+            payload["serviceTier"] = options.service_tier
         for message in messages:
             told = message.role == "tool" and all(isinstance(part, ToolResult) and part.name for part in message.parts)
             refuse_extra(message, "Gemini", ("name",) if told else ())  # the result says the tool's name already
@@ -251,6 +252,7 @@ class GeminiResponder(GeminiEmbeddings):
             citations=gemini_citations(candidate),
             logprobs=gemini_logprobs(candidate),
             media=media,
+            service_tier=_tier(as_dict(reply.get("usageMetadata"))),
         )
 
     def usage(self, usage: Mapping[str, Any]) -> Usage:
@@ -457,6 +459,14 @@ def _said_again(parts: list[Mapping[str, Any]]) -> tuple[Part, ...]:
         elif part and _is_opaque(part):
             made.append(Opaque("google", part))
     return tuple(made)
+
+
+def _tier(usage: Mapping[str, Any]) -> str:
+    """Return the tier that served: Gemini names it, Vertex the kind of traffic (ON_DEMAND_FLEX)."""
+    found = (as_str(usage.get("serviceTier")) or as_str(usage.get("trafficType"))).lower()
+    if found.startswith("on_demand"):
+        return found.removeprefix("on_demand").lstrip("_") or "standard"
+    return "" if "unspecified" in found else found
 
 
 def _block(reply: Mapping[str, Any]) -> str:

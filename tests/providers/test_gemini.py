@@ -468,5 +468,5 @@ def test_a_pickled_vertex_responder_keeps_project_and_location_and_no_token() ->
         assert KEY.encode() not in data
         with pickle.loads(data) as copy:
             assert copy.url() == vertex.url()
-            with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
+            with pytest.raises(ConfigurationError, match="GOOGLE_APPLICATION_CREDENTIALS"):
                 copy.answer("Hi")

@@ -88,6 +88,9 @@ def test_a_tier_goes_where_the_provider_has_it(player: Player) -> None:
     assert player.last.json["service_tier"] == "flex"
     answered(player, "anthropic", documented("anthropic"), service_tier="standard_only")
     assert player.last.json["service_tier"] == "standard_only"
+    for provider in ("gemini", "vertex"):
+        answered(player, provider, documented(provider), service_tier="flex")
+        assert player.last.json["serviceTier"] == "flex"
     reply = {"output": {"message": {"content": [{"text": "Hi"}]}}, "stopReason": "end_turn"}
     player.play(200, {"content-type": "application/json"}, reply)
     with BedrockResponder("m", api_key="k", base_url=player.url, service_tier="priority") as nova:
@@ -106,7 +109,7 @@ def test_no_effort_is_a_word_everywhere(player: Player) -> None:
 
 @pytest.mark.parametrize(
     ("provider", "options"),
-    [("anthropic", {"logprobs": 1}), ("gemini", {"service_tier": "flex"}), ("vertex", {"service_tier": "x"})],
+    [("anthropic", {"logprobs": 1}), ("bedrock", {"logprobs": 1}), ("cohere", {"service_tier": "flex"})],
 )
 def test_what_a_provider_does_not_have_is_refused(provider: str, options: dict[str, Any]) -> None:
     """By its name."""
