@@ -37,14 +37,21 @@ _OTHERS = (
     "CLOUDSDK_CONFIG",
 )
 
-# Files whose tests share a browser, a site or a program, as all in tests/apps do: each runs in one process, which starts it once.
+# Files whose tests share a browser, a site, a program or a large import, as all in tests/apps do: each runs in one process.
 _TOGETHER = {
+    "test_anthropic_sdk.py",
     "test_cli_demo.py",
+    "test_cloud_sdks.py",
     "test_cluster.py",
     "test_dask.py",
     "test_docs_site.py",
+    "test_embeddings_sdk.py",
+    "test_google_sdk.py",
     "test_gradio.py",
+    "test_openai_sdk.py",
     "test_redis_limits.py",
+    "test_responses_sdk.py",
+    "test_schema.py",
     "test_web.py",
 }
 

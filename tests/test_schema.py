@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 import jsonschema
 import pydantic
 import pytest
-from anthropic.lib._parse._transform import transform_schema
-from openai.lib._pydantic import to_strict_json_schema
+from sdks import anthropic_transform, openai_pydantic
 from typing_extensions import TypedDict  # pydantic takes the one of typing from Python 3.12 on
 
 from responder import ConfigurationError
@@ -149,7 +148,7 @@ def test_strict_mode_gets_what_it_insists_on(kind: Any) -> None:
 @pytest.mark.parametrize("kind", [Invoice, Node, Point, Movie], ids=["model", "recursive", "dataclass", "typed dict"])
 def test_the_schema_is_what_the_openai_sdk_sends(kind: Any) -> None:
     """But for defaults other than null, which the API refuses."""
-    theirs = to_strict_json_schema(kind if issubclass(kind, pydantic.BaseModel) else pydantic.TypeAdapter(kind))
+    theirs = openai_pydantic.to_strict_json_schema(kind if issubclass(kind, pydantic.BaseModel) else pydantic.TypeAdapter(kind))
     ours = lowered(Schema(kind), OPENAI).schema
 
     def without_defaults(found: Any) -> Any:
@@ -165,7 +164,7 @@ def test_the_schema_is_what_the_openai_sdk_sends(kind: Any) -> None:
 @pytest.mark.parametrize("kind", [Invoice, Point, Movie, Owner], ids=["model", "dataclass", "typed dict", "union"])
 def test_the_schema_is_what_the_anthropic_sdk_sends(kind: Any) -> None:
     """The same words kept, and the same ones moved; but for defaults, which tell a model nothing."""
-    theirs = transform_schema(copy.deepcopy(pydantic.TypeAdapter(kind).json_schema()))
+    theirs = anthropic_transform.transform_schema(copy.deepcopy(pydantic.TypeAdapter(kind).json_schema()))
     ours = lowered(Schema(kind), ANTHROPIC).schema
 
     def shape(found: Any) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import anthropic
 import pytest
+from sdks import anthropic
 
 from responder.simulator import Fault, Simulator
 

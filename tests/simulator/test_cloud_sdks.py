@@ -6,14 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import anthropic
-import boto3
-import cohere
-import openai
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, EventStreamError
-from cohere.core import ApiError
+from sdks import anthropic, boto3, botocore_exceptions, cohere, cohere_core, openai
 
 from responder.simulator import Fault, Simulator
 
@@ -105,7 +100,7 @@ def test_converse_calls_a_tool_and_takes_its_result(runtime: Any, streamed: bool
     second = runtime.converse(modelId=NOVA, messages=turns, toolConfig={"tools": TOOLS})
     assert second["stopReason"] == "end_turn"
     result["toolUseId"] = "another"
-    with pytest.raises(ClientError, match="Expected toolResult blocks"):
+    with pytest.raises(botocore_exceptions.ClientError, match="Expected toolResult blocks"):
         runtime.converse(modelId=NOVA, messages=turns, toolConfig={"tools": TOOLS})
 
 
@@ -119,7 +114,7 @@ def test_converse_refuses_what_bedrock_refuses(runtime: Any) -> None:
         ({"messages": blank}, "blank"),
         ({"messages": TURNS, "outputConfig": {"textFormat": form}}, "additionalProperties"),
     ):
-        with pytest.raises(ClientError, match=words) as caught:
+        with pytest.raises(botocore_exceptions.ClientError, match=words) as caught:
             runtime.converse(modelId=NOVA, **given)
         assert caught.value.response["Error"]["Code"] == "ValidationException"
     form["structure"] = {"jsonSchema": {"name": "a", "schema": json.dumps(SCHEMA)}}
@@ -140,7 +135,7 @@ def test_converse_refuses_what_bedrock_refuses(runtime: Any) -> None:
 def test_a_status_becomes_the_error_of_boto3(runtime: Any, simulator: Simulator, status: int, code: str) -> None:
     """Its name stands in a header."""
     simulator.script(Fault.status(status))
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises(botocore_exceptions.ClientError) as caught:
         runtime.converse(modelId=NOVA, messages=TURNS)
     assert caught.value.response["Error"]["Code"] == code
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
@@ -149,7 +144,7 @@ def test_a_status_becomes_the_error_of_boto3(runtime: Any, simulator: Simulator,
 def test_an_exception_in_a_stream_becomes_the_error_of_boto3(runtime: Any, simulator: Simulator) -> None:
     """After the events that came before it."""
     simulator.script(Fault.stream_error(after_events=3))
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
+    with pytest.raises(botocore_exceptions.EventStreamError, match="modelStreamErrorException"):
         gathered(runtime.converse_stream(modelId=NOVA, messages=TURNS)["stream"])
 
 
@@ -183,7 +178,7 @@ def test_each_family_of_bedrocks_embeds(runtime: Any, model: str, body: dict[str
     vectors = found(json.loads(reply["body"].read()))
     assert {len(vector) for vector in vectors} == {256}
     assert int(reply["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"]) > 0
-    with pytest.raises(ClientError, match="ValidationException"):
+    with pytest.raises(botocore_exceptions.ClientError, match="ValidationException"):
         runtime.invoke_model(modelId=model, body="{}")
 
 
@@ -243,7 +238,7 @@ def test_coheres_sdk_embeds_and_meets_its_errors(client: Any, simulator: Simulat
     with pytest.raises(cohere.BadRequestError, match="at most 96"):
         client.embed(texts=["a"] * 97, **asked)
     simulator.script(Fault.status(429, times=10))
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(cohere_core.ApiError) as caught:
         client.chat(**CHAT, request_options={"max_retries": 0})
     assert (caught.value.status_code, set(caught.value.body)) == (429, {"id", "message"})
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import openai
 import pytest
 import requests
-from google import genai
-from google.genai import types
 from google.oauth2 import credentials as oauth2
+from sdks import genai, openai, types
 
 from responder import (
     AzureOpenAIResponder,

@@ -9,12 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import requests
-from google import genai
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import Request
-from google.genai import errors, types
 from google.oauth2 import credentials as oauth2
 from google.oauth2 import service_account
+from sdks import errors, genai, types
 
 from responder.simulator import Fault, Simulator
 

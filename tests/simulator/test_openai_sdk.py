@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-import openai
 import pytest
+from sdks import openai
 
 from responder.simulator import Fault, Simulator
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import openai
 import pytest
+from sdks import openai
 
 from responder import Message, OpenAIResponder, Tool, ToolResult, user
 from responder.simulator import Simulator
