@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
+import socket
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import responder
+from responder import OpenAIResponder
+from responder.simulator import Simulator
 
 HOUSE = Path(responder.__file__).parent
 
@@ -160,3 +166,24 @@ def test_a_provider_knows_no_threads_and_no_clock(room: str) -> None:
 def test_no_room_is_a_drawer_for_everything() -> None:
     """The door plate says what is inside."""
     assert not {name.rpartition(".")[2] for name in ROOMS} & {"utils", "helpers", "common", "misc", "base_utils"}
+
+
+def test_the_documented_way_of_a_prompt_is_the_one_it_takes(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From `map` to the socket, file by file, with the function to read in each."""
+    page = (HOUSE.parent / "docs" / "contributing.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\d+\. `([a-z_/]+\.py)`, `(\w+)`", page, re.MULTILINE)
+    stacks: list[list[tuple[str, str]]] = []
+    send = socket.socket.send
+
+    def noting(self: socket.socket, *arguments: Any) -> int:
+        frames = traceback.extract_stack()
+        ours = [frame for frame in frames if Path(frame.filename).is_relative_to(HOUSE)]
+        stacks.append([(Path(frame.filename).relative_to(HOUSE).as_posix(), frame.name) for frame in ours])
+        return send(self, *arguments)
+
+    monkeypatch.setattr(socket.socket, "send", noting)
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai")) as gpt:
+        assert gpt.map(["Hi"], max_workers=1).ok
+    (way,) = (stack for stack in stacks if stack and stack[0][0] == "many/parallel.py")
+    assert list(dict.fromkeys(file for file, _ in way)) == [file for file, _ in documented]
+    assert set(documented) <= set(way)
