@@ -127,6 +127,11 @@ def exchanges(server: RedisServer) -> int:
     return sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "eval"))
 
 
+def name_of(key: bytes) -> str:
+    """Return where a key's limits are in Redis."""
+    return "responder:limits:" + hashlib.sha256(key).hexdigest()[:32]
+
+
 # One limit
 
 
@@ -204,6 +209,20 @@ def test_a_killed_process_gives_its_places_back_within_the_lease(
         other.acquire(1.0, Deadline.after(PATIENCE), None)
 
 
+def test_a_program_that_ends_gives_its_places_back(redis_server: RedisServer, key: bytes) -> None:
+    """At once: it need not wait for the lease, whatever it was at."""
+    code = (
+        "import sys; from responder import Limits; from responder.pace.governor import Governor\n"
+        "from responder.values.deadline import NEVER\n"
+        "governor = Governor(Limits(max_concurrency=3, store=sys.argv[1]), sys.argv[2].encode())\n"
+        "held = [governor.acquire(1.0, NEVER, None) for _ in range(3)]\n"
+        "held[0].settle()\n"
+    )
+    subprocess.run([sys.executable, "-c", code, redis_server.url, key.decode()], check=True, timeout=60)
+    answer = RedisLimitStore(redis_server.url).exchange(key, LimitStep("other", most=3, wanted=3))
+    assert answer.places == 3
+
+
 def test_a_pause_reaches_all_at_once(redis_server: RedisServer, key: bytes) -> None:
     """Also one that started a call a moment ago, and believes that it may start more."""
     told, other = (Governor(Limits(requests_per_minute=60_000, store=redis_server.url), key) for _ in range(2))
@@ -238,7 +257,7 @@ def test_the_servers_clock_may_be_set_back(redis_server: RedisServer, key: bytes
     store = RedisLimitStore(redis_server.url)
     store.exchange(key, LimitStep("one", turns=(0.0,), interval=0.5, pause=1.0))
     with redis_server.client() as client:
-        (name,) = client.keys()
+        name = name_of(key)
         ahead = " ".join(str(float(moment) + 1800) for moment in client.hget(name, "at").split())
         client.hset(name, "at", ahead)
     answer = store.exchange(key, LimitStep("one", turns=(0.0,), interval=0.5))
@@ -284,9 +303,10 @@ def test_what_is_in_redis_holds_no_key_and_expires(redis_server: RedisServer, si
     url, limits = simulator.base_url("openai"), Limits(requests_per_minute=6000, store=redis_server.unix_url)
     OpenAIResponder("m", api_key="sk-secret-key", base_url=url, limits=limits).answer("Hi")
     with redis_server.client() as client:
-        (name,) = client.keys()
-        content = f"{name!r} {client.hgetall(name)!r}"
-        assert 0 < client.ttl(name) <= 3600
+        names = client.keys()
+        content = "".join(f"{name!r} {client.hgetall(name)!r}" for name in names)
+        assert names
+        assert all(0 < client.ttl(name) <= 3600 for name in names)
     assert "sk-secret-key" not in content
     assert "openai" not in content
 
@@ -397,7 +417,7 @@ def test_a_server_that_answers_with_an_error_is_away(
     store = RedisLimitStore(redis_server.url)
     store.exchange(key, LimitStep("one"))
     with redis_server.client() as client:
-        name = "responder:limits:" + hashlib.sha256(key).hexdigest()[:32]
+        name = name_of(key)
         assert client.delete(name) == 1
         client.execute_command(*(word.format(name=name) for word in spoil))
         governor = Governor(Limits(requests_per_minute=6000, store=store), key)

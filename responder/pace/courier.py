@@ -6,6 +6,9 @@ Calls wait for their turn as they do without a store: their deadlines and cancel
 from __future__ import annotations
 
 import _thread
+import atexit
+import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from responder.pace.store import LimitAnswer, LimitStep
@@ -27,6 +30,9 @@ class Sender(Protocol):
 
     def step_done(self, step: LimitStep, answer: LimitAnswer | Exception) -> None:
         """Take the store's answer, or the error it raised."""
+
+    def end(self) -> None:
+        """Tell the store that the program ends, so that its places are free now, and not only with the lease."""
 
 
 class Courier:
@@ -59,6 +65,7 @@ class Courier:
             return
         self.is_running = True
         self.busy_at = monotonic()
+        _senders.add(sender)
         try:
             # Not `threading.Thread`, whose locks the thread that is interrupted by a garbage collection may hold.
             _thread.start_new_thread(self._run, (sender,))
@@ -88,3 +95,17 @@ class Courier:
         except Exception as error:  # noqa: BLE001 - handed to the call that waits
             answer = error
         sender.step_done(step, answer)
+
+    def tell(self, step: LimitStep) -> None:
+        """Tell the store a last word; what it answers is of no use any more."""
+        with suppress(Exception):
+            self._store.exchange(self._key, step)
+
+
+_senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    for sender in list(_senders):
+        sender.end()

@@ -371,6 +371,18 @@ class Governor:
             self._grant()
         self._work_off()
 
+    def end(self) -> None:
+        """Tell the store that the program ends, with its calls."""
+        share, courier = self._share, self._courier
+        if share is None or courier is None or self.process != getpid() or not self._lock.acquire(timeout=0.1):
+            return
+        try:
+            step = share.farewell(monotonic())
+        finally:
+            self._lock.release()
+        if step is not None:
+            courier.tell(step)
+
     def _fail_first(self, error: Exception) -> None:
         if self._waiting:
             waiter = self._waiting.popleft()

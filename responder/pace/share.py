@@ -36,7 +36,7 @@ _KEPT = 0.05
 _TELL = 0.1
 
 # The same once nothing is in flight any more: if the process ends now, its places come back with the lease only.
-_TELL_LAST = 0.02
+_TELL_LAST = 0.005
 
 # Seconds after which to ask again for a place: nothing notifies us that there is one.
 _LOOK_AGAIN = 0.05
@@ -229,6 +229,16 @@ class Share:
         self._asked_at = now
         self._taken = 0
         return step
+
+    def farewell(self, now: float) -> LimitStep | None:
+        """Return what to tell when the program ends; None: nothing. Its calls end with it."""
+        if self._is_away or not self._told_at:
+            return None
+        self._give_back(now, is_all=True)
+        pause = max(0.0, self._paused_until - now)
+        if not (self._using or self._places or self._more_requests or self._more_tokens or pause):
+            return None
+        return LimitStep(self._name, requests=self._more_requests, tokens=self._more_tokens, pause=pause, most=self.most)
 
     def _give_back(self, now: float, is_all: bool) -> None:
         """Give back the turns that nobody used in time; all of them, if nobody waits."""
