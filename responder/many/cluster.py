@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from responder.call.asker import Asker
+from responder.call.keeping import AnswerStore
 from responder.many import mapping
 from responder.many.engines import Engine, Lamp
 from responder.many.journal import Journal, opened_journal
@@ -54,7 +55,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
 
     lamp = Lamp()
     try:
-        order = _packed(job, spread, journal, keeps=store is not None, lamp=lamp.path)
+        order = _packed(job, spread, journal, store, lamp.path)
         engine = Engine(spread.executor)
         total = len(job.prompts) if isinstance(job.prompts, Sized) else None
         sizes = ShardSizes(spread.shard_size, rules.max_workers, total)
@@ -93,11 +94,11 @@ def _warn_of_limits(job: Job[Any]) -> None:
             )
 
 
-def _packed(job: Job[Any], spread: Spread, journal: Journal | None, *, keeps: bool, lamp: str) -> bytes:
-    rules = job.rules
+def _packed(job: Job[Any], spread: Spread, journal: Journal | None, store: AnswerStore | None, lamp: str) -> bytes:
+    rules, sources = job.rules, with_store(job.sources, store)
     order = Order(
-        [replace(source, cache=None) for source in job.sources],
-        [getattr(source.cache, "path", source.cache) for source in job.sources],
+        [replace(source, cache=None) for source in sources],
+        [getattr(source.cache, "path", source.cache) for source in sources],
         rules.max_workers,
         rules.on_error,
         rules.max_errors,
@@ -106,7 +107,7 @@ def _packed(job: Job[Any], spread: Spread, journal: Journal | None, *, keeps: bo
         spread.hedge,
         job.reasks,
         job.max_turns,
-        keeps,
+        store is not None,
         journal,
         lamp,
     )
