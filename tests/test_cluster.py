@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -30,6 +31,7 @@ from responder import (
     Price,
     WorkerLostError,
 )
+from responder.many.journal import RedisJournal
 from responder.simulator import Fault, Simulator
 
 NUMBERS = [f"number {number}" for number in range(60)]
@@ -313,7 +315,20 @@ def test_a_journal_keeps_what_a_killed_worker_had_got(
     assert any(result.attempts == 0 for result in batch)
     assert [result.attempts for result in gpt.map([result.prompt for result in batch], checkpoint=checkpoint)] == [0] * 200
     with redis_server.client() as redis:
-        assert all(0 < redis.ttl(key) <= 86_400 for key in redis.keys("responder:journal:*"))
+        assert redis.keys("responder:journal:*") == [], "what has come back is in the checkpoint"
+
+
+def test_the_password_of_a_journal_does_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in a pickle nor in a task's arguments; the worker has it in its environment."""
+    journal = RedisJournal("redis://:secret-word@127.0.0.1:1/0")
+    sent = pickle.dumps(journal)
+    assert b"secret-word" not in sent
+    assert "secret-word" not in repr(journal)
+    with pytest.raises(ConfigurationError, match="export REDIS_PASSWORD"):
+        pickle.loads(sent)
+    monkeypatch.setenv("REDIS_PASSWORD", "other-word")
+    arrived = pickle.loads(sent)
+    assert arrived._client.connection_pool.connection_kwargs["password"] == "other-word"
 
 
 def test_a_journal_that_is_away_costs_no_answer(
@@ -433,7 +448,7 @@ def test_what_would_be_missing_in_the_workers_is_refused(stays: dict[str, Any], 
         ({"executor": ThreadPoolExecutor(1), "shard_size": 0}, "shard_size must be"),
         ({"shard_size": 5}, "belong to a run with executor"),
         ({"executor": ThreadPoolExecutor(1), "journal": 5}, "journal must be"),
-        ({"executor": ThreadPoolExecutor(1), "journal": "http://x"}, "no URL of Redis"),
+        ({"executor": ThreadPoolExecutor(1), "journal": "http://x"}, "not the URL of a Redis"),
     ],
 )
 def test_keywords_that_make_no_sense_are_refused(gpt: OpenAIResponder, keywords: dict[str, Any], message: str) -> None:

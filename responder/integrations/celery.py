@@ -17,6 +17,7 @@ from typing import Any
 from responder.integrations import missing, tasks
 from responder.integrations.collected import Collected, collected, task_names
 from responder.integrations.tasks import SHARD, shards
+from responder.pace.redis_url import masked_url
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
@@ -64,7 +65,7 @@ def ask_all(
         if journal is None:
             signature = ask_many.s(model, shard, **keywords)
         else:
-            signature = ask_many_with_journal.s(model, shard, journal, name, **keywords)
+            signature = ask_many_with_journal.s(model, shard, masked_url(journal), name, **keywords)
         signatures.append(signature.set(task_id=name))
     return group(signatures).apply_async()
 

@@ -16,6 +16,7 @@ from typing import Any
 from responder.integrations import missing, tasks
 from responder.integrations.collected import Collected, collected, task_names
 from responder.integrations.tasks import SHARD, shards
+from responder.pace.redis_url import masked_url
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
@@ -52,7 +53,7 @@ def ask_all(
     found = list(shards(prompts, size))
     handles = []
     for shard, name in zip(found, task_names(map(len, found)), strict=True):
-        given = keywords if journal is None else {**keywords, "journal": journal, "shard": name}
+        given = keywords if journal is None else {**keywords, "journal": masked_url(journal), "shard": name}
         made = task.s(model, shard, **given)
         made.id = name
         handles.append(task.huey.enqueue(made))

@@ -16,6 +16,7 @@ from typing import Any
 from responder.integrations import missing, tasks
 from responder.integrations.collected import Collected, collected, task_names
 from responder.integrations.tasks import SHARD, shards
+from responder.pace.redis_url import masked_url
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
@@ -58,7 +59,7 @@ def ask_all(
     found = list(shards(prompts, size))
     jobs = []
     for shard, name in zip(found, task_names(map(len, found)), strict=True):
-        given = keywords if journal is None else {**keywords, "journal": journal, "shard": name}
+        given = keywords if journal is None else {**keywords, "journal": masked_url(journal), "shard": name}
         again = None if journal is None else Retry(max=_AGAIN)
         call = {"args": (model, shard), "kwargs": given, "timeout": job_timeout, "job_id": name, "retry": again}
         jobs.append(queue.enqueue_call(tasks.ask_many, **call))

@@ -58,8 +58,8 @@ def ask_many(
         prompts: Each a str, a {"role", "content"} dict, or a list of those.
         responder: Keywords for the provider's class, such as {"base_url": "...", "timeout": 60}; "limits", "timeout",
             "max_retries" and "price" may be dicts of what `Limits`, `Timeout`, `RetryPolicy` and `Price` take.
-        journal: Where the shard's answers are kept while it is at work: a URL such as "redis://host/0". A task that runs again
-            asks only for the rest.
+        journal: Where the shard's answers are kept while it is at work: a URL such as "redis://host/0"; its password is that of
+            REDIS_PASSWORD where it says `***`. A task that runs again asks only for the rest.
         shard: The shard's name there, the same when the task runs again.
         **keywords: As `Responder.map` takes them. With `checkpoint` (a path), too, a task that runs again asks only for the rest.
 

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from responder.call.asker import Asker
+from responder.call.keeping import AnswerStore
 from responder.many import mapping
 from responder.many.engines import Engine, Lamp
-from responder.many.journal import opened_journal
+from responder.many.journal import Journal, opened_journal
 from responder.many.parallel import Work
 from responder.many.runs import AnswerRun, Job, Spread, history_of, store_of, with_store
 from responder.many.shard_sizes import ShardSizes
@@ -40,6 +41,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
         raise ConfigurationError("there is no executor")
     _check(job, spread)
     _warn_of_limits(job)
+    journal = opened_journal(spread.journal)
     token, rules = CancelToken(), job.rules
     store = store_of(job)
     history = history_of(job)
@@ -53,12 +55,12 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
 
     lamp = Lamp()
     try:
-        order = _packed(job, spread, keeps=store is not None, lamp=lamp.path)
+        order = _packed(job, spread, journal, store, lamp.path)
         engine = Engine(spread.executor)
         total = len(job.prompts) if isinstance(job.prompts, Sized) else None
         sizes = ShardSizes(spread.shard_size, rules.max_workers, total)
         asker = Asker(with_store(job.sources, store), token, checkpoint=store) if store is not None else None
-        plan = Plan(engine, order, lamp, sizes, history, store, asker, job, spread)
+        plan = Plan(engine, order, lamp, sizes, history, store, asker, journal, job, spread)
         work: Work[Prompt, Any] = Work(perform, unfinished)
         return mapping.start(partial(ShardedRun, plan), job.prompts, work, rules, job.watch, ordered=ordered, token=token)
     except BaseException:
@@ -77,7 +79,6 @@ def _check(job: Job[Any], spread: Spread) -> None:
     size = spread.shard_size
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise ConfigurationError(f"shard_size must be a whole number, 1 or more, or None, not {size!r}", fatal=True)
-    opened_journal(spread.journal)
 
 
 def _warn_of_limits(job: Job[Any]) -> None:
@@ -93,11 +94,11 @@ def _warn_of_limits(job: Job[Any]) -> None:
             )
 
 
-def _packed(job: Job[Any], spread: Spread, *, keeps: bool, lamp: str) -> bytes:
-    rules = job.rules
+def _packed(job: Job[Any], spread: Spread, journal: Journal | None, store: AnswerStore | None, lamp: str) -> bytes:
+    rules, sources = job.rules, with_store(job.sources, store)
     order = Order(
-        [replace(source, cache=None) for source in job.sources],
-        [getattr(source.cache, "path", source.cache) for source in job.sources],
+        [replace(source, cache=None) for source in sources],
+        [getattr(source.cache, "path", source.cache) for source in sources],
         rules.max_workers,
         rules.on_error,
         rules.max_errors,
@@ -106,8 +107,8 @@ def _packed(job: Job[Any], spread: Spread, *, keeps: bool, lamp: str) -> bytes:
         spread.hedge,
         job.reasks,
         job.max_turns,
-        keeps,
-        spread.journal,
+        store is not None,
+        journal,
         lamp,
     )
     try:

@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from responder.call.keeping import AnswerStore, StoredAnswer
+from responder.pace.redis_url import masked_url, with_password_of_environment
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import Deadline
 from responder.values.errors import ConfigurationError
+from responder.wire.masking import MASK, Secret
 
 _log = logging.getLogger("responder")
 
@@ -33,8 +35,11 @@ _BEGUN = "begun"
 _PAUSE = 2.0
 """Seconds for which a Redis that did not answer is left alone: calls go on without it."""
 
-AFTER_ITS_END = 600
+AFTER_ITS_END = 120
 """Seconds that they are kept once the shard has ended: an engine may lose what a task returned, and run it again."""
+
+UNTIL_TAKEN = 600
+"""Seconds that they are kept for a client that is expected to say when it has taken them."""
 
 
 @runtime_checkable
@@ -48,8 +53,8 @@ class Journal(Protocol):
             shard: Its name, the same whenever the shard runs again.
         """
 
-    def end(self, shard: str) -> None:
-        """Forget a shard soon: it has ended."""
+    def end(self, shard: str, seconds: float = AFTER_ITS_END) -> None:
+        """Forget a shard that has ended, in so many seconds (0: now)."""
 
 
 JournalOption: TypeAlias = "str | Journal | None"
@@ -73,6 +78,8 @@ def opened_journal(journal: JournalOption) -> Journal | None:
 class RedisJournal:
     """Answers of shards in flight, in Redis. A Redis that is away costs no answer: what it would have kept may be paid again.
 
+    A password does not travel: a worker has it in REDIS_PASSWORD.
+
     Args:
         url: As `redis.Redis.from_url` takes it: `redis://[:password@]host[:port]/database`, `rediss://`, `unix://`.
         prefix: Goes before the names of its keys.
@@ -82,7 +89,8 @@ class RedisJournal:
     """
 
     def __init__(self, url: str, prefix: str = "responder:journal:") -> None:
-        self._url = url
+        self._url = url if MASK in url else Secret(url)  # where no debugger or crash report shows it
+        masked_url(url)  # refuses what is no URL of Redis
         self._prefix = prefix
         self._start()
 
@@ -94,9 +102,10 @@ class RedisJournal:
                 'a journal in Redis needs its client: pip install "responder-sdk[redis]"', fatal=True
             ) from None
         try:
-            self._client = redis.Redis.from_url(self._url, socket_timeout=5, socket_connect_timeout=5)
+            url = with_password_of_environment(self._url)
+            self._client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
         except ValueError as error:
-            raise ConfigurationError(f"journal= is no URL of Redis: {error}", fatal=True) from None
+            raise ConfigurationError(f"journal={masked_url(self._url)!r}: {error}", fatal=True) from None
         self._not_before = 0.0
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
 
@@ -125,9 +134,9 @@ class RedisJournal:
 
         self._tried(add)
 
-    def end(self, shard: str) -> None:
-        """Forget a shard soon."""
-        self._tried(lambda: self._client.expire(self._prefix + shard, AFTER_ITS_END))
+    def end(self, shard: str, seconds: float = AFTER_ITS_END) -> None:
+        """Forget a shard that has ended, in so many seconds (0: now)."""
+        self._tried(lambda: self._client.expire(self._prefix + shard, int(seconds)))
 
     def _tried(self, step: Callable[[], Any]) -> Any:
         if monotonic() < self._not_before:
@@ -140,10 +149,10 @@ class RedisJournal:
             return None
 
     def __repr__(self) -> str:
-        return "RedisJournal(...)"  # the URL may hold a password
+        return f"RedisJournal({masked_url(self._url)!r})"
 
     def __getstate__(self) -> dict[str, str]:
-        return {"_url": self._url, "_prefix": self._prefix}
+        return {"_url": masked_url(self._url), "_prefix": self._prefix}
 
     def __setstate__(self, state: dict[str, str]) -> None:
         self.__dict__.update(state)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from responder.call.asker import Asker
 from responder.call.keeping import AnswerStore
 from responder.many.engines import Engine, Lamp, is_loss, warn_of_the_profiler
+from responder.many.journal import Journal
 from responder.many.parallel import Rules, Work
 from responder.many.purse import Purse, Sent
 from responder.many.runs import AnswerRun, Job, Spread, Suspicion
@@ -56,6 +57,7 @@ class Plan:
     history: History
     store: AnswerStore | None
     asker: Asker | None  # reads the store
+    journal: Journal | None
     job: Job[Any]
     spread: Spread
 
@@ -204,7 +206,7 @@ class ShardedRun(AnswerRun[T]):
 
     def _named(self, items: Sequence[tuple[int, Prompt]], number: int) -> str:
         """Return a shard's name in the journal; with a checkpoint it is the same in a later run, which goes on with this one."""
-        if self._plan.spread.journal is None:
+        if self._plan.journal is None:
             return ""
         if self._plan.store is None or not items:
             return f"{self._name}:{number}"
@@ -318,6 +320,8 @@ class ShardedRun(AnswerRun[T]):
                 self._arrived.append((index, None))
             else:
                 self._arrived.append((index, self._result(row, self._waiting[index], returned.worker, shift)))
+        if self._plan.journal is not None:
+            self._plan.journal.end(sent.name, 0)
         if self._purse is not None:
             self._purse.settle(sent, returned.spent, len(returned.rows) - len(again))
         if again:

@@ -23,7 +23,7 @@ from responder.call.attempts import Terms
 from responder.call.hedging import Hedger
 from responder.call.keeping import AnswerStore
 from responder.call.retry import RetryBudget
-from responder.many.journal import JournalOption, Kept, ShardStore, opened_journal
+from responder.many.journal import UNTIL_TAKEN, Journal, Kept, ShardStore
 from responder.many.parallel import OnError
 from responder.many.pool import SharedPool
 from responder.many.runs import Suspicion, open_file
@@ -69,7 +69,7 @@ class Order:
     reasks: int
     max_turns: int
     keeps: bool
-    journal: JournalOption
+    journal: Journal | None
     lamp: str
 
 
@@ -179,7 +179,7 @@ class _Workplace:
             replace(source, cache=open_file(cache) if isinstance(cache, (str, os.PathLike)) else cache)
             for source, cache in zip(order.sources, order.caches, strict=True)
         ]
-        self.journal = opened_journal(order.journal)
+        self.journal = order.journal
         # A client on another machine has its file there.
         self.lamp = Path(order.lamp) if order.lamp and Path(order.lamp).exists() else None
 
@@ -223,7 +223,7 @@ class _Errand:
         self._failed = 0
         order, journal = place.order, place.journal
         if journal is not None and shard.name:
-            self._store = ShardStore(journal.begin(shard.name), order.keeps, partial(journal.end, shard.name))
+            self._store = ShardStore(journal.begin(shard.name), order.keeps, partial(journal.end, shard.name, UNTIL_TAKEN))
         else:
             self._store = ShardStore(None, order.keeps)
         store: AnswerStore | None = self._store if self._store.is_needed else None

@@ -11,21 +11,15 @@ import os
 import threading
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from weakref import WeakValueDictionary
 
 from responder.pace.redis_script import SCRIPT, arguments
+from responder.pace.redis_url import PASSWORD_VARIABLE, joined, refused, split
 from responder.pace.store import LimitAnswer, LimitStep
 from responder.values.errors import ConfigurationError
 from responder.values.process import adopt, getpid
-from responder.wire.masking import MASK, Secret, masked
+from responder.wire.masking import Secret, masked
 from responder.wire.signals import is_from_a_signal
-
-SCHEMES = ("redis://", "rediss://", "unix://")
-"""How the URL of a server begins; everything else is a file."""
-
-PASSWORD_VARIABLE = "REDIS_PASSWORD"  # noqa: S105 - a name
-"""Where a process looks for the password of a store that it was sent: a pickle holds none."""
 
 # Seconds for a connection, and for an answer. No call waits for them; they bound how long a dead connection is kept.
 _TIMEOUTS: Mapping[str, Any] = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
@@ -50,7 +44,7 @@ class RedisLimitStore:
 
     def __new__(cls, url: str) -> RedisLimitStore:
         """Return the process's one store of that URL."""
-        shown, password = _split(url)
+        shown, password = split(url)
         return _store(cls, shown, password)
 
     def _open(self, shown: str, password: Secret | None) -> None:
@@ -109,11 +103,11 @@ class RedisLimitStore:
             if self._client is None:
                 try:
                     pool = redis.ConnectionPool.from_url(
-                        _joined(self.url, self._password), retry=Retry(NoBackoff(), 0), **_TIMEOUTS
+                        joined(self.url, self._password), retry=Retry(NoBackoff(), 0), **_TIMEOUTS
                     )
                     self._client = redis.Redis(connection_pool=pool)
                 except (ValueError, TypeError):
-                    raise _refused(self.url) from None
+                    raise refused(self.url) from None
             return self._client
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -169,40 +163,3 @@ def _arrived(shown: str, has_password: bool) -> RedisLimitStore:
             if url == shown and password:
                 return store
     return _store(RedisLimitStore, shown, Secret(os.environ.get(PASSWORD_VARIABLE, "")))
-
-
-def _split(url: str) -> tuple[str, Secret | None]:
-    """Return a URL with its password masked, and the password; None: it has none."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - read to be checked
-    except ValueError:
-        raise _refused(url) from None
-    is_local = parts.scheme == "unix"
-    number = parts.path.strip("/")
-    if not url.startswith(SCHEMES) or not (number if is_local else parts.hostname and (not number or number.isdecimal())):
-        raise _refused(url)
-    password = Secret(unquote(parts.password)) if parts.password else None
-    credentials, at, host = parts.netloc.rpartition("@")
-    if password is not None:
-        credentials = f"{credentials.partition(':')[0]}:{MASK}"
-    options = []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name == "password":
-            password = Secret(value)
-        options.append((name, MASK if name == "password" else value))
-    query = urlencode(options, safe="/:*") if password is not None else parts.query
-    return f"{parts.scheme}://{credentials}{at}{host}{parts.path}{'?' if query else ''}{query}", password
-
-
-def _joined(shown: str, password: Secret | None) -> str:
-    return shown if password is None else shown.replace(MASK, quote(str(password), safe=""))
-
-
-def _refused(url: str) -> ConfigurationError:
-    scheme = url.partition("://")[0]
-    return ConfigurationError(
-        f"the store {scheme}://... is not the URL of a Redis server: write redis://host:6379/0 (rediss:// for TLS, "
-        "unix:///path/of/its.sock), with the password, if any, percent-encoded as redis://:password@host",
-        fatal=True,
-    )
