@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -9,12 +10,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from servers import reply
 from shell import environment
 
@@ -65,6 +72,13 @@ KINDS: dict[str, Callable[..., Responder]] = {
     "mistral": MistralResponder,
     "xai": XAIResponder,
 }
+
+
+_ASKED: Any = {
+    name: kind("m", api_key=KEY, **({"endpoint": "https://r.openai.azure.com"} if name == "azure" else {}))
+    for name, kind in KINDS.items()
+}
+FORMS: list[Any] = [asked.batches(asked) for asked in _ASKED.values()]
 
 
 class SmallBatches(OpenAIBatches):
@@ -376,12 +390,14 @@ def work(number, kill_at):
                 os.kill(os.getpid(), signal.SIGKILL)
     gpt = getattr(responder, kind)("m", base_url=url, api_key="k")
     prompts = [f"moment {number} prompt {place};" for place in range(3)]
-    sys.setprofile(count)
+    if kill_at is not None:
+        sys.setprofile(count)
     job = gpt.submit(prompts, checkpoint=f"{folder}/{number}.db")
     job.wait(deadline=30, poll=0.001)
     texts = job.results().texts()
     sys.setprofile(None)
     assert texts == [f"Simulated answer to: {prompt}" for prompt in prompts], texts
+    job.close()
     return calls
 
 def child(number, kill_at):
@@ -400,7 +416,7 @@ moments = int(moments)
 for number in range(1, moments + 1):
     died = child(number, number * total // (moments + 1))
     assert died == -signal.SIGKILL, (number, died)
-    assert child(number, 0) == 0, number
+    work(number, None)
 print(total)
 """
 
@@ -543,7 +559,103 @@ def test_results_are_a_batch_of_any_size(simulator: Simulator, file: Path) -> No
     assert pickle.loads(pickle.dumps(results)).texts() == results.texts()
 
 
+def killed_at(simulator: Simulator, executors: list[ProcessPoolExecutor], number: int) -> None:
+    assert simulator.wait_for(number)
+    os.kill(next(iter(executors[0]._processes)), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_job_is_finished_by_processes_and_then_by_a_plain_map(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It expires at half and goes on in processes, one of which is killed: each prompt is paid for once (in flight apart)."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    prompts = [f"prompt {number};" for number in range(400)]
+    made: list[ProcessPoolExecutor] = []
+
+    def processes() -> ProcessPoolExecutor:
+        made.append(ProcessPoolExecutor(2, mp_context=get_context("fork")))
+        return made[-1]
+
+    with Simulator(batch_hours=48, latency=0.01) as simulator:
+        gpt = OpenAIResponder("m", base_url=simulator.base_url("openai"), max_retries=QUICK)
+        job = gpt.submit(prompts, checkpoint=file)
+        simulator.advance(25)
+        assert len(job.wait(deadline=20, poll=0.005).results().failures()) == 200
+        already = len(simulator.received)
+        killer = threading.Thread(target=killed_at, args=(simulator, made, already + 40))
+        killer.start()
+        spread = {"executor": processes, "max_workers": 2, "shard_size": 10}
+        gpt.map(prompts[:350], checkpoint=file, progress=False, **spread)
+        killer.join()
+        batch = gpt.map(prompts, checkpoint=file, progress=False)
+        assert batch.texts() == [f"Simulated answer to: {prompt}" for prompt in prompts]
+        assert sum(result.attempts for result in batch) >= 50  # what the processes were not given
+        counted = paid(simulator)
+        assert counted.keys() == set(prompts)
+        assert sum(counted.values()) - len(prompts) <= 6 * 10  # three shards for each of two processes
+        assert all(counted[prompt] == 1 for prompt in prompts[:200])
+
+
+def test_a_session_of_the_users_carries_a_job(simulator: Simulator, file: Path) -> None:
+    """Files go up and come down over it as well."""
+    with requests.Session() as session:
+        gpt = responder(simulator, session=session)
+        assert finished(simulator, gpt.submit(PROMPTS, checkpoint=file)).results().ok
+
+
+def test_azures_older_paths_have_batches(simulator: Simulator, file: Path) -> None:
+    """With a dated version of the API, in each URL."""
+    gpt = responder(simulator, "azure", api_version="2024-10-21")
+    assert finished(simulator, gpt.submit(PROMPTS, checkpoint=file)).results().ok
+    assert {request.query.get("api-version") for request in simulator.received} == {"2024-10-21"}
+
+
 # What providers really send
+
+
+_WORDS = st.sampled_from(
+    [
+        *(
+            "id",
+            "name",
+            "status",
+            "metadata",
+            "state",
+            "data",
+            "error",
+            "errors",
+            "code",
+            "message",
+            "custom_id",
+            "response",
+            "body",
+        ),
+        *("status_code", "result", "type", "key", "output", "inlinedResponses", "batchStats", "request_counts", "batch_id"),
+        *("batch_request_id", "batch_result", "processing_status", "results_url", "job", "succeeded", "completed", "ended"),
+    ]
+)
+_LIKE_A_BATCH = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 600) | st.floats() | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=5),
+    max_leaves=15,
+)
+
+
+@given(found=_LIKE_A_BATCH)
+@settings(max_examples=150)
+def test_anything_is_read_as_a_batch_a_list_or_a_line(found: Any) -> None:
+    """Or is none: no other error, whatever a server sends."""
+    for form in FORMS:
+        body = found if isinstance(found, dict) else {"id": found, "name": found}
+        with contextlib.suppress(InvalidResponseError):
+            state = form.read(body)
+            assert state.id
+            assert state.done >= 0
+        form.read_list(found)
+        outcome = form.outcome(body)
+        assert outcome is None or (outcome.name and 0 <= outcome.status < 10**9)
+        with contextlib.suppress(NotImplementedError):
+            lines, _ = form.page(body, "http://x/")
+            assert all(isinstance(line, dict) for line in lines)
 
 
 class Played:

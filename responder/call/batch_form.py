@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from responder.call.upload_steps import Received, Sending, Upload
+from responder.values.errors import InvalidResponseError
 from responder.values.media import Media
 from responder.values.reading import as_dict, as_str
 
@@ -202,6 +203,17 @@ class BatchForm(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no pages: {url} {len(body)}")
 
 
+def readable(form: BatchForm, batches: Any) -> list[BatchState]:
+    """Return what a list says of batches; one that cannot be read is none of ours."""
+    found = []
+    for each in batches if isinstance(batches, list) else []:
+        try:
+            found.append(form.read(as_dict(each)))
+        except InvalidResponseError:
+            continue
+    return found
+
+
 def look(url: str) -> Sending:
     """Return a request that only reads."""
     return Sending(url, has_file=False, is_look=True)
@@ -227,15 +239,15 @@ def count_of(value: Any) -> int:
         return 0
 
 
-def words_of(value: Any) -> str:
+def words_of(value: Any, depth: int = 3) -> str:
     """Return the words of an error, whatever its form: a text, an object, or a list of them."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(words_of, value[:5])))
+    if depth and isinstance(value, list):
+        return "; ".join(filter(None, (words_of(each, depth - 1) for each in value[:5])))
     found = as_dict(value)
-    if "data" in found:
-        return words_of(found["data"])
+    if depth and "data" in found:
+        return words_of(found["data"], depth - 1)
     said = as_str(found.get("message"))
     code = found.get("code")
     where = f" (line {found['line']})" if isinstance(found.get("line"), int) else ""

@@ -10,11 +10,22 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from responder.call.batch_form import BatchForm, BatchLimits, BatchState, BatchStatus, Order, Outcome, count_of, look, post
+from responder.call.batch_form import (
+    BatchForm,
+    BatchLimits,
+    BatchState,
+    BatchStatus,
+    Order,
+    Outcome,
+    count_of,
+    look,
+    post,
+    readable,
+)
 from responder.call.upload_steps import Sending
 from responder.providers.urls import under
 from responder.values.errors import InvalidResponseError
-from responder.values.reading import as_dict, as_list, as_str
+from responder.values.reading import as_dict, as_str
 
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 
@@ -88,8 +99,7 @@ class AnthropicBatches(BatchForm):
         )
 
     def read_list(self, body: Any) -> tuple[list[BatchState], str]:
-        page = [as_dict(each) for each in as_list(as_dict(body).get("data"))]
-        found = [self.read(each) for each in page if as_str(each.get("id"))]
+        found = readable(self, as_dict(body).get("data"))
         return found, found[-1].id if found and as_dict(body).get("has_more") is True else ""
 
     def outcome(self, line: Mapping[str, Any]) -> Outcome | None:

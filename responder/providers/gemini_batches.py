@@ -20,6 +20,7 @@ from responder.call.batch_form import (
     count_of,
     look,
     post,
+    readable,
     words_of,
 )
 from responder.call.upload_steps import Sending, refused
@@ -124,8 +125,7 @@ class GeminiBatches(BatchForm):
         )
 
     def read_list(self, body: Any) -> tuple[list[BatchState], str]:
-        page = [as_dict(each) for each in as_list(as_dict(body).get("operations"))]
-        return [self.read(each) for each in page if each], as_str(as_dict(body).get("nextPageToken"))
+        return readable(self, as_dict(body).get("operations")), as_str(as_dict(body).get("nextPageToken"))
 
     def page(self, body: Mapping[str, Any], url: str) -> tuple[Iterator[Mapping[str, Any]], str]:  # noqa: ARG002 - there is one
         return iter([as_dict(line) for line in _inlined(body)]), ""

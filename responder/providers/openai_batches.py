@@ -22,6 +22,7 @@ from responder.call.batch_form import (
     look,
     path_of,
     post,
+    readable,
     words_of,
 )
 from responder.call.upload_steps import Sending, multipart, refused
@@ -128,7 +129,7 @@ class OpenAIBatches(BatchForm):
         about = as_dict(body)
         # Together's is the bare list, or the one batch that is in it.
         page = body if isinstance(body, list) else [about] if "id" in about else as_list(about.get("data"))
-        found = [self.read(as_dict(each)) for each in page if as_str(as_dict(each).get("id"))]
+        found = readable(self, page)
         more = as_dict(body).get("has_more") is True and found
         return found, found[-1].id if more else ""
 
@@ -270,8 +271,7 @@ class MistralBatches(OpenAIBatches):
         return super().read(like_openai)
 
     def read_list(self, body: Any) -> tuple[list[BatchState], str]:
-        page = [as_dict(each) for each in as_list(as_dict(body).get("data"))]
-        return [self.read(each) for each in page if as_str(each.get("id"))], ""
+        return readable(self, as_dict(body).get("data")), ""
 
 
 class XAIBatches(OpenAIBatches):
@@ -320,8 +320,7 @@ class XAIBatches(OpenAIBatches):
         )
 
     def read_list(self, body: Any) -> tuple[list[BatchState], str]:
-        page = [as_dict(each) for each in as_list(as_dict(body).get("batches"))]
-        found = [self.read(each) for each in page if as_str(each.get("batch_id"))]
+        found = readable(self, as_dict(body).get("batches"))
         return found, as_str(as_dict(body).get("pagination_token")) if found else ""
 
     def page(self, body: Mapping[str, Any], url: str) -> tuple[Iterator[Mapping[str, Any]], str]:

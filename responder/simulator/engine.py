@@ -88,6 +88,7 @@ class Engine:
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value!r} is invalid: give 1 or more, or None for no limit.")
         self.settings = settings
+        self.scheme = "http"  # of the server that asks
         self.journal = Journal(settings.log_size)
         self.script = Script()
         self.gates = Gates()
@@ -135,7 +136,7 @@ class Engine:
                 call.body = json.loads(content)
             except (ValueError, RecursionError):
                 call.body, call.valid_json = content.decode("utf-8", "replace"), False
-        call.extra["root"] = f"http://{headers.get('host', '')}"
+        call.extra["root"] = f"{self.scheme}://{headers.get('host', '')}"
         entry = Entry(
             dialect.provider(call) if call.action else "",
             method,

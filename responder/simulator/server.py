@@ -39,6 +39,7 @@ class Server:
 
     def __init__(self, engine: Engine, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
         self.engine = engine
+        engine.scheme = "http" if ssl_context is None else "https"
         self._host = host
         self._wanted_port = port
         self._ssl_context = ssl_context

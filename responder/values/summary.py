@@ -175,14 +175,16 @@ class Summary:
         if self.repeats:
             requests += f"; {sum(self.repeats.values()):,} were retried" + _in_brackets(self.repeats)
         lines.append(requests)
+        is_timed = self.p99 > 0 or self.ok <= self.reused  # of a batch job, nobody knows when its answers came
         if self.server > 0:
             lines.append(
                 f"time, over all workers: {self.server:,.1f} s at the server, {self.limited:,.1f} s waiting on limits, "
                 f"{self.backoff:,.1f} s between attempts"
             )
-        else:
+        elif is_timed:
             lines.append(f"{self.waited:,.1f} s waited on limits and between attempts")
-        lines.append(f"answer times: median {self.p50:.2f} s, 95% within {self.p95:.2f} s, 99% within {self.p99:.2f} s")
+        if is_timed:
+            lines.append(f"answer times: median {self.p50:.2f} s, 95% within {self.p95:.2f} s, 99% within {self.p99:.2f} s")
         tokens = f"tokens: {self.usage.input_tokens:,} in, {self.usage.output_tokens:,} out"
         lines.append(tokens + (f"; cost: {dollars(self.cost)}" if self.cost else ""))
         if self.reasks:
