@@ -118,6 +118,18 @@ def test_the_tier_that_served_is_in_the_answer_and_in_its_price(player: Player, 
         assert (result.unwrap().service_tier, result.cost) == (told, pytest.approx(cost))
 
 
+@pytest.mark.parametrize("provider", ["openai", "vertex", "bedrock"])
+def test_the_simulated_provider_serves_in_the_tier_that_is_asked_for(simulator: Simulator, provider: str) -> None:
+    """And in the usual one otherwise, whole and as a stream."""
+    with make(provider, simulator.base_url(provider)) as responder:
+        assert responder.answer("Hi", service_tier="flex").service_tier == "flex"
+        assert responder.answer("Hi").service_tier in ("default", "standard", "")
+        stream = responder.stream("Hi", service_tier="priority")
+        assert "".join(stream)
+        assert stream.answer is not None
+        assert stream.answer.service_tier == "priority"
+
+
 def test_a_stream_knows_its_tier(player: Player) -> None:
     """From its events."""
     body = chunks("openai", "A game.").replace(b'"model": "m-1"', b'"model": "m-1", "service_tier": "flex"')

@@ -74,6 +74,12 @@ def unknown_field(body: Mapping[str, Any], known: frozenset[str]) -> str | None:
     return next((name for name in body if name not in known), None)
 
 
+def tier_of(body: Mapping[str, Any], name: str, usual: str) -> str:
+    """Return the tier that serves a request: the one that it asks for."""
+    asked = body.get(name)
+    return asked if isinstance(asked, str) and asked and asked != "auto" else usual
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """Return a text, or a list of texts, as a tuple."""
     if isinstance(value, str):

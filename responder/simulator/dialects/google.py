@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from responder.simulator.answers import Question, Spoken, Tool, message_tokens, pieces
 from responder.simulator.reply import Event, Problem, Reply, encode, refuse, to_bytes
 
-from .base import Call, Dialect, bearer, new_id, texts, unknown_field, whole_number
+from .base import Call, Dialect, bearer, new_id, texts, tier_of, unknown_field, whole_number
 from .embeddings import read_google, write_google
 
 _JSON_TYPE = "application/json; charset=UTF-8"
@@ -129,6 +129,7 @@ class Gemini(Dialect):
                 "sse": event_stream,
                 "numbers": "enum-encoding=int" in call.query.get("$alt", ""),
                 "show_thoughts": bool(wanted.get("includeThoughts")),
+                "tier": tier_of(body, "serviceTier", "standard"),
             },
         )
 
@@ -413,7 +414,9 @@ class Vertex(Gemini):
         return {**super()._foot(question), "createTime": created}
 
     def _usage(self, question: Question, spoken: Spoken | None, count: int) -> dict[str, Any]:
-        return {**super()._usage(question, spoken, count), "trafficType": "ON_DEMAND"}
+        tier = question.extra["tier"].upper()
+        traffic = "ON_DEMAND" if tier == "STANDARD" else f"ON_DEMAND_{tier}"
+        return {**super()._usage(question, spoken, count), "trafficType": traffic}
 
 
 class TokenEndpoint(Gemini):

@@ -15,7 +15,7 @@ from responder.simulator.limits import LimitState
 from responder.simulator.reply import SSE_TYPE, Event, Problem, Reply, encode, refuse, to_bytes
 from responder.simulator.schemas import refused_by_openai, schema_in_words
 
-from .base import Call, Dialect, bearer, is_json_type, new_id, texts, unknown_field, whole_number
+from .base import Call, Dialect, bearer, is_json_type, new_id, texts, tier_of, unknown_field, whole_number
 from .embeddings import read_openai, write_openai
 from .hosts import Host
 
@@ -159,6 +159,7 @@ class OpenAI(Dialect):
             extra={
                 "usage": bool((body.get("stream_options") or {}).get("include_usage")),
                 "named_tool": isinstance(body.get("tool_choice"), dict),
+                "tier": tier_of(body, "service_tier", "default"),
             },
         )
 
@@ -323,7 +324,7 @@ class OpenAI(Dialect):
             "object": kind,
             "created": int(time.time()),
             "model": question.model,
-            "service_tier": "default",
+            "service_tier": question.extra["tier"],
             "system_fingerprint": "fp_simulated",
         }
 

@@ -13,7 +13,7 @@ from responder.simulator.answers import Question, Spoken, Tool, message_tokens, 
 from responder.simulator.reply import SSE_TYPE, Event, Reply, encode, refuse, to_bytes
 from responder.simulator.schemas import refused_by_openai
 
-from .base import Call, new_id, unknown_field, whole_number
+from .base import Call, new_id, tier_of, unknown_field, whole_number
 from .openai import OpenAI
 
 _FIELDS = frozenset(
@@ -61,7 +61,11 @@ class Responses(OpenAI):
             schema=_schema(body),
             tool=_tool(body),
             thinking=effort not in (None, "none"),
-            extra={"encrypted": "reasoning.encrypted_content" in (body.get("include") or ()), "store": body.get("store", True)},
+            extra={
+                "encrypted": "reasoning.encrypted_content" in (body.get("include") or ()),
+                "store": body.get("store", True),
+                "tier": tier_of(body, "service_tier", "default"),
+            },
         )
 
     def plain(self, question: Question, spoken: Spoken) -> Reply:
@@ -119,7 +123,7 @@ class Responses(OpenAI):
             "model": question.model,
             "output": output,
             "parallel_tool_calls": True,
-            "service_tier": "default",
+            "service_tier": question.extra["tier"],
             "store": question.extra["store"],
             "temperature": 1.0,
             "tool_choice": "auto",
