@@ -56,6 +56,10 @@ docs: $(VENV)/.installed-dev ## Build the documentation into docs/_build/html, w
 benchmarks: $(VENV)/.installed-dev ## Run the benchmarks; peers that are not installed are left out
 	@for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py $(ARGUMENTS) || exit 1; done
 
+.PHONY: journeys
+journeys: $(VENV)/.installed-dev ## Walk the first hour of three newcomers in a fresh environment, with a time line (minutes)
+	@$(BIN)/python benchmarks/journeys.py $(ARGUMENTS)
+
 # What a user installs, out of the checkout's reach: no file is missing, everything can be imported, the commands work, a map answers.
 test-wheel: $(VENV)/.installed-dev ## Build the wheel and test it in an environment of its own
 	@set -e; \

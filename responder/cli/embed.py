@@ -40,7 +40,7 @@ _READING = ("column", "delimiter", "encoding", "skip_empty")
 @click.option("--column", default="text", show_default=True, help="Column (csv) or key (jsonl) that holds the text.")
 @click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
-@click.option("--skip-empty", is_flag=True, help="Leave out rows without a text, in place of refusing FILE.")
+@click.option("--skip-empty", is_flag=True, help="Skip rows without a text instead of refusing FILE.")
 @call_options
 @click.option("--dimensions", type=click.IntRange(min=1), help="Length of the vectors, for models that can shorten them.")
 @click.option("--purpose", type=click.Choice(("query", "document")), help="What the vectors are for.")
@@ -95,7 +95,7 @@ def embed(
         responder.embed_url()  # a provider without embeddings is reported before a server is looked for
         refuse_deaf_port(responder)
         if rows.skipped:
-            say(f"{rows.skipped} rows without a text are left out")
+            say("1 row without a text was skipped" if rows.skipped == 1 else f"{rows.skipped} rows without a text were skipped")
         with interruptible() as interruption:
             vectors = responder.embed(_Texts(rows), max_workers=workers, cancel=interruption.token, **settings)
         is_cut = interruption.number is not None

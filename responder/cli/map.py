@@ -156,7 +156,11 @@ def map_command(
                 refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file, fields_of(responder.options.schema))
             if rows.skipped:
-                say(f"{rows.skipped} rows without a prompt were skipped")
+                say(
+                    "1 row without a prompt was skipped"
+                    if rows.skipped == 1
+                    else f"{rows.skipped} rows without a prompt were skipped"
+                )
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)
