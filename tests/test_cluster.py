@@ -184,7 +184,7 @@ def test_an_error_that_ends_the_run_ends_it_everywhere(
         assert "item 3" in str(batch[399].error)
     assert said([batch[0]]) == ["number 0"]
     assert simulator.wait_until_idle()
-    assert len(simulator.received) <= 100
+    assert len(simulator.received) < 400, "what was under way ends, and nothing else begins"
 
 
 def test_a_cancel_reaches_the_workers(two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator) -> None:

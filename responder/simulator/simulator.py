@@ -21,7 +21,7 @@ from .pace import Distribution
 if TYPE_CHECKING:
     from .server import ServerThread
 
-_WAIT_S = 10.0
+_WAIT_S = 30.0
 # Addresses that mean "listen on all"; they cannot be connected to.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
