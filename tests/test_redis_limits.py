@@ -35,7 +35,8 @@ from responder import (
 )
 from responder.pace import share
 from responder.pace.file_store import FileLimitStore
-from responder.pace.governor import Governor, Permit
+from responder.pace.governor import Governor
+from responder.pace.permit import Permit
 from responder.pace.redis_store import RedisLimitStore
 from responder.pace.store import LimitStep
 from responder.simulator import Fault, Simulator
