@@ -34,7 +34,8 @@ from responder import (
 from responder.pace import file_store as limit_store
 from responder.pace import governor as governor_module
 from responder.pace.file_store import FileLimitStore
-from responder.pace.governor import Governor, Permit
+from responder.pace.governor import Governor
+from responder.pace.permit import Permit
 from responder.pace.store import LimitAnswer, LimitStep, LimitStore, Other, granted
 from responder.simulator import Fault, Simulator
 from responder.values.answer import Usage
@@ -704,3 +705,27 @@ def test_a_turn_without_a_place_is_none() -> None:
         assert governor.try_acquire(1.0) is None
         with pytest.raises(DeadlineExceededError):
             governor.acquire(1.0, Deadline.after(0.05), None)
+
+
+class Wrong:
+    """A store of a user's own, which forgets its answer the first time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def exchange(self, key: bytes, step: LimitStep) -> LimitAnswer:
+        self.asked += 1
+        if self.asked == 1:
+            return None  # type: ignore[return-value]  # what the test is about
+        if self.asked == 2:
+            raise KeyError("a fault of its own")
+        return LimitAnswer(turns=len(step.turns))
+
+
+def test_a_fault_of_a_users_own_store_is_raised_by_the_call_that_asked() -> None:
+    """And by no other one."""
+    governor = Governor(Limits(requests_per_minute=6000, store=Wrong()))
+    for kind in (TypeError, KeyError):
+        with pytest.raises(kind):
+            governor.acquire(1.0, Deadline.after(PATIENCE), None)
+    governor.acquire(1.0, Deadline.after(PATIENCE), None).settle()

@@ -41,7 +41,8 @@ from responder import (
 from responder.pace import window
 from responder.pace.breaker import Breaker, breaker_for
 from responder.pace.budget import Spending
-from responder.pace.governor import Governor, Permit
+from responder.pace.governor import Governor
+from responder.pace.permit import Permit
 from responder.pace.recent import MOST_IDLE
 from responder.pace.registry import governor_for
 from responder.responder import Responder

@@ -12,7 +12,7 @@ from responder.call.question import Question
 from responder.call.retry import RetryBudget
 from responder.pace.budget import Reservation, Spending
 from responder.pace.estimates import BYTES_PER_TOKEN, SHORTEST_WAIT
-from responder.pace.governor import Permit
+from responder.pace.permit import Permit
 from responder.pace.prices import Pricing
 from responder.values import trace as traces
 from responder.values.answer import NO_USAGE, Answer, Usage

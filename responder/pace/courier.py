@@ -92,6 +92,8 @@ class Courier:
         answer: LimitAnswer | Exception
         try:
             answer = self._store.exchange(self._key, step)
+            if not isinstance(answer, LimitAnswer):
+                answer = TypeError(f"{self._store!r} must answer with a LimitAnswer, not {answer!r}")
         except Exception as error:  # noqa: BLE001 - handed to the call that waits
             answer = error
         sender.step_done(step, answer)

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from responder.pace.estimates import FIRST_OUTPUT_TOKENS, NEWEST_WEIGHT, is_plausible, within_reach
+from responder.pace.estimates import FIRST_OUTPUT_TOKENS, NEWEST_WEIGHT, within_reach
 from responder.pace.limits import Limits
+from responder.pace.permit import Permit, Waiter
 from responder.pace.refill import slowest_refill, tells_of_buckets
 from responder.pace.spread import Spread, debt
-from responder.pace.wake import Sleeper
 from responder.pace.window import Window, is_refusal
 from responder.values.answer import Usage
 from responder.values.cancellation import CancelToken
@@ -45,57 +45,6 @@ _HEDGE_PATIENCE = 0.05
 _LONGEST_HELD = 60.0
 
 
-class _Waiter:
-    """A call waiting for its turn."""
-
-    __slots__ = ("error", "granted", "permit", "sleeper")
-
-    def __init__(self, permit: Permit) -> None:
-        self.permit = permit
-        self.sleeper = Sleeper()
-        self.granted = False
-        self.error: Exception | None = None  # of the store
-
-
-class Permit:
-    """The right to make one attempt. To be settled once, by any thread (the garbage collector's, too), whatever the outcome."""
-
-    __slots__ = ("_governor", "_settled", "accepted", "has_place", "started", "tokens", "waited")
-
-    def __init__(self, governor: Governor, tokens: float, started: float) -> None:
-        self._governor = governor
-        self.tokens = tokens
-        self.started = started
-        self.waited = 0.0
-        self._settled = False
-        self.accepted = False
-        self.has_place = False  # from limits that several processes share
-
-    def observe(self, headers: Mapping[str, str]) -> None:
-        """Learn from a reply's rate-limit headers (names in lower case), whatever its status."""
-        self._governor.learn(headers)
-
-    def accept(self) -> None:
-        """Report that the provider has accepted the request and begun to answer, which may take minutes (a stream).
-
-        From here on the attempt counts for `max_concurrency`, but no longer for what the provider seems to allow: after a
-        refusal, a few long streams would keep all other calls waiting.
-        """
-        self.accepted = True
-        self._governor.accept(self)
-
-    def settle(self, error: BaseException | None = None, usage: Usage | None = None) -> None:
-        """Give the slot back. Never waits.
-
-        Args:
-            error: What went wrong, None for an answer.
-            usage: What was used, also by a failed attempt; None, unknown or absurd: the estimate stands.
-        """
-        if not self._settled:
-            self._settled = True
-            self._governor.settle(self, error, usage if usage is not None and is_plausible(usage) else None)
-
-
 class Governor:
     """Lets calls start. One lock guards everything mutable; it is never held while waiting, not even for a file."""
 
@@ -116,7 +65,7 @@ class Governor:
         self._lock = threading.Lock()
         for permit in getattr(self, "_in_flight", ()):
             permit.has_place = False  # it is the parent's
-        self._waiting: deque[_Waiter] = deque()
+        self._waiting: deque[Waiter] = deque()
         self._in_flight: set[Permit] = set()
         self._accepted: set[Permit] = set()  # those of them that the provider is answering already
         # Permits that came back and were not processed yet. A garbage collector that ends a dropped stream may settle in a thread
@@ -190,7 +139,7 @@ class Governor:
         if self._is_open:
             self._in_flight.add(permit)
             return permit
-        waiter = _Waiter(permit)
+        waiter = Waiter(permit)
         try:
             with self._lock:
                 if not self._waiting and self._starts(now, permit):
@@ -226,7 +175,7 @@ class Governor:
         if self._is_open:
             self._in_flight.add(permit)
             return permit
-        waiter = _Waiter(permit)
+        waiter = Waiter(permit)
         with self._lock:
             if not self._waiting and not self._window.is_starting:
                 waiter.granted = self._starts(now, permit)
@@ -244,7 +193,7 @@ class Governor:
             self._work_off()
         return permit if waiter.granted else None
 
-    def _wait(self, waiter: _Waiter, deadline: Deadline, cancel: CancelToken | None) -> None:
+    def _wait(self, waiter: Waiter, deadline: Deadline, cancel: CancelToken | None) -> None:
         begin = monotonic()
         while True:
             with self._lock:
@@ -279,7 +228,7 @@ class Governor:
         if share is not None and share.held and (held := monotonic() - max(begin, share.held_since)) >= _LONGEST_HELD:
             raise ConfigurationError(f"nothing was sent in {held:.0f} s: {share.held}", fatal=True)
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """Take a call that was ended (by Ctrl-C, too) out of the line, or give back the slot it was just given."""
         with self._lock:
             if waiter.granted:
@@ -329,15 +278,13 @@ class Governor:
         """Let the store be asked or told what is due. To be called with the lock."""
         share, courier = self._share, self._courier
         if share is not None and courier is not None:
-            due = share.due(now, len(self._line(now)))
+            due = share.due(now, self._ready(now))
             if due < math.inf:
                 courier.call(self, due)
 
-    def _line(self, now: float) -> list[float]:
-        """Return the tokens of those who could start now, as far as this process alone goes."""
-        if not self._waiting or (room := self._room(now)) <= 0:
-            return []
-        return [waiter.permit.tokens for waiter in islice(self._waiting, int(min(room, _MOST_ASKED)))]
+    def _ready(self, now: float) -> int:
+        """Return how many of those who wait could start now, as far as this process alone goes."""
+        return max(0, int(min(len(self._waiting), self._room(now), _MOST_ASKED))) if self._waiting else 0
 
     def next_step(self) -> LimitStep | float | None:
         """Return what to ask the store now, or the moment to look again; None when the courier may go."""
@@ -347,10 +294,10 @@ class Governor:
         planned: LimitStep | float | None
         with self._lock:
             now = monotonic()
-            line = self._line(now)
-            planned = courier.until = due = share.due(now, len(line))
+            ready = self._ready(now)
+            planned = courier.until = due = share.due(now, ready)
             if due <= now:
-                planned = share.ask(now, line)
+                planned = share.ask(now, [waiter.permit.tokens for waiter in islice(self._waiting, ready)])
                 courier.busy_at = now
             elif due == math.inf and courier.may_end(now):
                 planned, courier.is_running = None, False
