@@ -54,15 +54,11 @@ def gpt(simulator: Simulator) -> Iterator[OpenAIResponder]:
         yield made
 
 
-class OneByOne(ThreadPoolExecutor):
-    """An engine of one process that notes how many shards it was given."""
-
-    def __init__(self) -> None:
-        super().__init__(2)
-        self.sent: list[int] = []
+class Twice(ThreadPoolExecutor):
+    """An engine that runs each task twice, as those do that lost what the first one returned."""
 
     def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        self.sent.append(len(self.sent))
+        super().submit(function, *arguments, **keywords)
         return super().submit(function, *arguments, **keywords)
 
 
@@ -461,6 +457,19 @@ def test_streams_stay_in_this_process(gpt: OpenAIResponder) -> None:
     """The message names what does travel."""
     with pytest.raises(ConfigurationError, match="imap"):
         gpt.stream_map(["a"], executor=ThreadPoolExecutor(1))  # type: ignore[call-arg]
+
+
+def test_an_engine_that_runs_a_task_twice_gives_each_result_once(
+    gpt: OpenAIResponder, simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is paid twice, and counted once."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with Twice(2) as executor:
+        batch = gpt.map(NUMBERS, executor=executor, max_workers=2, shard_size=7, checkpoint=tmp_path / "answers.db")
+    assert said(batch) == NUMBERS
+    assert batch.summary().items == 60
+    assert set(prompts_of(simulator).values()) <= {1, 2}
+    assert [result.attempts for result in gpt.map(NUMBERS, checkpoint=tmp_path / "answers.db")] == [0] * 60
 
 
 def test_shards_of_one_process_share_its_workers(

@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
-from responder.integrations.collected import Collected, collected, task_names
-from responder.integrations.tasks import SHARD, shards
-from responder.pace.redis_url import masked_url
+from responder.integrations.collected import Collected, collected
+from responder.integrations.tasks import SHARD, errands
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
@@ -59,15 +58,9 @@ def ask_all(
             is missing. None: what was in flight then is named by `collect`.
         **keywords: As `responder.integrations.tasks.ask_many` takes them.
     """
-    found = list(shards(prompts, size))
-    signatures = []
-    for shard, name in zip(found, task_names(map(len, found)), strict=True):
-        if journal is None:
-            signature = ask_many.s(model, shard, **keywords)
-        else:
-            signature = ask_many_with_journal.s(model, shard, masked_url(journal), name, **keywords)
-        signatures.append(signature.set(task_id=name))
-    return group(signatures).apply_async()
+    task = ask_many if journal is None else ask_many_with_journal
+    tasks_of_all = errands(prompts, size, journal, keywords)
+    return group(task.s(model, shard, **given).set(task_id=name) for name, shard, given in tasks_of_all).apply_async()
 
 
 def collect(result: GroupResult, timeout: float | None = None) -> Collected:

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
-from responder.integrations.collected import Collected, collected, task_names
-from responder.integrations.tasks import SHARD, shards
-from responder.pace.redis_url import masked_url
+from responder.integrations.collected import Collected, collected
+from responder.integrations.tasks import SHARD, errands
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
@@ -50,10 +49,8 @@ def ask_all(
         journal: A URL of Redis: a task that runs again (`register(huey, retries=2)`) asks only for what is missing.
         **keywords: As `responder.integrations.tasks.ask_many` takes them.
     """
-    found = list(shards(prompts, size))
     handles = []
-    for shard, name in zip(found, task_names(map(len, found)), strict=True):
-        given = keywords if journal is None else {**keywords, "journal": masked_url(journal), "shard": name}
+    for name, shard, given in errands(prompts, size, journal, keywords):
         made = task.s(model, shard, **given)
         made.id = name
         handles.append(task.huey.enqueue(made))

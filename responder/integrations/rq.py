@@ -14,9 +14,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from responder.integrations import missing, tasks
-from responder.integrations.collected import Collected, collected, task_names
-from responder.integrations.tasks import SHARD, shards
-from responder.pace.redis_url import masked_url
+from responder.integrations.collected import Collected, collected
+from responder.integrations.tasks import SHARD, errands
 from responder.values.clock import monotonic
 from responder.values.messages import Prompt
 
@@ -56,14 +55,11 @@ def ask_all(
             again.
         **keywords: As `responder.integrations.tasks.ask_many` takes them.
     """
-    found = list(shards(prompts, size))
-    jobs = []
-    for shard, name in zip(found, task_names(map(len, found)), strict=True):
-        given = keywords if journal is None else {**keywords, "journal": masked_url(journal), "shard": name}
-        again = None if journal is None else Retry(max=_AGAIN)
-        call = {"args": (model, shard), "kwargs": given, "timeout": job_timeout, "job_id": name, "retry": again}
-        jobs.append(queue.enqueue_call(tasks.ask_many, **call))
-    return jobs
+    again = None if journal is None else Retry(max=_AGAIN)
+    return [
+        queue.enqueue_call(tasks.ask_many, args=(model, shard), kwargs=given, timeout=job_timeout, job_id=name, retry=again)
+        for name, shard, given in errands(prompts, size, journal, keywords)
+    ]
 
 
 def collect(jobs: Sequence[Job], timeout: float = JOB_SECONDS) -> Collected:

@@ -14,11 +14,13 @@ from typing import Any
 
 from responder.call.keeping import AnswerStore
 from responder.call.retry import RetryPolicy
+from responder.integrations.collected import task_names
 from responder.integrations.registry import Registry
 from responder.many.journal import Journal, opened_journal
 from responder.many.shards import name_of_process
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
+from responder.pace.redis_url import masked_url
 from responder.providers import for_model
 from responder.values.clock import monotonic, wall
 from responder.values.deadline import Timeout
@@ -177,6 +179,32 @@ def shards(prompts: Iterable[Prompt], size: int = SHARD) -> Iterator[list[Prompt
         raise ConfigurationError("shards are made of many prompts, not of one str: put it in a list")
     prompts = iter(prompts)
     return iter(lambda: list(islice(prompts, size)), [])
+
+
+def errands(
+    prompts: Iterable[Prompt], size: int, journal: str | None, keywords: Mapping[str, Any]
+) -> list[tuple[str, list[Prompt], dict[str, Any]]]:
+    """Return the tasks for some prompts: the id of each, its prompts, and its keywords for `ask_many`.
+
+    A `budget` is for all of them: each gets the part of its prompts.
+
+    Args:
+        prompts: All of them.
+        size: Prompts in a shard.
+        journal: As `ask_many` takes it; a password in it is left out, since a task's arguments are readable in the broker.
+        keywords: As `ask_many` takes them.
+    """
+    found = list(shards(prompts, size))
+    total = sum(map(len, found))
+    made = []
+    for shard, name in zip(found, task_names(map(len, found)), strict=True):
+        given = dict(keywords)
+        if given.get("budget") is not None:
+            given["budget"] = given["budget"] * len(shard) / total
+        if journal is not None:
+            given.update(journal=masked_url(journal), shard=name)
+        made.append((name, shard, given))
+    return made
 
 
 def joined(parts: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

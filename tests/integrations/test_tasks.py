@@ -78,6 +78,18 @@ def test_a_dict_that_is_no_limit_is_refused() -> None:
         tasks.ask_many(MODEL, ["a"], responder={"limits": {"per_hour": 3}})
 
 
+def test_tasks_share_a_budget_and_no_password() -> None:
+    """Each has the part of its prompts; a password in the journal's URL is not put into the broker."""
+    made = tasks.errands(list("abcde"), 2, "redis://:secret-word@cache/0", {"budget": 10.0, "max_workers": 4})
+    assert [given["budget"] for _, _, given in made] == [4.0, 4.0, 2.0]
+    assert [(shard, given["shard"] == name) for name, shard, given in made] == [
+        (["a", "b"], True),
+        (["c", "d"], True),
+        (["e"], True),
+    ]
+    assert "secret-word" not in repr(made)
+
+
 def test_a_shard_that_never_ends_is_given_up(redis_server: RedisServer) -> None:
     """It may be what kills its workers."""
     journal = RedisJournal(redis_server.url)
