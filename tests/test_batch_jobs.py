@@ -48,6 +48,7 @@ from responder import (
     QuotaExceededError,
     RetryPolicy,
     TogetherResponder,
+    VectorJob,
     VertexAIResponder,
     XAIResponder,
 )
@@ -308,6 +309,59 @@ def test_a_budget_holds_at_the_price_of_batches(simulator: Simulator, file: Path
     assert {type(result.error) for result in results.failures()} == {BudgetExceededError}
     with pytest.raises(ConfigurationError, match="price"):
         responder(simulator, price=None).submit(PROMPTS, checkpoint=file.with_name("b.db"), budget=1.0)
+
+
+# Texts
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure", "mistral"])
+def test_texts_get_their_vectors(provider: str, simulator: Simulator, file: Path) -> None:
+    """The vectors of `embed`, which finds them in the checkpoint and asks for nothing that is there."""
+    gpt = responder(simulator, provider)
+    texts = ["a cat", "a dog", "", "a cat", "a ship"]
+    job = gpt.submit_embed(texts, checkpoint=file, dimensions=8)
+    assert isinstance(job, VectorJob)
+    assert job.status == "running"
+    assert [batch.lines for batch in simulator.batches] == [3]
+    with pytest.raises(ConfigurationError, match="paid for twice"):
+        gpt.embed(texts, checkpoint=file, dimensions=8, progress=False)
+    assert gpt.submit_embed(texts, checkpoint=file, dimensions=8).id == job.id
+    simulator.advance(3)
+    vectors = job.wait(deadline=20, poll=0.005).results()
+    live = gpt.embed(texts[:2], dimensions=8, progress=False)
+    assert (len(vectors), vectors.dimensions, [result.index for result in vectors.failures()]) == (5, 8, [2])
+    assert list(vectors[0]) == list(vectors[3]) == list(live[0])
+    assert vectors.usage.input_tokens > 0
+    assert vectors.cost == pytest.approx(PRICE.cost(vectors.usage) / 2)
+    found = gpt.embed(texts, checkpoint=file, dimensions=8, progress=False)
+    assert list(found[4]) == list(vectors[4])
+    assert found.summary().attempts == 0
+    with pytest.raises(ConfigurationError, match="submit_embed"):
+        gpt.job(job.id, checkpoint=file)
+
+
+def test_texts_of_a_job_that_expired_are_embedded_live(file: Path) -> None:
+    """Those it has not given, and no others."""
+    with Simulator(batch_hours=48) as simulator:
+        gpt = responder(simulator)
+        texts = [f"text {number}" for number in range(10)]
+        gpt.submit_embed(texts, checkpoint=file)
+        simulator.advance(25)
+        vectors = gpt.embed(texts, checkpoint=file, progress=False, batch_size=1)
+        assert vectors.ok
+        assert vectors.summary().attempts == 5
+        simulator.script_for("bad", Fault.status(400, message="not this text"))
+        job = gpt.submit_embed(["bad", "text 1"], checkpoint=file)
+        simulator.advance(50)
+        (failure,) = job.wait(deadline=20, poll=0.005).results().failures()
+        assert isinstance(failure.error, DeadlineExceededError)
+
+
+def test_batches_without_texts_say_so(simulator: Simulator, file: Path) -> None:
+    """Gemini has another form for them, the others none."""
+    for provider in ("gemini", "anthropic", "groq", "xai"):
+        with pytest.raises(ConfigurationError, match=r"embed"):
+            responder(simulator, provider).submit_embed(["a"], checkpoint=file)
 
 
 # Processes
