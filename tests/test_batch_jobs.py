@@ -595,7 +595,8 @@ def test_waiting_ends_at_its_deadline_and_the_job_goes_on(simulator: Simulator, 
 def test_no_secret_is_in_the_file(simulator: Simulator, file: Path) -> None:
     """Not even where a provider quotes it in the error of a line."""
     simulator.script_for("prompt 3;", Fault.status(400, message=f"Incorrect API key provided: {KEY}"))
-    job = responder(simulator).submit(PROMPTS, checkpoint=file)
+    gateway = f"{simulator.base_url('openai')}?subscription-key={KEY}"
+    job = responder(simulator, base_url=gateway).submit(PROMPTS, checkpoint=file)
     results = finished(simulator, job).results()
     assert KEY not in str(results[3].error) + repr(vars(results[3].error))
     job.close()

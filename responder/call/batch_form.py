@@ -41,7 +41,7 @@ class Order:
 
     Attributes:
         mark: A name that no other batch has, for providers that keep one.
-        url: Where each of its questions would be asked live.
+        url: Where each of its questions would be asked live; the path is enough.
         lines: How many it has.
         size: Bytes of its lines, with what separates them.
         headers: What its questions need beside the provider's headers.

@@ -47,7 +47,7 @@ class Part:
     Attributes:
         job: The job's row.
         number: Which of its parts.
-        url: Where each of its questions would be asked live.
+        url: The path at which each of its questions would be asked live.
         headers: What its questions need beside the provider's headers.
         lines: How many it has.
         size: Bytes of its lines, at most.
@@ -98,7 +98,7 @@ class Item:
         place: Its position in the input.
         question: The key of its answer.
         prompt: As JSON; None where JSON cannot say it.
-        url: Where it would be asked live.
+        url: The path at which it would be asked live.
         headers: What it needs beside the provider's headers.
         size: Bytes that stand for it in estimates.
         max_tokens: The longest answer.

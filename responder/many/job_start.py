@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from responder.call.asker import Source
-from responder.call.batch_form import BatchForm, BatchState
+from responder.call.batch_form import BatchForm, BatchState, path_of
 from responder.call.embedding import Embedder, text_key
 from responder.call.question import Question
 from responder.call.replies import shown_url
@@ -122,11 +122,10 @@ def sent(made: J, submission: Submission) -> J:
 
 
 def begun(submission: Submission) -> tuple[Desk, JobRow]:
-    """Write prompts into a checkpoint as a job and send them; or go on with the job of the same prompts that is in it.
+    """Write prompts into a checkpoint as a job, or find the job of the same prompts that is in it; nothing is sent yet.
 
     Raises:
-        ConfigurationError: A prompt or a keyword is invalid, or the file cannot be used; nothing was sent.
-        APIError: The provider refuses.
+        ConfigurationError: A prompt or a keyword is invalid, or the file cannot be used.
     """
     source, prompts = submission.source, submission.prompts
     if isinstance(prompts, (str, bytes)):
@@ -173,7 +172,7 @@ def _spool(asked: Callable[[Any], tuple[Question, bytes]], prompts: Iterable[Any
                 raise ConfigurationError("a batch has no answers in the background: leave out background", fatal=True)
             about.update(
                 question=key.hex(),
-                url=question.url,
+                url=path_of(question.url),  # a base URL may hold a key
                 headers=dict(question.headers),
                 size=question.size,
                 max_tokens=question.max_tokens,
@@ -315,7 +314,7 @@ def _adopted(
         known = int(of_mark) if of_mark.isdigit() else number
         parts.append(
             Part(
-                0, known, dialect.url(), {}, state.total or 0, 0, "sent",
+                0, known, path_of(dialect.url()), {}, state.total or 0, 0, "sent",
                 upload=state.upload, batch=state.id, status=state.status,
             )
         )  # fmt: skip
