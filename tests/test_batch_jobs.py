@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -397,7 +398,14 @@ def test_a_job_without_its_file_is_found_at_the_provider(provider: str, simulato
         results = again.wait(deadline=20, poll=0.005).results()
         assert results.texts() == [f"Simulated answer to: {prompt}" for prompt in PROMPTS]
         assert [result.attempts for result in gpt.map(PROMPTS, checkpoint=other, progress=False)] == [0] * 7
-    assert gpt.job(batch).wait(deadline=20, poll=0.005).results().ok
+    held = gpt.job(batch).wait(deadline=20, poll=0.005)
+    results, place = held.results(), Path(held.path)
+    del held
+    assert results.ok  # the file is there as long as anybody reads it
+    assert place.exists()
+    del results
+    gc.collect()
+    assert not place.exists()
     with pytest.raises(ConfigurationError, match="neither"):
         gpt.job("batch_unknown")
     with pytest.raises(ConfigurationError, match="no checkpoint"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -308,6 +310,8 @@ def _adopted(
         descriptor, path = tempfile.mkstemp(prefix="responder-", suffix=".db")
         os.close(descriptor)
     file = JobFile(path, bounds.deadline, bounds.cancel)
+    if checkpoint is None:
+        weakref.finalize(file, _remove, os.fspath(path))
     parts = []
     for number, state in enumerate(found):
         _, _, of_mark = state.mark.rpartition("-")[0].rpartition("-")
@@ -320,6 +324,12 @@ def _adopted(
         )  # fmt: skip
     job = file.adopt(new_job(_whose(source), 0, name=whose), parts)
     return BatchJob(Desk(source, form, file), job)
+
+
+def _remove(path: str) -> None:
+    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-jobs"):
+        with contextlib.suppress(OSError):
+            os.unlink(name)  # noqa: PTH108 - a str, as all paths here
 
 
 def gather(source: Source, checkpoint: str | os.PathLike[str], bounds: Bounds, kind: JobKind = "answers") -> None:
