@@ -106,6 +106,7 @@ from responder.values.sizes import Sizes, default_sizes, set_default_sizes
 from responder.values.summary import Summary
 
 if TYPE_CHECKING:
+    from responder.many.job_vectors import VectorJob
     from responder.many.jobs import BatchJob
     from responder.pace.file_store import FileLimitStore
     from responder.pace.store import LimitAnswer, LimitStep, LimitStore
@@ -207,6 +208,7 @@ __all__ = [
     "TurnsExceededError",
     "Usage",
     "VLLMResponder",
+    "VectorJob",
     "VertexAIResponder",
     "VertexPartnerResponder",
     "Video",
@@ -248,6 +250,10 @@ def __getattr__(name: str) -> Any:
         from responder.many import jobs
 
         return jobs.BatchJob
+    if name == "VectorJob":
+        from responder.many import job_vectors
+
+        return job_vectors.VectorJob
     if name in ("Embeddings", "EmbeddingResult"):
         from responder.values import embeddings
 

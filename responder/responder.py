@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import _SpecialForm
 
     from responder.call.endpoint import Endpoint
+    from responder.many.job_vectors import VectorJob
     from responder.many.jobs import BatchJob
     from responder.many.journal import JournalOption
     from responder.values.embeddings import Embeddings
@@ -624,6 +625,54 @@ class Responder(Dialect):
         bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), Deadline.after(deadline), cancel)
         (source, *_) = self._sources((), timeout, _with(options, schema), Responder.submit, bounds.deadline, cancel)
         return submit(Submission(source, prompts, checkpoint, dedupe, budget, bounds))
+
+    def submit_embed(
+        self,
+        texts: Iterable[str],
+        *,
+        checkpoint: str | os.PathLike[str],
+        dimensions: int | None = None,
+        purpose: Literal["query", "document"] | None = None,
+        dedupe: bool = True,
+        budget: float | None = None,
+        timeout: float | Timeout | None = None,
+        deadline: float | None = None,
+        cancel: CancelToken | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> VectorJob:
+        """Do the same for the vectors of texts (OpenAI, Azure OpenAI, Mistral).
+
+        `embed` with the same checkpoint and options finds the vectors, and asks live for what the job did not give.
+
+        Args:
+            texts: Any iterable of str; pulled in the caller's thread.
+            checkpoint: As `submit` takes it.
+            dimensions: As `embed` takes it.
+            purpose: As `embed` takes it.
+            dedupe: Send equal texts once.
+            budget: As `submit` takes it.
+            timeout: Seconds for one request; None: the responder's.
+            deadline: Seconds for the sending; None: no bound.
+            cancel: A token that ends the sending when another thread cancels it.
+            extra: As `embed` takes it.
+
+        Returns:
+            The job, to wait for and to read the vectors of.
+
+        Raises:
+            ConfigurationError: The provider has no batches of texts, or a keyword is invalid; nothing was sent.
+            APIError: The provider refuses.
+        """
+        _check_embedding(dimensions, purpose, None)
+        from responder.call.attempts import SINGLE
+        from responder.call.embedding import Embedder
+        from responder.many.job_start import Submission, submit_embed
+
+        bounds = Bounds(self.timeout if timeout is None else _checked_timeout(timeout), Deadline.after(deadline), cancel)
+        (source, *_) = self._sources((), timeout, {}, Responder.submit_embed, bounds.deadline, cancel)
+        more = {**self.options.extra, **(extra or {})}
+        embedder = Embedder(source.endpoint, source.timeout, SINGLE, cancel, dimensions, purpose, more)
+        return submit_embed(Submission(source, texts, checkpoint, dedupe, budget, bounds, embedder))
 
     def job(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -48,6 +49,7 @@ from responder import (
     QuotaExceededError,
     RetryPolicy,
     TogetherResponder,
+    VectorJob,
     VertexAIResponder,
     XAIResponder,
 )
@@ -310,6 +312,59 @@ def test_a_budget_holds_at_the_price_of_batches(simulator: Simulator, file: Path
         responder(simulator, price=None).submit(PROMPTS, checkpoint=file.with_name("b.db"), budget=1.0)
 
 
+# Texts
+
+
+@pytest.mark.parametrize("provider", ["openai", "azure", "mistral"])
+def test_texts_get_their_vectors(provider: str, simulator: Simulator, file: Path) -> None:
+    """The vectors of `embed`, which finds them in the checkpoint and asks for nothing that is there."""
+    gpt = responder(simulator, provider)
+    texts = ["a cat", "a dog", "", "a cat", "a ship"]
+    job = gpt.submit_embed(texts, checkpoint=file, dimensions=8)
+    assert isinstance(job, VectorJob)
+    assert job.status == "running"
+    assert [batch.lines for batch in simulator.batches] == [3]
+    with pytest.raises(ConfigurationError, match="paid for twice"):
+        gpt.embed(texts, checkpoint=file, dimensions=8, progress=False)
+    assert gpt.submit_embed(texts, checkpoint=file, dimensions=8).id == job.id
+    simulator.advance(3)
+    vectors = job.wait(deadline=20, poll=0.005).results()
+    live = gpt.embed(texts[:2], dimensions=8, progress=False)
+    assert (len(vectors), vectors.dimensions, [result.index for result in vectors.failures()]) == (5, 8, [2])
+    assert list(vectors[0]) == list(vectors[3]) == list(live[0])
+    assert vectors.usage.input_tokens > 0
+    assert vectors.cost == pytest.approx(PRICE.cost(vectors.usage) / 2)
+    found = gpt.embed(texts, checkpoint=file, dimensions=8, progress=False)
+    assert list(found[4]) == list(vectors[4])
+    assert found.summary().attempts == 0
+    with pytest.raises(ConfigurationError, match="submit_embed"):
+        gpt.job(job.id, checkpoint=file)
+
+
+def test_texts_of_a_job_that_expired_are_embedded_live(file: Path) -> None:
+    """Those it has not given, and no others."""
+    with Simulator(batch_hours=48) as simulator:
+        gpt = responder(simulator)
+        texts = [f"text {number}" for number in range(10)]
+        gpt.submit_embed(texts, checkpoint=file)
+        simulator.advance(25)
+        vectors = gpt.embed(texts, checkpoint=file, progress=False, batch_size=1)
+        assert vectors.ok
+        assert vectors.summary().attempts == 5
+        simulator.script_for("bad", Fault.status(400, message="not this text"))
+        job = gpt.submit_embed(["bad", "text 1"], checkpoint=file)
+        simulator.advance(50)
+        (failure,) = job.wait(deadline=20, poll=0.005).results().failures()
+        assert isinstance(failure.error, DeadlineExceededError)
+
+
+def test_batches_without_texts_say_so(simulator: Simulator, file: Path) -> None:
+    """Gemini has another form for them, the others none."""
+    for provider in ("gemini", "anthropic", "groq", "xai"):
+        with pytest.raises(ConfigurationError, match=r"embed"):
+            responder(simulator, provider).submit_embed(["a"], checkpoint=file)
+
+
 # Processes
 
 
@@ -343,7 +398,14 @@ def test_a_job_without_its_file_is_found_at_the_provider(provider: str, simulato
         results = again.wait(deadline=20, poll=0.005).results()
         assert results.texts() == [f"Simulated answer to: {prompt}" for prompt in PROMPTS]
         assert [result.attempts for result in gpt.map(PROMPTS, checkpoint=other, progress=False)] == [0] * 7
-    assert gpt.job(batch).wait(deadline=20, poll=0.005).results().ok
+    held = gpt.job(batch).wait(deadline=20, poll=0.005)
+    results, place = held.results(), Path(held.path)
+    del held
+    assert results.ok  # the file is there as long as anybody reads it
+    assert place.exists()
+    del results
+    gc.collect()
+    assert not place.exists()
     with pytest.raises(ConfigurationError, match="neither"):
         gpt.job("batch_unknown")
     with pytest.raises(ConfigurationError, match="no checkpoint"):
@@ -541,7 +603,8 @@ def test_waiting_ends_at_its_deadline_and_the_job_goes_on(simulator: Simulator, 
 def test_no_secret_is_in_the_file(simulator: Simulator, file: Path) -> None:
     """Not even where a provider quotes it in the error of a line."""
     simulator.script_for("prompt 3;", Fault.status(400, message=f"Incorrect API key provided: {KEY}"))
-    job = responder(simulator).submit(PROMPTS, checkpoint=file)
+    gateway = f"{simulator.base_url('openai')}?subscription-key={KEY}"
+    job = responder(simulator, base_url=gateway).submit(PROMPTS, checkpoint=file)
     results = finished(simulator, job).results()
     assert KEY not in str(results[3].error) + repr(vars(results[3].error))
     job.close()

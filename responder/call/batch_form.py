@@ -41,7 +41,7 @@ class Order:
 
     Attributes:
         mark: A name that no other batch has, for providers that keep one.
-        url: Where each of its questions would be asked live.
+        url: Where each of its questions would be asked live; the path is enough.
         lines: How many it has.
         size: Bytes of its lines, with what separates them.
         headers: What its questions need beside the provider's headers.
@@ -134,6 +134,8 @@ class BatchForm(ABC):
     """
 
     limits: ClassVar[BatchLimits] = BatchLimits(50_000, 190_000_000)
+    takes_texts: ClassVar[bool] = False
+    """True where a line may ask for the vector of a text."""
     is_named: ClassVar[bool] = True
     """True where a batch can be told from others by its name or by its uploaded file, as soon as it is there."""
 

@@ -258,7 +258,7 @@ class Checkpoint:
         Raises:
             ConfigurationError: As `store` raises it.
         """
-        self._insert([(text, self._run, vector, _digest(text, vector)) for text, vector in vectors], deadline, cancel)
+        self._insert([vector_row(text, self._run, vector) for text, vector in vectors], deadline, cancel)
 
     def transact(
         self, step: Callable[[sqlite3.Connection], V], deadline: Deadline = NEVER, cancel: CancelToken | None = None
@@ -381,6 +381,16 @@ def answer_row(question: bytes, run: int, reply: Mapping[str, Any], request_id: 
     """Return an answer as the table of answers has it: question, run, reply and digest."""
     value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
     return question, run, value, _digest(question, value.encode())
+
+
+def vector_row(text: bytes, run: int, vector: bytes) -> tuple[bytes, int, bytes, bytes]:
+    """Return the vector of a text as the table of answers has it."""
+    return text, run, vector, _digest(text, vector)
+
+
+def stored_vector(text: bytes, vector: bytes, digest: bytes) -> bytes | None:
+    """Return the vector in a row; None if it was damaged."""
+    return vector if vector and digest == _digest(text, vector) else None
 
 
 def _digest(question: bytes, reply: bytes) -> bytes:

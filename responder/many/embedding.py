@@ -7,17 +7,20 @@ from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from responder.call.asker import Source
 from responder.call.embedding import Embedder, is_about_texts, is_too_large, text_key
 from responder.many.packing import Pack, Packs, Room, estimated_tokens, packs_of
 from responder.many.parallel import Rules, Run, Work
 from responder.many.progress import ProgressOption, ProgressReporter
 from responder.many.runs import open_file
 from responder.values.answer import NO_USAGE, Usage
+from responder.values.bounds import Bounds
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import Deadline
 from responder.values.embeddings import EmbeddingResult, Embeddings, EmbeddingTotals, Rows
 from responder.values.errors import APIError, BadRequestError, CancelledError, ConfigurationError
+from responder.values.options import Options
 from responder.values.results import ItemResult
 from responder.values.trace import Trace
 from responder.values.vectors import Vectors, native
@@ -116,10 +119,24 @@ def embed(job: EmbeddingJob) -> Embeddings:
 
 def _files(job: EmbeddingJob) -> list[Checkpoint]:
     """Return the files that keep vectors: the run's first, and the responder's, unless they are the same."""
-    files = [open_file(job.checkpoint, job.rules.deadline, job.rules.cancel)] if job.checkpoint is not None else []
+    files = [_file(job, job.checkpoint)] if job.checkpoint is not None else []
     if job.cache is not None and not (files and os.path.samefile(files[0].path, job.cache.path)):  # noqa: PTH121 - any kind of path
         files.append(job.cache)
     return files
+
+
+def _file(job: EmbeddingJob, path: str | os.PathLike[str]) -> Checkpoint:
+    """Return the run's file, with the vectors of the batch jobs in it that have ended."""
+    rules, embedder = job.rules, job.embedder
+    file = open_file(path, rules.deadline, rules.cancel)
+    if file.has_jobs:
+        from responder.many.job_start import gather
+
+        file.close()
+        source = Source(embedder.endpoint, Options(), embedder.timeout, None, None)
+        gather(source, path, Bounds(embedder.timeout, rules.deadline, rules.cancel), "vectors")
+        file = open_file(path, rules.deadline, rules.cancel)
+    return file
 
 
 class _Worker:

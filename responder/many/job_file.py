@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from responder.call.batch_form import BatchLimits
-from responder.many.checkpoint import Checkpoint, answer_row
+from responder.many.checkpoint import Checkpoint, answer_row, vector_row
 from responder.many.job_plan import AROUND, BYTES_TOGETHER, TOGETHER, Planner, digest_of, refuse_under_way
 from responder.many.job_rows import OVER, THERE, Found, Item, ItemRow, JobRow, Part, find_job, read_part, the_job, write_part
 from responder.values.cancellation import CancelToken
@@ -31,7 +31,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     url TEXT NOT NULL,           -- where the API is, as far as it can be shown
     prompts INTEGER NOT NULL,
     digest BLOB NOT NULL,        -- of all its questions, in order
-    form TEXT                    -- the JSON Schema of its answers
+    form TEXT,                   -- the JSON Schema of its answers
+    kind TEXT NOT NULL           -- answers or vectors
 );
 CREATE TABLE IF NOT EXISTS job_parts (
     job INTEGER NOT NULL,
@@ -58,6 +59,7 @@ CREATE TABLE IF NOT EXISTS job_items (
     same_as INTEGER,             -- the place of the equal prompt that is asked instead
     prompt TEXT,                 -- as JSON
     answer INTEGER,              -- its row in the table of answers
+    tokens INTEGER,              -- that its vector took
     failure TEXT,                -- why it has none, as JSON
     PRIMARY KEY (job, place)
 );
@@ -136,8 +138,9 @@ class JobFile:
             if found is not None:
                 return the_job(connection, "name = ?", (found[0].decode(),)), True
             form = None if job.form is None else json.dumps(job.form)
-            values = (job.name, job.begun, job.provider, job.model, job.url, job.prompts, digest, form)
-            into = "INSERT INTO jobs (name, begun, provider, model, url, prompts, digest, form) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            values = (job.name, job.begun, job.provider, job.model, job.url, job.prompts, digest, form, job.kind)
+            into = """INSERT INTO jobs (name, begun, provider, model, url, prompts, digest, form, kind)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
             row = int(connection.execute(into, values).lastrowid or 0)
             Planner(connection, row, self._checkpoint.run, limits, dedupe, refused()).plan(items())
             refuse_under_way(connection, row, self.path)
@@ -149,8 +152,8 @@ class JobFile:
         """Write a job that is known only from its batches at the provider."""
 
         def step(connection: sqlite3.Connection) -> JobRow:
-            values = (job.name, job.begun, job.provider, job.model, job.url, job.prompts, b"")
-            into = "INSERT INTO jobs (name, begun, provider, model, url, prompts, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            values = (job.name, job.begun, job.provider, job.model, job.url, job.prompts, b"", job.kind)
+            into = "INSERT INTO jobs (name, begun, provider, model, url, prompts, digest, kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             row = int(connection.execute(into, values).lastrowid or 0)
             for part in parts:
                 part.job = row
@@ -170,11 +173,13 @@ class JobFile:
 
     def newest(self, provider: str, model: str) -> JobRow | None:
         """Return the newest job of a model."""
-        return self._do(lambda connection: find_job(connection, "provider = ? AND model = ?", (provider, model)))
+        return self._do(
+            lambda connection: find_job(connection, "provider = ? AND model = ? AND kind = 'answers'", (provider, model))
+        )
 
     def any(self) -> JobRow | None:
         """Return the newest job, whatever model it asks."""
-        return self._do(lambda connection: find_job(connection, "1", ()))
+        return self._do(lambda connection: find_job(connection, "kind = 'answers'", ()))
 
     def open_jobs(self) -> list[JobRow]:
         """Return the jobs with a batch at the provider whose results are not here."""
@@ -289,13 +294,16 @@ class JobFile:
                     continue
                 new.append(each)
                 answer = None
-                if each.reply is not None:
-                    values = answer_row(each.question, self._checkpoint.run, each.reply, each.request_id)
+                if each.reply is not None or each.vector:
+                    run = self._checkpoint.run
+                    values: tuple[bytes, int, str | bytes, bytes] = vector_row(each.question, run, each.vector)
+                    if each.reply is not None:
+                        values = answer_row(each.question, run, each.reply, each.request_id)
                     into = "INSERT INTO answers (question, run, reply, digest) VALUES (?, ?, ?, ?)"
                     answer = connection.execute(into, values).lastrowid
                 connection.execute(
-                    "UPDATE job_items SET answer = ?, failure = ? WHERE job = ? AND place = ?",
-                    (answer, each.failure or None, part.job, each.place),
+                    "UPDATE job_items SET answer = ?, failure = ?, tokens = ? WHERE job = ? AND place = ?",
+                    (answer, each.failure or None, each.tokens, part.job, each.place),
                 )
             return new
 
@@ -342,7 +350,7 @@ class JobFile:
             count: How many at most.
         """
         query = """SELECT item.place, item.question, item.prompt, item.part, item.same_as IS NOT NULL, origin.failure,
-                answers.reply, answers.digest
+                answers.reply, answers.digest, origin.tokens
             FROM job_items AS item
             JOIN job_items AS origin ON origin.job = item.job AND origin.place = ifnull(item.same_as, item.place)
             LEFT JOIN answers ON answers.id = origin.answer
@@ -360,8 +368,9 @@ class JobFile:
                     bool(copy),
                     (failure or b"").decode(),
                     None if reply is None else (reply, digest),
+                    tokens,
                 )
-                for place, question, prompt, part, copy, failure, reply, digest in connection.execute(
+                for place, question, prompt, part, copy, failure, reply, digest, tokens in connection.execute(
                     query, (job.id, job.id, start, count)
                 )
             ]

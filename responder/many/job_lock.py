@@ -34,7 +34,8 @@ def sending(path: str, deadline: Deadline, cancel: CancelToken | None) -> Iterat
     while not lock.acquire(timeout=_LOOK):
         _go_on(path, deadline, cancel)
     try:
-        descriptor = os.open(f"{name}-jobs", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(f"{name}-jobs", flags, 0o600)
         try:
             while not _is_locked(descriptor):
                 _go_on(path, deadline, cancel)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from responder.call.asker import Source
 from responder.call.batch_form import BatchForm
 from responder.many.job_file import JobFile
-from responder.many.job_results import found_in, read_name
+from responder.many.job_results import read_name
 from responder.many.job_rows import Found, Part
 from responder.values.bounds import Bounds
 from responder.values.deadline import NEVER
@@ -26,9 +27,13 @@ class Reader:
         file: Where the results are kept.
         part: The batch.
         nonce: What marks its lines; "" for a batch that is known only from its lines: then they are all taken in.
+        found: Returns what a line says: from source, outcome, question, place, and what takes the key out of JSON.
     """
 
-    def __init__(self, source: Source, form: BatchForm, file: JobFile, part: Part, nonce: str) -> None:
+    def __init__(
+        self, source: Source, form: BatchForm, file: JobFile, part: Part, nonce: str, found: Callable[..., Found]
+    ) -> None:
+        self._found = found
         self._source = source
         self._form = form
         self._file = file
@@ -56,7 +61,7 @@ class Reader:
             return
         self._mine += 1
         question, place, _ = name
-        self._held.append(found_in(self._source, outcome, question, place, self._masked)[0])
+        self._held.append(self._found(self._source, outcome, question, place, self._masked))
         if len(self._held) >= _TOGETHER or self._bytes > _BYTES_TOGETHER:
             self.flush()
 

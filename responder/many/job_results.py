@@ -119,8 +119,8 @@ def read_reply(source: Source, status: int, body: Any, request_id: str | None) -
     return answer
 
 
-def found_in(source: Source, outcome: Outcome, question: bytes, place: int, masked: Any) -> tuple[Found, Usage]:
-    """Return what a line says of its item, as the file keeps it, and the tokens it used.
+def found_in(source: Source, outcome: Outcome, question: bytes, place: int, masked: Any) -> Found:
+    """Return what a line says of its item, as the file keeps it.
 
     Args:
         source: Who was asked.
@@ -130,13 +130,17 @@ def found_in(source: Source, outcome: Outcome, question: bytes, place: int, mask
         masked: Takes the key out of JSON that may quote it.
     """
     if outcome.what != "reply":
-        return Found(place, question, failure=failure_of(outcome.what)), NO_USAGE
+        return Found(place, question, failure=failure_of(outcome.what))
     try:
         answer = read_reply(source, outcome.status, outcome.body, outcome.request_id)
-    except APIError as error:
-        details = {"status": outcome.status, "body": masked(outcome.body), "request_id": outcome.request_id}
-        return Found(place, question, failure=failure_of("reply", **details)), getattr(error, "usage", NO_USAGE)
-    return Found(place, question, answer.raw, answer.request_id), answer.usage
+    except APIError:
+        return Found(place, question, failure=refusal_of(outcome, masked))
+    return Found(place, question, answer.raw, answer.request_id)
+
+
+def refusal_of(outcome: Outcome, masked: Any) -> str:
+    """Return the failure that a line with a reply is, as the file keeps it."""
+    return failure_of("reply", status=outcome.status, body=masked(outcome.body), request_id=outcome.request_id)
 
 
 # Prompts

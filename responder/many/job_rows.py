@@ -18,6 +18,9 @@ OVER = ("read", "dropped")
 THERE = ("sending", "sent")
 """The states of a part that the provider may have."""
 
+JobKind: TypeAlias = Literal["answers", "vectors"]
+"""What a job asks for."""
+
 PartState: TypeAlias = Literal["planned", "sending", "sent", "read", "dropped"]
 """What became of a part: nothing yet; perhaps sent; sent; its results are here; cancelled before it was sent."""
 
@@ -34,6 +37,7 @@ class JobRow:
     url: str
     prompts: int
     form: Mapping[str, Any] | None
+    kind: JobKind = "answers"
 
 
 @dataclass(slots=True)
@@ -43,7 +47,7 @@ class Part:
     Attributes:
         job: The job's row.
         number: Which of its parts.
-        url: Where each of its questions would be asked live.
+        url: The path at which each of its questions would be asked live.
         headers: What its questions need beside the provider's headers.
         lines: How many it has.
         size: Bytes of its lines, at most.
@@ -94,7 +98,7 @@ class Item:
         place: Its position in the input.
         question: The key of its answer.
         prompt: As JSON; None where JSON cannot say it.
-        url: Where it would be asked live.
+        url: The path at which it would be asked live.
         headers: What it needs beside the provider's headers.
         size: Bytes that stand for it in estimates.
         max_tokens: The longest answer.
@@ -123,6 +127,8 @@ class Found:
         reply: The provider's JSON; None for a failure.
         request_id: The provider's id of the request.
         failure: As JSON; "" for an answer.
+        vector: The vector of a text, as little-endian float32; b"" for an answer.
+        tokens: How many a vector took; None if unknown.
     """
 
     place: int
@@ -130,6 +136,8 @@ class Found:
     reply: Mapping[str, Any] | None = None
     request_id: str | None = None
     failure: str = ""
+    vector: bytes = b""
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,8 @@ class ItemRow:
         part: The part that it was sent in; None for what was not sent.
         is_copy: True where an equal prompt was asked instead.
         failure: As JSON; "" where it has none.
-        reply: The row of its answer: the JSON and its digest; None where it has none.
+        reply: The row of its answer: the JSON (or the vector) and its digest; None where it has none.
+        tokens: How many its vector took; None if unknown.
     """
 
     place: int
@@ -153,21 +162,32 @@ class ItemRow:
     is_copy: bool
     failure: str
     reply: tuple[bytes, bytes] | None
+    tokens: int | None = None
 
 
-def new_job(provider: str, model: str, url: str, prompts: int, form: Mapping[str, Any] | None = None, name: str = "") -> JobRow:
-    """Return a job that is not in a file yet."""
-    return JobRow(0, name or f"job-{os.urandom(8).hex()}", time.time(), provider, model, url, prompts, form)
+def new_job(
+    whose: tuple[str, str, str],
+    prompts: int,
+    form: Mapping[str, Any] | None = None,
+    name: str = "",
+    kind: JobKind = "answers",
+) -> JobRow:
+    """Return a job that is not in a file yet; `whose` is provider, model and URL."""
+    return JobRow(0, name or f"job-{os.urandom(8).hex()}", time.time(), *whose, prompts, form, kind)
 
 
 def find_job(connection: sqlite3.Connection, condition: str, values: tuple[Any, ...]) -> JobRow | None:
     """Return the newest job that a condition is true of; None for none."""
-    query = f"SELECT id, name, begun, provider, model, url, prompts, form FROM jobs WHERE {condition} ORDER BY id DESC LIMIT 1"  # noqa: S608 - conditions of ours
+    query = (
+        f"SELECT id, name, begun, provider, model, url, prompts, form, kind FROM jobs WHERE {condition} ORDER BY id DESC LIMIT 1"  # noqa: S608 - conditions of ours
+    )
     row = connection.execute(query, values).fetchone()
     if row is None:
         return None
     name, provider, model, url = (row[place].decode() for place in (1, 3, 4, 5))
-    return JobRow(row[0], name, row[2], provider, model, url, row[6], None if row[7] is None else json.loads(row[7]))
+    return JobRow(
+        row[0], name, row[2], provider, model, url, row[6], None if row[7] is None else json.loads(row[7]), row[8].decode()
+    )
 
 
 def the_job(connection: sqlite3.Connection, condition: str, values: tuple[Any, ...]) -> JobRow:

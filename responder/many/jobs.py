@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from responder.call.asker import Source
 from responder.call.batch_form import BatchForm, BatchState
@@ -16,8 +16,8 @@ from responder.call.batching import Batches
 from responder.many.job_file import JobFile
 from responder.many.job_lock import sending
 from responder.many.job_reading import Reader
-from responder.many.job_results import JobBatch, Shelf, failure_of, line_name
-from responder.many.job_rows import JobRow, Part
+from responder.many.job_results import JobBatch, Shelf, failure_of, found_in, line_name
+from responder.many.job_rows import Found, JobRow, Part
 from responder.many.progress import ProgressOption, ProgressReporter
 from responder.values.answer import NO_USAGE, T
 from responder.values.bounds import Bounds
@@ -65,15 +65,19 @@ class Desk:
         return Batches(self.source.endpoint, self.form, bounds)
 
 
-class BatchJob(Generic[T]):
-    """Prompts that a provider answers within a day, for a part of the price. Made by `submit`, taken up again by `job`.
+J = TypeVar("J", bound="SentJob")
 
-    All of it is in the checkpoint: any process with the file goes on where another one was killed.
+
+class SentJob:
+    """What every batch job can do: how far is it, wait, cancel. All of it is in the checkpoint, for any process with the file.
 
     Attributes:
         id: The job's name.
         path: The checkpoint.
     """
+
+    _found: Callable[..., Found] = staticmethod(found_in)
+    """What a line of its results says."""
 
     def __init__(self, desk: Desk, job: JobRow, prompts: Any = None) -> None:
         self.id = job.name
@@ -86,7 +90,7 @@ class BatchJob(Generic[T]):
         self._adds = not job.prompts  # known only from the provider: its prompts are those that its results name
 
     def __repr__(self) -> str:
-        return f"<BatchJob {self.id} in {self.path!r}>"
+        return f"<{type(self).__name__} {self.id} in {self.path!r}>"
 
     @property
     def batches(self) -> tuple[str, ...]:
@@ -116,13 +120,13 @@ class BatchJob(Generic[T]):
         return next((word for word in ("failed", "expired", "cancelled") if word in words), "completed")
 
     def wait(
-        self,
+        self: J,
         deadline: float | None = None,
         progress: ProgressOption = None,
         *,
         cancel: CancelToken | None = None,
         poll: float | None = None,
-    ) -> BatchJob[T]:
+    ) -> J:
         """Wait until all batches have ended and their answers are in the checkpoint; what is not sent yet is sent meanwhile.
 
         Args:
@@ -173,20 +177,6 @@ class BatchJob(Generic[T]):
             failed + sum(state.failed for state in under_way),
         )
 
-    def results(self) -> Batch[T]:
-        """Return what became of the prompts, in input order: the same results that `map` returns.
-
-        They are read from the checkpoint one by one as they are looked at. What expired, failed or was cancelled has its error;
-        `map` with the same checkpoint asks for those, and finds the others.
-
-        Raises:
-            ConfigurationError: The job has not ended: wait for it.
-            APIError: The results could not be read.
-        """
-        if not self.gather(Bounds(self._desk.source.timeout, NEVER, None)):
-            raise ConfigurationError(f"{self.id} has not ended: call wait() first")
-        return JobBatch(Shelf(self._desk.source, self._desk.file, self._job, self._prompts, self._desk.form.limits.price_share))
-
     def cancel(self) -> None:
         """Cancel what is not done. What is, stays, and is paid for: `wait` for the end, then look at `results`.
 
@@ -218,11 +208,25 @@ class BatchJob(Generic[T]):
             part.status = "cancelling"
             self._desk.file.write(part)
 
+    def must_have_ended(self) -> None:
+        """Read what has ended.
+
+        Raises:
+            ConfigurationError: Not all has.
+            APIError: The provider refuses.
+        """
+        if not self.gather(Bounds(self._desk.source.timeout, NEVER, None)):
+            raise ConfigurationError(f"{self.id} has not ended: call wait() first")
+
+    def forget(self) -> None:
+        """Remove it from its file, unless a part of it may have been sent."""
+        self._desk.file.forget(self._job)
+
     def close(self) -> None:
         """Close the checkpoint; the job goes on."""
         self._desk.file.close()
 
-    def __enter__(self) -> BatchJob[T]:
+    def __enter__(self: J) -> J:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -396,7 +400,8 @@ class BatchJob(Generic[T]):
     def _collect(self, part: Part, bounds: Bounds) -> None:
         """Keep the results of a batch that has ended."""
         desk, state = self._desk, self._seen[part.number]
-        reader = Reader(desk.source, desk.form, desk.file, part, "" if self._adds else part.nonce(self.id))
+        nonce = "" if self._adds else part.nonce(self.id)
+        reader = Reader(desk.source, desk.form, desk.file, part, nonce, self._found)
         if state.status != "failed":
             desk.batches(bounds).read_results(state, reader.take)
             reader.flush()
@@ -411,6 +416,30 @@ class BatchJob(Generic[T]):
         part.state, part.status, part.why = "read", state.status, self._masked(state.why)
         words = {"expired": "expired", "cancelled": "cancelled", "failed": "failed"}
         desk.file.finish(part, failure_of(words.get(state.status, "missing"), message=part.why))
+
+
+class BatchJob(SentJob, Generic[T]):
+    """Prompts that a provider answers within a day, for a part of the price. Made by `submit`, taken up again by `job`.
+
+    All of it is in the checkpoint: any process with the file goes on where another one was killed.
+
+    Attributes:
+        id: The job's name.
+        path: The checkpoint.
+    """
+
+    def results(self) -> Batch[T]:
+        """Return what became of the prompts, in input order: the same results that `map` returns.
+
+        They are read from the checkpoint one by one as they are looked at. What expired, failed or was cancelled has its error;
+        `map` with the same checkpoint asks for those, and finds the others.
+
+        Raises:
+            ConfigurationError: The job has not ended: wait for it.
+            APIError: The results could not be read.
+        """
+        self.must_have_ended()
+        return JobBatch(Shelf(self._desk.source, self._desk.file, self._job, self._prompts, self._desk.form.limits.price_share))
 
 
 def _is_final(part: Part) -> bool:

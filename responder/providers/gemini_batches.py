@@ -75,8 +75,8 @@ class GeminiBatches(BatchForm):
         return f"files/{name}"
 
     def creating(self, order: Order) -> Sending:
-        # The URL of an answer is that of a batch but for the last word.
-        url = order.url.replace(":generateContent", ":batchGenerateContent")
+        dialect: Any = self.dialect
+        url = dialect.model_url(":batchGenerateContent")
         if order.upload:
             return post(url, {"batch": {"displayName": order.mark, "inputConfig": {"fileName": order.upload}}}, _JSON)
         head = json.dumps({"batch": {"displayName": order.mark}})

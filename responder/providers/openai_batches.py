@@ -56,6 +56,7 @@ class OpenAIBatches(BatchForm):
 
     # 200 MB and 50,000 lines; the bytes leave room for how others count them.
     limits: ClassVar[BatchLimits] = BatchLimits(50_000, 190_000_000)
+    takes_texts: ClassVar[bool] = True
     purpose: ClassVar[str] = "batch"
     window: ClassVar[str] = "24h"
     takes_metadata: ClassVar[bool] = True
@@ -195,6 +196,7 @@ class AzureBatches(OpenAIBatches):
 class GroqBatches(OpenAIBatches):
     """Groq's batches. https://console.groq.com/docs/batch (read 2026-11)"""
 
+    takes_texts: ClassVar[bool] = False
     limits: ClassVar[BatchLimits] = BatchLimits(50_000, 95_000_000)
 
 
@@ -202,6 +204,7 @@ class TogetherBatches(OpenAIBatches):
     """Together's batches, whose answers are wrapped and whose words are in upper case. https://docs.together.ai/docs/batch-inference"""
 
     limits: ClassVar[BatchLimits] = BatchLimits(50_000, 95_000_000)
+    takes_texts: ClassVar[bool] = False
     purpose: ClassVar[str] = "batch-api"
     takes_metadata: ClassVar[bool] = False
 
@@ -281,6 +284,7 @@ class XAIBatches(OpenAIBatches):
     """
 
     limits: ClassVar[BatchLimits] = BatchLimits(50_000, 190_000_000)
+    takes_texts: ClassVar[bool] = False
 
     def creating(self, order: Order) -> Sending:
         body = {"name": order.mark, "input_file_id": order.upload}
