@@ -118,7 +118,7 @@ def test_the_tier_that_served_is_in_the_answer_and_in_its_price(player: Player, 
         assert (result.unwrap().service_tier, result.cost) == (told, pytest.approx(cost))
 
 
-@pytest.mark.parametrize("provider", ["openai", "vertex", "bedrock"])
+@pytest.mark.parametrize("provider", ["openai", "gemini", "vertex", "bedrock"])
 def test_the_simulated_provider_serves_in_the_tier_that_is_asked_for(simulator: Simulator, provider: str) -> None:
     """And in the usual one otherwise, whole and as a stream."""
     with make(provider, simulator.base_url(provider)) as responder:
