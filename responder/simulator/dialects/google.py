@@ -129,9 +129,12 @@ class Gemini(Dialect):
                 "sse": event_stream,
                 "numbers": "enum-encoding=int" in call.query.get("$alt", ""),
                 "show_thoughts": bool(wanted.get("includeThoughts")),
-                "tier": tier_of(body, "serviceTier", "standard"),
+                "tier": self._tier(call, body),
             },
         )
+
+    def _tier(self, call: Call, body: Mapping[str, Any]) -> str:
+        return tier_of(body, "serviceTier", "standard")
 
     def _conversation(self, body: Mapping[str, Any]) -> tuple[str, int, int]:
         contents = body.get("contents")
@@ -408,6 +411,9 @@ class Vertex(Gemini):
                 code="UNAUTHENTICATED",
             )
         return super().problem(problem)
+
+    def _tier(self, call: Call, body: Mapping[str, Any]) -> str:
+        return call.headers.get("x-vertex-ai-llm-shared-request-type") or "standard"
 
     def _foot(self, question: Question) -> dict[str, Any]:
         now = time.time()
