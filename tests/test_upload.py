@@ -120,7 +120,8 @@ def test_azure_gets_the_same_form_at_its_resource(serve: Serve, pdf: Path, keywo
 
     (request,) = server.requests
     assert (request.target, request.headers["api-key"]) == (target, "key")
-    assert form(request.body, request.headers["content-type"])["file"][1] == PDF
+    fields = form(request.body, request.headers["content-type"])
+    assert (fields["purpose"][1], fields["file"][1]) == (b"assistants", PDF)
     (item,) = azure.payload((user("Read", part),), Options())["input"]
     assert item["content"][1] == {"type": "input_file", "file_id": "assistant-1"}
 

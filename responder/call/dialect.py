@@ -80,6 +80,8 @@ class Dialect(ABC):
     """What to do where it does not."""
     largest_request: ClassVar[int | None] = None
     """Bytes that the provider takes in one request, pictures and files included; None where that is not documented."""
+    tier_header: ClassVar[str] = ""
+    """The header of a reply that names the tier that served, in lower case; "" where none does."""
     model: str
     """The model's name, as the provider spells it."""
 

@@ -162,6 +162,8 @@ def checked(dialect: Dialect, answer: Answer, headers: Mapping[str, str]) -> Ans
     """
     # Nothing else holds the parsed answer yet: filling in what only this call knows saves a copy.
     object.__setattr__(answer, "request_id", request_id(headers, answer.raw))
+    if dialect.tier_header and not answer.service_tier:
+        object.__setattr__(answer, "service_tier", headers.get(dialect.tier_header, ""))
     if answer.finish_reason == "content_filter":
         why = dialect.explain(answer.raw)
         raise BlockedError(

@@ -49,6 +49,8 @@ class AzureOpenAIResponder(OpenAIResponder):
 
     provider = "azure"
     batches = AzureBatches
+    # It has no "user_data": https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses (read 2026-11)
+    files_purpose = "assistants"
     base_url = ""
     base_url_variables = ("AZURE_OPENAI_ENDPOINT",)
     key_variables = ("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY")

@@ -43,6 +43,7 @@ class GeminiResponder(GeminiEmbeddings):
     key_variables: ClassVar[tuple[str, ...]] = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
     family = "google"
     takes_uploads: ClassVar[bool] = True
+    tier_header = "x-gemini-service-tier"  # https://ai.google.dev/gemini-api/docs/priority-inference (read 2026-11)
     batches: ClassVar[type[BatchForm] | None] = GeminiBatches
     largest_request: ClassVar[int | None] = 20_000_000  # https://ai.google.dev/gemini-api/docs/files (read 2026-08)
 

@@ -67,6 +67,8 @@ class OpenAIResponder(OpenAIEmbeddings):
     returned_with_calls: ClassVar[tuple[str, ...]] = ()
     """The same, where the answer called tools; in other turns the host refuses it."""
     takes_uploads = True
+    files_purpose: ClassVar[str] = "user_data"
+    """What uploaded files are said to be for."""
     batches: ClassVar[type[BatchForm] | None] = OpenAIBatches
     largest_request: ClassVar[int | None] = 50_000_000  # https://platform.openai.com/docs/guides/images-vision (read 2026-08)
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
@@ -268,7 +270,7 @@ class OpenAIResponder(OpenAIEmbeddings):
         raise ConfigurationError(f"{self.provider} does not accept {type(part).__name__} here")
 
     def uploading(self, file: Media, size: int) -> Upload:  # noqa: ARG002 - the form says it
-        purpose = "vision" if file.media_type.startswith("image/") else "user_data"
+        purpose = "vision" if file.media_type.startswith("image/") else self.files_purpose
         received = yield multipart(self.files_url(), file, {"purpose": purpose}, {})
         return stands_for(file, received.body.get("id"), received.body)
 

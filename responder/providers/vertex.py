@@ -13,10 +13,13 @@ from typing import Any, ClassVar
 from responder.providers.gemini import GeminiResponder
 from responder.providers.google_embeddings import VertexEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
+from responder.providers.prompt import refuse_options
 from responder.providers.urls import in_host, quoted, under
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
+from responder.values.messages import Message
+from responder.values.options import Options
 from responder.wire.credentials import Credential, GoogleCredential
 
 # How the keys of Google's express mode begin; access tokens begin with "ya29." or, as JWTs, with "eyJ".
@@ -137,6 +140,12 @@ class VertexAIResponder(GoogleCloudResponder, VertexEmbeddings, GeminiResponder)
     batches = None
     instead_of_uploads = _INSTEAD_OF_UPLOADS
     largest_request = None
+
+    def payload(self, messages: tuple[Message, ...], options: Options) -> dict[str, Any]:
+        # https://docs.cloud.google.com/vertex-ai/generative-ai/docs/priority-paygo (read 2026-11)
+        advice = "make the responder with extra_headers={'X-Vertex-AI-LLM-Shared-Request-Type': 'flex'}"
+        refuse_options(options, ("service_tier",), "Vertex AI", advice)
+        return super().payload(messages, options)
 
 
 class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):

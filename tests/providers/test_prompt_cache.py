@@ -112,13 +112,23 @@ def test_the_tier_that_served_is_in_the_answer_and_in_its_price(player: Player, 
     price = Price(input=1e6, output=1e6, tiers={"flex": 0.5, "priority": 2})
     for tier, cost in (("flex", 6.0), ("priority", 24.0), ("default", 12.0), ("of tomorrow", 12.0)):
         player.play(200, {}, served(provider, tier))
-        with make(provider, player.url, price=price, service_tier="priority") as responder:
+        asked = {} if provider == "vertex" else {"service_tier": "priority"}
+        with make(provider, player.url, price=price, **asked) as responder:
             result = responder.map(["Hi"])[0]
         told = "standard" if (provider, tier) == ("vertex", "default") else tier
         assert (result.unwrap().service_tier, result.cost) == (told, pytest.approx(cost))
 
 
-@pytest.mark.parametrize("provider", ["openai", "vertex", "bedrock"])
+def test_vertex_is_asked_for_a_tier_in_a_header(simulator: Simulator) -> None:
+    """As the refusal of the option says; the reply names the kind of traffic."""
+    header = {"X-Vertex-AI-LLM-Shared-Request-Type": "flex"}
+    with make("vertex", simulator.base_url("vertex"), extra_headers=header) as gemini:
+        assert gemini.answer("Hi").service_tier == "flex"
+        with pytest.raises(ConfigurationError, match="X-Vertex-AI-LLM-Shared-Request-Type"):
+            gemini.answer("Hi", service_tier="flex")
+
+
+@pytest.mark.parametrize("provider", ["openai", "gemini", "bedrock"])
 def test_the_simulated_provider_serves_in_the_tier_that_is_asked_for(simulator: Simulator, provider: str) -> None:
     """And in the usual one otherwise, whole and as a stream."""
     with make(provider, simulator.base_url(provider)) as responder:

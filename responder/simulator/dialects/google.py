@@ -129,9 +129,12 @@ class Gemini(Dialect):
                 "sse": event_stream,
                 "numbers": "enum-encoding=int" in call.query.get("$alt", ""),
                 "show_thoughts": bool(wanted.get("includeThoughts")),
-                "tier": tier_of(body, "serviceTier", "standard"),
+                "tier": self._tier(call, body),
             },
         )
+
+    def _tier(self, call: Call, body: Mapping[str, Any]) -> str:
+        return tier_of(body, "serviceTier", "standard")
 
     def _conversation(self, body: Mapping[str, Any]) -> tuple[str, int, int]:
         contents = body.get("contents")
@@ -178,7 +181,7 @@ class Gemini(Dialect):
             "usageMetadata": self._usage(question, spoken, question.count),
             **self._foot(question),
         }
-        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=_JSON_TYPE)
+        return Reply(to_bytes(encode(body)), headers=self._headers(question), content_type=_JSON_TYPE)
 
     def stream(self, question: Question, spoken: Spoken) -> Reply:
         """Return events (alt=sse, CRLF) or a JSON array in pieces."""
@@ -201,13 +204,13 @@ class Gemini(Dialect):
     def _streamed(self, question: Question, bodies: list[tuple[dict[str, Any], int]]) -> Reply:
         if question.extra["sse"]:
             events = [(to_bytes(f"data: {encode(body)}\r\n\r\n"), tokens) for body, tokens in bodies]
-            return Reply(events=events, content_type="text/event-stream", headers=self._headers())
+            return Reply(events=events, content_type="text/event-stream", headers=self._headers(question))
         events = []
         for number, (body, tokens) in enumerate(bodies):
             text = json.dumps(body, ensure_ascii=False, indent=2)
             events.append((to_bytes(("[" if number == 0 else ",\r\n") + text + "\n"), tokens))
         events.append((b"]", 0))
-        return Reply(events=events, content_type=_JSON_TYPE, headers=self._headers())
+        return Reply(events=events, content_type=_JSON_TYPE, headers=self._headers(question))
 
     def _streamed_parts(self, question: Question, spoken: Spoken) -> Iterable[tuple[dict[str, Any], int]]:
         if spoken.thoughts and question.extra["show_thoughts"]:
@@ -254,8 +257,9 @@ class Gemini(Dialect):
     def _foot(self, question: Question) -> dict[str, Any]:
         return {"modelVersion": question.model, "responseId": new_id("")}
 
-    def _headers(self) -> dict[str, str]:
-        return {"vary": "Origin, X-Origin, Referer", "x-content-type-options": "nosniff"}
+    def _headers(self, question: Question | None = None) -> dict[str, str]:
+        tier = {"x-gemini-service-tier": question.extra["tier"]} if question is not None and self.name == "gemini" else {}
+        return {"vary": "Origin, X-Origin, Referer", "x-content-type-options": "nosniff", **tier}
 
     def count(self, question: Question) -> Reply:
         """Answer countTokens."""
@@ -407,6 +411,9 @@ class Vertex(Gemini):
                 code="UNAUTHENTICATED",
             )
         return super().problem(problem)
+
+    def _tier(self, call: Call, body: Mapping[str, Any]) -> str:
+        return call.headers.get("x-vertex-ai-llm-shared-request-type") or "standard"
 
     def _foot(self, question: Question) -> dict[str, Any]:
         now = time.time()
