@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import sys
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from responder.values.errors import ConfigurationError
 from responder.values.visible import is_terminal, visible, visible_in_line
@@ -33,18 +33,23 @@ class Warnings(logging.Handler):
         say(f"{record.levelname.capitalize()}: {visible_in_line(record.getMessage())}")
 
 
+def _bytes_of(stream: TextIO | None, otherwise: str) -> BinaryIO:
+    """Return a standard stream for bytes, or raise an error that says what is the matter."""
+    try:
+        if stream is not None and not stream.closed:
+            return stream.buffer
+    except AttributeError:
+        pass
+    raise ConfigurationError(otherwise)
+
+
 def output() -> BinaryIO:
     """Return standard output, for bytes.
 
     Raises:
         ConfigurationError: It is closed.
     """
-    try:
-        if sys.stdout is not None and not sys.stdout.closed:
-            return sys.stdout.buffer
-    except AttributeError:
-        pass
-    raise ConfigurationError("standard output is closed: there is nowhere to print the answer")
+    return _bytes_of(sys.stdout, "standard output is closed: there is nowhere to print the answer")
 
 
 def discard_output() -> None:
@@ -61,12 +66,7 @@ def source() -> BinaryIO:
     Raises:
         ConfigurationError: It is closed.
     """
-    try:
-        if sys.stdin is not None and not sys.stdin.closed:
-            return sys.stdin.buffer
-    except AttributeError:
-        pass
-    raise ConfigurationError("standard input is closed: name a file, or pipe the text in")
+    return _bytes_of(sys.stdin, "standard input is closed: name a file, or pipe the text in")
 
 
 def show(text: str, end: str = "\n") -> None:

@@ -6,7 +6,6 @@ answers = map_table(gpt, data, "Translate into {language}: {question}")
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, overload
 
 from responder.integrations import missing, table
@@ -53,11 +52,8 @@ def map_array(
         BatchError: A prompt failed, with `errors="raise"`.
         ConfigurationError: A keyword is invalid; nothing was sent.
     """
-    table.check_errors(errors, ("raise", "text", "none"))
-    batch, results = table.ask(responder, array.to_pylist(), _is_missing, keywords)
-    if errors == "raise":
-        batch.answers()
-    column = pa.array(list(map(frames.writable, table.texts(results, errors))), pa.string())
+    texts, batch = table.answered_column(responder, array.to_pylist(), errors, keywords)
+    column = pa.array(texts, pa.string())
     return (column, batch) if return_batch else column
 
 
@@ -95,13 +91,8 @@ def map_table(
     Raises:
         ConfigurationError: The template names no column, or one that the table does not have.
     """
-    names = table.columns_of_template(template, data.schema.names)
-    prompts = table.filled(template, names, [data.column(name).to_pylist() for name in names], _is_missing)
-    batch, results = table.ask(responder, prompts, _is_missing, keywords)
-    columns = frames.columns_of(results)
-    made = frames.to_arrow({name: columns[name] for name in frames.ANSWER})
+    columns, batch = table.answered_rows(
+        responder, template, data.schema.names, lambda name: data.column(name).to_pylist(), keywords
+    )
+    made = frames.to_arrow(columns)
     return (made, batch) if return_batch else made
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

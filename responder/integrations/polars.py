@@ -6,7 +6,6 @@ frame = frame.hstack(map_frame(gpt, frame, "Translate into {language}: {question
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, overload
 
 from responder.integrations import missing, table
@@ -53,11 +52,8 @@ def map_series(
         BatchError: A prompt failed, with `errors="raise"`.
         ConfigurationError: A keyword is invalid; nothing was sent.
     """
-    table.check_errors(errors, ("raise", "text", "none"))
-    batch, results = table.ask(responder, series.to_list(), _is_missing, keywords)
-    if errors == "raise":
-        batch.answers()
-    column = pl.Series(series.name, list(map(frames.writable, table.texts(results, errors))), dtype=pl.String)
+    texts, batch = table.answered_column(responder, series.to_list(), errors, keywords)
+    column = pl.Series(series.name, texts, dtype=pl.String)
     return (column, batch) if return_batch else column
 
 
@@ -95,13 +91,6 @@ def map_frame(
     Raises:
         ConfigurationError: The template names no column, or one that the frame does not have.
     """
-    names = table.columns_of_template(template, frame.columns)
-    prompts = table.filled(template, names, [frame[name].to_list() for name in names], _is_missing)
-    batch, results = table.ask(responder, prompts, _is_missing, keywords)
-    columns = frames.columns_of(results)
-    made = frames.to_polars({name: columns[name] for name in frames.ANSWER})
+    columns, batch = table.answered_rows(responder, template, frame.columns, lambda name: frame[name].to_list(), keywords)
+    made = frames.to_polars(columns)
     return (made, batch) if return_batch else made
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))

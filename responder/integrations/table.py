@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import string
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from responder.responder import Responder
+from responder.values import frames
 from responder.values.answer import NO_USAGE
 from responder.values.errors import BatchError, ConfigurationError
-from responder.values.frames import error_text
 from responder.values.messages import Prompt
 from responder.values.results import Batch, Result
 
@@ -72,7 +73,7 @@ def _text_or(result: Result[Any], errors: Errors) -> Any:
     if result.error is None:
         return result.text
     if errors == "text":
-        return error_text(result.error)
+        return frames.error_text(result.error)
     return result.error if errors == "object" else None
 
 
@@ -112,3 +113,46 @@ def filled(
     """
     rows = zip(*columns, strict=True)
     return [None if any(map(is_missing, row)) else template.format_map(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value of a table without pandas' own kinds of nothing is missing: null, or NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def answered_column(
+    responder: Responder, values: Iterable[Any], errors: Errors, keywords: dict[str, Any]
+) -> tuple[list[str | None], Batch[Any]]:
+    """Ask each value of a column, and return the texts of a column of answers, and the batch.
+
+    Raises:
+        BatchError: A prompt failed, with `errors="raise"`.
+        ConfigurationError: A keyword is invalid.
+    """
+    check_errors(errors, ("raise", "text", "none"))
+    batch, results = ask(responder, values, is_missing, keywords)
+    if errors == "raise":
+        batch.answers()
+    return list(map(frames.writable, texts(results, errors))), batch
+
+
+def answered_rows(
+    responder: Responder, template: str, known: Sequence[Any], values: Callable[[str], Iterable[Any]], keywords: dict[str, Any]
+) -> tuple[dict[str, Sequence[Any]], Batch[Any]]:
+    """Ask each row of a table, and return the columns of a table of answers, and the batch.
+
+    Args:
+        responder: Who is asked.
+        template: The prompt, with the names of columns in braces.
+        known: The names of the columns.
+        values: Returns a column's values.
+        keywords: As `Responder.map` takes them.
+
+    Raises:
+        ConfigurationError: The template names no column, or one that is not there.
+    """
+    names = columns_of_template(template, known)
+    prompts = filled(template, names, [values(name) for name in names], is_missing)
+    batch, results = ask(responder, prompts, is_missing, keywords)
+    columns = frames.columns_of(results)
+    return {name: columns[name] for name in frames.ANSWER}, batch

@@ -15,6 +15,7 @@ from responder.values.visible import visible_on_page
 ROWS = 20
 """So many rows of a batch are shown; frames (`to_pandas`) and loops have them all."""
 
+_SHORT_CELL = 20
 _LONGEST_CELL = 300
 
 _TEXT = "white-space:pre-wrap;overflow-wrap:anywhere;text-align:left"
@@ -74,10 +75,16 @@ def table_html(title: str, names: Sequence[str], rows: Iterable[Row], count: int
         count: How many rows there are in all.
     """
     head = "".join(f'<th style="text-align:left">{_escaped(name)}</th>' for name in names)
-    cell = f'<td style="{_TEXT};vertical-align:top">'
-    body = "".join("<tr>" + "".join(f"{cell}{_escaped(_cut(text))}</td>" for text in row) + "</tr>" for row in islice(rows, ROWS))
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in islice(rows, ROWS))
     more = f"<p>{count - ROWS:,} more</p>" if count > ROWS else ""
-    return f"<p>{_escaped(title)}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<p>{_escaped(title)}</p><div style="overflow-x:auto">{table}</div>{more}'
+
+
+def _cell(text: str) -> str:
+    # In a narrow window a text that may be broken anywhere would become a column of single letters.
+    width = ";min-width:12em" if len(text) > _SHORT_CELL else ""
+    return f'<td style="{_TEXT};vertical-align:top{width}">{_escaped(_cut(text))}</td>'
 
 
 def table_markdown(title: str, names: Sequence[str], rows: Iterable[Row], count: int) -> str:
