@@ -10,7 +10,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
@@ -20,6 +19,7 @@ from responder.cli.fields import Field
 from responder.cli.rows import Row
 from responder.cli.tables import check_ending, write_table
 from responder.cli.terminal import discard_output, output
+from responder.report.file import replacing
 from responder.values.answer import Answer, Usage
 from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.results import Result
@@ -235,16 +235,10 @@ class Lines:
             raise self._failed(error) from error
 
     def _write_table(self, ending: str, lines: Path, target: Path) -> None:
-        descriptor, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
-                write_table(ending, lines, file, self._fields)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(draft).replace(target)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        with replacing(target) as file:
+            write_table(ending, lines, file, self._fields)
+            file.flush()
+            os.fsync(file.fileno())
 
     def keep(self) -> Path | None:
         """Leave the file unfinished; return where its lines are, or None when there are none (or no file)."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from responder.report.page import page
 from responder.report.record import Recorded
@@ -38,17 +40,29 @@ def write(path: str | os.PathLike[str], source: Recorded) -> str:
     """
     file = check(path)
     text = page(source.record())
-    draft = None
     try:
-        # An unguessable name, created exclusively: a link planted there is never followed.
-        descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        with open(descriptor, "w", encoding="utf-8") as opened:  # noqa: PTH123 - a descriptor, not a path
-            opened.write(text)
-        Path(draft).replace(file)
+        with replacing(file) as draft:
+            draft.write(text.encode())
     except OSError as error:
         raise ConfigurationError(f"cannot write the report to {file}: {error.strerror or error}") from error
-    finally:
-        if draft is not None:
-            with contextlib.suppress(OSError):
-                Path(draft).unlink(missing_ok=True)
     return text
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which takes the place of `file` at the end; an exception leaves that as it was."""
+    # An unguessable name, created exclusively: a link planted there is never followed.
+    descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        try:
+            opened = open(descriptor, "wb")  # noqa: PTH123, SIM115 - a descriptor, not a path, and closed by the `with` below
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with opened:
+            yield opened
+        Path(draft).replace(file)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(draft).unlink(missing_ok=True)
+        raise
