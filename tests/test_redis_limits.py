@@ -228,7 +228,7 @@ def test_a_pause_reaches_all_at_once(redis_server: RedisServer, key: bytes) -> N
     told, other = (Governor(Limits(requests_per_minute=60_000, store=redis_server.url), key) for _ in range(2))
     other.acquire(1.0, NEVER, None).settle()
     told.acquire(1.0, NEVER, None).settle(APIError("slow down", status=429, retryable=True, retry_after=2.0))
-    ends = time.monotonic() + 1.5
+    ends = time.monotonic() + 1.0
     latest = begin = time.monotonic()
     while time.monotonic() < ends:
         try:
@@ -546,7 +546,7 @@ def test_a_forked_child_has_a_connection_and_places_of_its_own(redis_server: Red
 
 
 @pytest.mark.parametrize("url", [f"redis://me:{PASSWORD}@host:6379/0", f"unix:///run/redis.sock?db=1&password={PASSWORD}"])
-def test_a_password_shows_nowhere_and_does_not_travel(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_shows_nowhere_and_does_not_travel(url: str) -> None:
     """Not in a repr, a variable, a pickle; the worker has it in its environment, and is told so if not."""
     limits = Limits(store=url)
     assert Limits(store=url) == limits
@@ -554,20 +554,18 @@ def test_a_password_shows_nowhere_and_does_not_travel(url: str, monkeypatch: pyt
     assert PASSWORD not in f"{limits!r} {vars(limits.store)}"
     assert PASSWORD.encode() not in pickled
     assert pickle.loads(pickled) == limits  # in this process, which has it
-    code = "import pickle, sys; from responder.pace.store import LimitStep; store = pickle.load(sys.stdin.buffer).store\n"
-    asks = code + "try: store.exchange(b'k', LimitStep('a'))\nexcept Exception as error: print(type(error).__name__, error)"
-    shows = code + "print(store._connected().connection_pool.connection_kwargs['password'])"
-    assert "ConfigurationError" in (said := worker(asks, pickled))
-    assert "export REDIS_PASSWORD" in said
-    monkeypatch.setenv("REDIS_PASSWORD", PASSWORD)
-    assert worker(shows, pickled).strip() == PASSWORD
-
-
-def worker(code: str, pickled: bytes) -> str:
-    """Run a program that is given a pickle, and return what it prints."""
-    done = subprocess.run([sys.executable, "-c", code], input=pickled, capture_output=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
+    code = (
+        "import os, pickle, sys; from responder.pace.store import LimitStep; sent = sys.stdin.buffer.read()\n"
+        "try: pickle.loads(sent).store.exchange(b'k', LimitStep('a'))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+        "os.environ['REDIS_PASSWORD'] = sys.argv[1]\n"
+        "print(pickle.loads(sent).store._connected().connection_pool.connection_kwargs['password'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, PASSWORD], input=pickled, capture_output=True, timeout=60, check=True)
+    missing, password = done.stdout.decode().splitlines()
+    assert missing.startswith("ConfigurationError")
+    assert "export REDIS_PASSWORD" in missing
+    assert password == PASSWORD
 
 
 @pytest.mark.parametrize(
