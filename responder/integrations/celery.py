@@ -24,8 +24,14 @@ try:
     from celery import group, shared_task
     from celery.exceptions import TimeoutError as CeleryTimeoutError
     from celery.result import GroupResult
+    from celery.signals import worker_init
 except ModuleNotFoundError as error:
     raise missing("Celery", "celery") from error
+
+
+@worker_init.connect(weak=False, dispatch_uid="responder.integrations.celery")
+def _prepare(**_: Any) -> None:
+    tasks.prepare()
 
 
 @shared_task(name="responder.ask_many")

@@ -19,7 +19,7 @@ from responder.integrations.registry import Registry
 from responder.many.journal import Journal, opened_journal
 from responder.many.shards import name_of_process
 from responder.pace.limits import Limits
-from responder.pace.prices import Price
+from responder.pace.prices import Price, listed_price
 from responder.pace.redis_url import masked_url
 from responder.providers import for_model
 from responder.values.clock import monotonic, wall
@@ -99,6 +99,15 @@ def ask_many(
     if kept is not None:
         kept.end(shard)
     return [as_json(result, traces.get(result.index)) for result in results]
+
+
+def prepare() -> None:
+    """Import and read what the first task needs: for a worker's own process, before it forks those that do the work."""
+    import responder.call.endpoint
+    import responder.report.history
+    import responder.wire.transport  # noqa: F401 - loaded, and kept
+
+    listed_price("openai", "gpt-4o-mini")
 
 
 def _with_objects(keywords: Mapping[str, Any]) -> dict[str, Any]:
