@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
@@ -433,6 +433,20 @@ def test_the_same_call_goes_on_with_the_job_in_the_file(simulator: Simulator, fi
         other.job(file)
 
 
+def test_several_threads_may_wait_for_one_job(simulator: Simulator, file: Path) -> None:
+    """Of one object or of several: each answer is kept once, and each batch is made once."""
+    gpt = responder(simulator, kind=SmallResponder)
+    first = gpt.submit(PROMPTS, checkpoint=file)
+    others = [gpt.job(file) for _ in range(2)]
+    simulator.advance(3)
+    with ThreadPoolExecutor(4) as pool:
+        waited = list(pool.map(lambda job: job.wait(deadline=30, poll=0.005).results().texts(), [first, first, *others]))
+    assert waited == [[f"Simulated answer to: {prompt}" for prompt in PROMPTS]] * 4
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT count(*) FROM answers").fetchone() == (7,)
+    assert len(simulator.batches) == 3
+
+
 _WORKER = """
 import os, signal, sys
 import responder
@@ -849,6 +863,38 @@ def test_a_file_that_breaks_off_is_read_again(serve: Any, file: Path) -> None:
     assert asked.count("GET /v1/files/file-o/content") == 2
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM answers").fetchone() == (3,)
+
+
+def test_large_results_take_the_time_they_need(serve: Any, file: Path) -> None:
+    """As long as something comes: `timeout` bounds the time between two pieces, not the whole file. Silence ends it."""
+    names: list[str] = []
+    asked: list[str] = []
+
+    def provider(peer: Any) -> None:
+        while request := peer.receive():
+            if request.target == "/v1/files":
+                names.extend(json.loads(line)["custom_id"] for line in request.body.splitlines() if line.startswith(b'{"custom'))
+                peer.send(reply(b'{"id": "file-1"}'))
+            elif request.target.endswith("/content"):
+                asked.append(request.target)
+                whole = reply(b"".join(map(_line, names)))
+                if len(asked) == 1:
+                    peer.send(whole[:-200])
+                    peer.wait_until_left()  # and nothing more
+                    return
+                for start in range(0, len(whole), len(whole) // 8):
+                    peer.send(whole[start : start + len(whole) // 8])
+                    threading.Event().wait(0.1)
+            else:
+                peer.send(reply(b'{"id": "b1", "status": "completed", "output_file_id": "file-o"}'))
+
+    server = serve(provider)
+    gpt = OpenAIResponder(
+        "m", base_url=f"{server.url}/v1", api_key=KEY, max_retries=RetryPolicy(9, first_backoff=0.01), timeout=0.6
+    )
+    job = gpt.submit(PROMPTS[:3], checkpoint=file)
+    assert job.wait(deadline=20, poll=0.005).results().texts() == ["Hi."] * 3
+    assert len(asked) >= 2
 
 
 def test_an_error_with_a_200_is_an_error(openai: Played, file: Path) -> None:
