@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
@@ -129,7 +129,7 @@ def paid(simulator: Simulator) -> Counter[str]:
 
 def finished(simulator: Simulator, job: BatchJob[Any]) -> BatchJob[Any]:
     simulator.advance(3)
-    return job.wait(deadline=20, poll=0.005)
+    return job.wait(deadline=60, poll=0.005)
 
 
 # What a job does, with every provider
@@ -171,7 +171,7 @@ def test_a_batch_that_expires_at_half_is_finished_by_a_map(provider: str, file: 
         prompts = [f"prompt {number};" for number in range(100)]
         job = gpt.submit(prompts, checkpoint=file)
         simulator.advance(hours=25)
-        results = job.wait(deadline=20, poll=0.005).results()
+        results = job.wait(deadline=60, poll=0.005).results()
         assert job.status == ("completed" if provider == "xai" else "expired")  # xAI has no word for it
         assert [result.ok for result in results] == [True] * 50 + [False] * 50
         if provider not in ("gemini", "xai"):
@@ -188,7 +188,7 @@ def test_a_cancelled_job_keeps_what_is_done(provider: str, simulator: Simulator,
     job = gpt.submit(PROMPTS, checkpoint=file)
     simulator.advance(1)
     job.cancel()
-    results = job.wait(deadline=20, poll=0.005).results()
+    results = job.wait(deadline=60, poll=0.005).results()
     assert job.status == "cancelled"
     assert [result.ok for result in results] == [True] * 3 + [False] * 4
     assert {type(result.error) for result in results.failures()} <= {CancelledError, InvalidResponseError}
@@ -328,7 +328,7 @@ def test_texts_get_their_vectors(provider: str, simulator: Simulator, file: Path
         gpt.embed(texts, checkpoint=file, dimensions=8, progress=False)
     assert gpt.submit_embed(texts, checkpoint=file, dimensions=8).id == job.id
     simulator.advance(3)
-    vectors = job.wait(deadline=20, poll=0.005).results()
+    vectors = job.wait(deadline=60, poll=0.005).results()
     live = gpt.embed(texts[:2], dimensions=8, progress=False)
     assert (len(vectors), vectors.dimensions, [result.index for result in vectors.failures()]) == (5, 8, [2])
     assert list(vectors[0]) == list(vectors[3]) == list(live[0])
@@ -354,7 +354,7 @@ def test_texts_of_a_job_that_expired_are_embedded_live(file: Path) -> None:
         simulator.script_for("bad", Fault.status(400, message="not this text"))
         job = gpt.submit_embed(["bad", "text 1"], checkpoint=file)
         simulator.advance(50)
-        (failure,) = job.wait(deadline=20, poll=0.005).results().failures()
+        (failure,) = job.wait(deadline=60, poll=0.005).results().failures()
         assert isinstance(failure.error, DeadlineExceededError)
 
 
@@ -375,12 +375,12 @@ def test_another_process_takes_it_up_by_path_and_by_id(simulator: Simulator, fil
     job.close()
     code = (
         "import sys, responder; gpt = responder.OpenAIResponder('m', base_url=sys.argv[1], api_key='" + KEY + "')\n"
-        "job = gpt.job(sys.argv[2]); print(job.id, job.status); job.wait(deadline=20, poll=0.005)\n"
+        "job = gpt.job(sys.argv[2]); print(job.id, job.status); job.wait(deadline=60, poll=0.005)\n"
         "print(len(job.results().texts()), gpt.job(job.id, checkpoint=sys.argv[2]).results()[6].prompt)"
     )
     simulator.advance(3)
     arguments = [sys.executable, "-c", code, simulator.base_url("openai"), str(file)]
-    told = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment(), timeout=60).stdout
+    told = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment(), timeout=120).stdout
     assert told.splitlines() == [f"{job.id} completed", "7 prompt 6;"]
     assert len(simulator.batches) == 1
 
@@ -395,10 +395,10 @@ def test_a_job_without_its_file_is_found_at_the_provider(provider: str, simulato
     for number, name in enumerate([batch, *([job.id] if provider == "openai" else [])]):
         other = tmp_path / f"other{number}.db"
         again = gpt.job(name, checkpoint=other)
-        results = again.wait(deadline=20, poll=0.005).results()
+        results = again.wait(deadline=60, poll=0.005).results()
         assert results.texts() == [f"Simulated answer to: {prompt}" for prompt in PROMPTS]
         assert [result.attempts for result in gpt.map(PROMPTS, checkpoint=other, progress=False)] == [0] * 7
-    held = gpt.job(batch).wait(deadline=20, poll=0.005)
+    held = gpt.job(batch).wait(deadline=60, poll=0.005)
     results, place = held.results(), Path(held.path)
     del held
     assert results.ok  # the file is there as long as anybody reads it
@@ -433,6 +433,20 @@ def test_the_same_call_goes_on_with_the_job_in_the_file(simulator: Simulator, fi
         other.job(file)
 
 
+def test_several_threads_may_wait_for_one_job(simulator: Simulator, file: Path) -> None:
+    """Of one object or of several: each answer is kept once, and each batch is made once."""
+    gpt = responder(simulator, kind=SmallResponder)
+    first = gpt.submit(PROMPTS, checkpoint=file)
+    others = [gpt.job(file) for _ in range(2)]
+    simulator.advance(3)
+    with ThreadPoolExecutor(4) as pool:
+        waited = list(pool.map(lambda job: job.wait(deadline=60, poll=0.005).results().texts(), [first, first, *others]))
+    assert waited == [[f"Simulated answer to: {prompt}" for prompt in PROMPTS]] * 4
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT count(*) FROM answers").fetchone() == (7,)
+    assert len(simulator.batches) == 3
+
+
 _WORKER = """
 import os, signal, sys
 import responder
@@ -455,7 +469,7 @@ def work(number, kill_at):
     if kill_at is not None:
         sys.setprofile(count)
     job = gpt.submit(prompts, checkpoint=f"{folder}/{number}.db")
-    job.wait(deadline=30, poll=0.001)
+    job.wait(deadline=60, poll=0.001)
     texts = job.results().texts()
     sys.setprofile(None)
     assert texts == [f"Simulated answer to: {prompt}" for prompt in prompts], texts
@@ -522,7 +536,7 @@ def test_a_nameless_batch_of_another_is_not_taken_for_ours(simulator: Simulator,
     assert again.status == "running"
     assert again.batches == stranger.batches
     simulator.advance(3)
-    assert again.wait(deadline=20, poll=0.005, progress=lambda _: simulator.advance(1)).results().ok
+    assert again.wait(deadline=60, poll=0.005, progress=lambda _: simulator.advance(1)).results().ok
     assert len(simulator.batches) == 3
 
 
@@ -543,7 +557,7 @@ def test_the_limit_of_what_is_under_way_is_waited_for(provider: str, file: Path)
             progress.append(seen)
             simulator.advance(0.5)
 
-        results = job.wait(deadline=20, poll=0.005, progress=wind_on).results()
+        results = job.wait(deadline=60, poll=0.005, progress=wind_on).results()
         assert results.texts() == [f"Simulated answer to: {prompt}" for prompt in prompts]
         assert paid(simulator) == Counter(prompts)
         assert progress[-1].done == progress[-1].total == 6
@@ -559,7 +573,7 @@ def test_a_batch_that_is_too_large_alone_is_halved(file: Path) -> None:
     prompts = ["word " * 30 + str(number) for number in range(4)]
     with Simulator(batch_tokens=150) as simulator:
         job = responder(simulator).submit(prompts, checkpoint=file)
-        assert job.wait(deadline=20, poll=0.005).results().texts() == [f"Simulated answer to: {prompt}" for prompt in prompts]
+        assert job.wait(deadline=60, poll=0.005).results().texts() == [f"Simulated answer to: {prompt}" for prompt in prompts]
         assert paid(simulator) == Counter(prompts)
 
 
@@ -642,7 +656,7 @@ def test_a_job_is_finished_by_processes_and_then_by_a_plain_map(file: Path, monk
         gpt = OpenAIResponder("m", base_url=simulator.base_url("openai"), max_retries=QUICK)
         job = gpt.submit(prompts, checkpoint=file)
         simulator.advance(25)
-        assert len(job.wait(deadline=20, poll=0.005).results().failures()) == 200
+        assert len(job.wait(deadline=60, poll=0.005).results().failures()) == 200
         already = len(simulator.received)
         killer = threading.Thread(target=killed_at, args=(simulator, made, already + 40))
         killer.start()
@@ -784,7 +798,7 @@ def test_a_batch_in_which_every_line_failed_has_no_output_file(openai: Played, f
         + _line(second, response=None, error={"code": "batch_expired", "message": "late"})
         + _line(third, response=None, error={"code": "invalid_request", "message": "what?"}),
     )
-    results = job.wait(deadline=20, poll=0.005).results()
+    results = job.wait(deadline=60, poll=0.005).results()
     assert [type(result.error) for result in results] == [InternalServerError, DeadlineExceededError, BadRequestError]
     assert [result.attempts for result in results] == [1, 0, 1]
 
@@ -796,7 +810,7 @@ def test_an_empty_id_is_no_file(openai: Played, file: Path) -> None:
         {"id": "b1", "status": "completed", "output_file_id": "file-o", "error_file_id": ""},
         b"".join(map(_line, reversed(openai.names()))),
     )
-    results = job.wait(deadline=20, poll=0.005).results()
+    results = job.wait(deadline=60, poll=0.005).results()
     assert results.texts() == ["Hi."] * 3
     assert results[0].answer.request_id == "req_9"
     assert [request.target for request in openai.received][2:] == ["/v1/batches/b1", "/v1/files/file-o/content"]
@@ -817,7 +831,7 @@ def test_lines_that_cannot_be_read_say_nothing(openai: Played, file: Path) -> No
         + _line(second, response={"status_code": 200, "body": {"choices": []}})
         + _line(third)[:-30],
     )
-    results = job.wait(deadline=20, poll=0.005).results()
+    results = job.wait(deadline=60, poll=0.005).results()
     assert results[0].text == "one"
     assert [type(result.error) for result in results[1:]] == [InvalidResponseError, DeadlineExceededError]
 
@@ -845,17 +859,49 @@ def test_a_file_that_breaks_off_is_read_again(serve: Any, file: Path) -> None:
     server = serve(provider)
     gpt = OpenAIResponder("m", base_url=f"{server.url}/v1", api_key=KEY, max_retries=QUICK)
     job = gpt.submit(PROMPTS[:3], checkpoint=file)
-    assert job.wait(deadline=20, poll=0.005).results().texts() == ["Hi."] * 3
+    assert job.wait(deadline=60, poll=0.005).results().texts() == ["Hi."] * 3
     assert asked.count("GET /v1/files/file-o/content") == 2
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM answers").fetchone() == (3,)
+
+
+def test_large_results_take_the_time_they_need(serve: Any, file: Path) -> None:
+    """As long as something comes: `timeout` bounds the time between two pieces, not the whole file. Silence ends it."""
+    names: list[str] = []
+    asked: list[str] = []
+
+    def provider(peer: Any) -> None:
+        while request := peer.receive():
+            if request.target == "/v1/files":
+                names.extend(json.loads(line)["custom_id"] for line in request.body.splitlines() if line.startswith(b'{"custom'))
+                peer.send(reply(b'{"id": "file-1"}'))
+            elif request.target.endswith("/content"):
+                asked.append(request.target)
+                whole = reply(b"".join(map(_line, names)))
+                if len(asked) == 1:
+                    peer.send(whole[:-200])
+                    peer.wait_until_left()  # and nothing more
+                    return
+                for start in range(0, len(whole), len(whole) // 8):
+                    peer.send(whole[start : start + len(whole) // 8])
+                    threading.Event().wait(0.1)
+            else:
+                peer.send(reply(b'{"id": "b1", "status": "completed", "output_file_id": "file-o"}'))
+
+    server = serve(provider)
+    gpt = OpenAIResponder(
+        "m", base_url=f"{server.url}/v1", api_key=KEY, max_retries=RetryPolicy(9, first_backoff=0.01), timeout=0.6
+    )
+    job = gpt.submit(PROMPTS[:3], checkpoint=file)
+    assert job.wait(deadline=60, poll=0.005).results().texts() == ["Hi."] * 3
+    assert len(asked) >= 2
 
 
 def test_an_error_with_a_200_is_an_error(openai: Played, file: Path) -> None:
     """A batch that is long past is answered so."""
     job = openai.job(file, {"error": {"message": "No batch found", "code": 404}})
     with pytest.raises(NotFoundError, match=r"No batch found.*cancel"):
-        job.wait(deadline=20, poll=0.005)
+        job.wait(deadline=60, poll=0.005)
 
 
 def test_a_batch_that_was_deleted_is_given_up(simulator: Simulator, file: Path) -> None:
@@ -877,7 +923,7 @@ def test_what_has_just_ended_cannot_be_cancelled_and_is_read(openai: Played, fil
     ended = {"id": "b1", "status": "completed", "output_file_id": "file-o"}
     openai.say(ended, ended, b"".join(map(_line, openai.names())))
     job.cancel()
-    assert job.wait(deadline=20, poll=0.005).results().ok
+    assert job.wait(deadline=60, poll=0.005).results().ok
 
 
 def test_large_bodies_are_never_held_together(openai: Played, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -892,7 +938,7 @@ def test_a_batch_that_failed_as_a_whole_fails_its_prompts(openai: Played, file: 
     """With the provider's own reason; a map asks them live."""
     told = {"object": "list", "data": [{"code": "invalid_json_line", "message": "This line is not JSON", "line": 2}]}
     job = openai.job(file, {"id": "b1", "status": "failed", "errors": told})
-    results = job.wait(deadline=20, poll=0.005).results()
+    results = job.wait(deadline=60, poll=0.005).results()
     assert job.status == "failed"
     assert [type(result.error) for result in results] == [BadRequestError] * 3
     assert "This line is not JSON (line 2)" in str(results[0].error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from responder.call import replies
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 # Bytes of a file of results: what a provider takes as input, and room for long answers. It is never whole in memory.
 _LARGEST_RESULTS = 1 << 35
+
+# Bytes a second: slower lines than this send no batches. What a request has to send adds to its time.
+_SLOWEST = 50_000
 
 # Pages of the list of batches that are searched for one: the newest come first.
 _MOST_PAGES = 50
@@ -51,7 +56,7 @@ class Batches:
         Raises:
             APIError: It was refused.
         """
-        call = self._call()
+        call = self._call(size)
         return call.repeat(lambda: through(call, self._form.uploading(order, size), path), "batch")
 
     def create(self, order: Order, path: str, find: Callable[[], BatchState | None]) -> BatchState:
@@ -65,7 +70,7 @@ class Batches:
         Raises:
             APIError: It was refused, or it is not known whether it was made.
         """
-        call, is_repeated = self._call(), False
+        call, is_repeated = self._call(order.size), False
 
         def attempt() -> BatchState:
             nonlocal is_repeated
@@ -116,8 +121,12 @@ class Batches:
                 call = self._call()
                 call.repeat(lambda call=call, url=url: self._read_file(call, url, take), "batch")  # type: ignore[misc]
 
-    def _call(self) -> Call:
-        return Call(self._endpoint, Question(self._endpoint.dialect.url(), b"", 1), self._bounds, SINGLE, Trace())
+    def _call(self, size: int = 0) -> Call:
+        """Return a call whose attempts have time to send so many bytes as well."""
+        bounds = self._bounds
+        timeout = replace(bounds.timeout, total=bounds.timeout.total + size / _SLOWEST)
+        question = Question(self._endpoint.dialect.url(), b"", 1)
+        return Call(self._endpoint, question, Bounds(timeout, bounds.deadline, bounds.cancel), SINGLE, Trace())
 
     def _read(self, call: Call, sending: Sending, path: str = "", *, once: bool = False) -> BatchState:
         received = exchange(call, sending, path, once=once)
@@ -145,14 +154,23 @@ class Batches:
         secret = ""
         try:
             sizes = Sizes(body=_LARGEST_RESULTS, decompressed=_LARGEST_RESULTS)
-            incoming, secret = self._endpoint.open_file(url, call.bounds, sizes)
+            # As long as it takes, while something comes.
+            gap = call.bounds.timeout.total
+            timeout = replace(call.bounds.timeout, total=math.inf, first=gap)
+            bounds = Bounds(timeout, call.bounds.deadline, call.bounds.cancel)
+            incoming, secret = self._endpoint.open_file(url, bounds, sizes)
             try:
                 attempt.observe(incoming.headers)
                 if not 200 <= incoming.status < 300:
                     reply = incoming.read()
                     body = read_error_body(reply.body)
                     raise replies.refused(self._endpoint.dialect, reply.status, reply.headers, body, reply.reason, secret, url)
-                for line in _lines(incoming.read1):
+
+                def read() -> bytes:
+                    incoming.must_continue_within(gap, f"nothing came of the results within {gap:g} s")
+                    return incoming.read1()
+
+                for line in _lines(read):
                     take(line)
             finally:
                 incoming.close()
