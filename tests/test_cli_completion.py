@@ -44,7 +44,16 @@ def test_other_shells_get_a_program_of_their_own(shell: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["map ", "map questions.txt --out ", "map questions.txt --schema ", "map questions.txt --report ", "embed ", "ask --file "],
+    [
+        "map ",
+        "map questions.txt --out ",
+        "map questions.txt --schema ",
+        "map questions.txt --report ",
+        "embed ",
+        "ask --file ",
+        "submit ",
+        "job ",
+    ],
 )
 def test_files_are_completed_as_the_shell_completes_files(words: str) -> None:
     """Wherever a file is named; else the tab key, which works without our completion, would do nothing any more."""

@@ -11,7 +11,7 @@ import click
 from responder.cli.interrupt import interruptible
 from responder.cli.model import call_options, make_responder, refuse_deaf_port
 from responder.cli.paths import FILE_PATH
-from responder.cli.rows import FORMATS, Rows, one_character
+from responder.cli.rows import FORMATS, Rows, reading_of
 from responder.cli.terminal import say
 from responder.cli.vectors import check_out, write
 from responder.cli.words import in_shell_words
@@ -23,7 +23,6 @@ SOME_FAILED = 1
 
 # Options of `Responder.embed`, by their names there.
 _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max_errors", "run_deadline", "progress")
-_READING = ("column", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("embed")
@@ -36,7 +35,7 @@ _READING = ("column", "delimiter", "encoding", "skip_empty")
     help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="What FILE is, whatever its ending says.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
 @click.option("--column", default="text", show_default=True, help="Column (csv) or key (jsonl) that holds the text.")
 @click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
@@ -44,20 +43,22 @@ _READING = ("column", "delimiter", "encoding", "skip_empty")
 @call_options
 @click.option("--dimensions", type=click.IntRange(min=1), help="Length of the vectors, for models that can shorten them.")
 @click.option("--purpose", type=click.Choice(("query", "document")), help="What the vectors are for.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Texts in a request at most; default: what the provider takes.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Most texts in a request; default: as many as the provider takes.")
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Requests at once.")
-@click.option("--run-deadline", type=float, metavar="SECONDS", help="Bound of the whole run; requests in flight end then.")
-@click.option("--max-errors", type=click.IntRange(min=1), help="Send nothing new once this many texts have failed.")
+@click.option(
+    "--run-deadline", type=float, metavar="SECONDS", help="Limit for the whole run; requests in flight are cancelled then."
+)
+@click.option("--max-errors", type=click.IntRange(min=1), help="Stop sending once this many texts have failed.")
 @click.option(
     "--checkpoint",
     type=FILE_PATH,
     metavar="FILE",
-    help="Keep each vector in FILE at once; what it holds already is not asked again.",
+    help="Save each vector in FILE at once; texts that are already in it are not sent again.",
 )
-@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run has spent more than that.")
+@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run spends more than this.")
 @click.option("--price", metavar="IN,OUT", help="The model's price in US dollars for a million tokens, such as 0.02,0.")
-@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: where a person looks.")
-@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: where a person looks.")
+@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
+@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")
 def embed(
     file: str,
     out: str | None,
@@ -82,9 +83,7 @@ def embed(
     responder embed reviews.csv --column review --purpose document --model voyage:voyage-3.5 -o vectors.parquet
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
-    reading = {name: choices.pop(name) for name in _READING}
-    if reading["delimiter"] is not None:
-        reading["delimiter"] = one_character(reading["delimiter"])
+    reading = reading_of(choices)
     if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
         raise ConfigurationError(f"--run-deadline must be a number of seconds above 0, not {settings['run_deadline']:g}")
     check_out(out, overwrite, file)
@@ -95,7 +94,7 @@ def embed(
         responder.embed_url()  # a provider without embeddings is reported before a server is looked for
         refuse_deaf_port(responder)
         if rows.skipped:
-            say("1 row without a text was skipped" if rows.skipped == 1 else f"{rows.skipped} rows without a text were skipped")
+            say(rows.skipped_line("text"))
         with interruptible() as interruption:
             vectors = responder.embed(_Texts(rows), max_workers=workers, cancel=interruption.token, **settings)
         is_cut = interruption.number is not None

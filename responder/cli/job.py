@@ -13,6 +13,7 @@ from responder.cli.fields import fields_of
 from responder.cli.interrupt import interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import call_options, make_responder
+from responder.cli.paths import FILE_PATH
 from responder.cli.rows import Row
 from responder.cli.terminal import output, say
 from responder.cli.words import in_shell_words
@@ -26,11 +27,17 @@ SOME_FAILED = 1
 
 
 @click.command("job")
-@click.argument("checkpoint")
+@click.argument("checkpoint", type=FILE_PATH)
 @call_options
 @click.option("--wait", is_flag=True, help="Wait until it has ended. Ctrl-C ends the waiting, not the job.")
 @click.option("--cancel", is_flag=True, help="Cancel what is not done; what is, stays.")
-@click.option("-o", "--out", metavar="OUT", help="Where the answers go: .jsonl, .csv, .tsv or .parquet; - is standard output.")
+@click.option(
+    "-o",
+    "--out",
+    type=FILE_PATH,
+    metavar="OUT",
+    help="Where the answers go: .jsonl, .csv, .tsv or .parquet; - is standard output.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--price", metavar="IN,OUT", help="The model's price in US dollars per million tokens, in and out.")
 @click.option("--progress/--no-progress", default=None, help="A bar on standard error while waiting; default: on a terminal.")

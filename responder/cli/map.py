@@ -17,8 +17,7 @@ from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
 from responder.cli.paths import FILE_PATH
-from responder.cli.rows import FORMATS, Row, Rows, one_character
-from responder.cli.template import Template
+from responder.cli.rows import FORMATS, Row, Rows, reading_of
 from responder.cli.terminal import discard_output, say
 from responder.cli.words import in_shell_words
 from responder.many.runs import AnswerRun
@@ -31,12 +30,11 @@ from responder.values.visible import is_terminal, visible_in_line
 
 SOME_FAILED = 1
 
-# Options of the run, and of how FILE is read.
+# Options of the run.
 _SETTINGS = (
     *("workers", "run_deadline", "max_errors", "on_error", "progress", "dedupe", "budget", "hedge"),
     *("checkpoint", "report", "reasks"),
 )
-_READING = ("column", "template", "delimiter", "encoding", "skip_empty")
 
 
 @click.command("map")
@@ -127,7 +125,7 @@ def map_command(
     responder map reviews.csv --template "Summarise: {text}" --model gemini:gemini-2.5-flash --workers 64 > out.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
-    reading = _reading({name: choices.pop(name) for name in _READING})
+    reading = reading_of(choices)
     _check_settings(settings, resume)
     if settings["report"] is not None:
         _check_report(settings["report"], file, out, settings["checkpoint"])
@@ -167,16 +165,6 @@ def map_command(
     if summary if summary is not None else is_terminal(sys.stderr):
         say(in_shell_words(run.summary()))
     sys.exit(code)
-
-
-def _reading(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of reading as `Rows` takes them."""
-    template, delimiter = options["template"], options["delimiter"]
-    return {
-        **options,
-        "template": None if template is None else Template(template),
-        "delimiter": None if delimiter is None else one_character(delimiter),
-    }
 
 
 def _check_settings(settings: dict[str, Any], resume: bool) -> None:

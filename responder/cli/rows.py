@@ -66,6 +66,34 @@ class Reading:
     skipped: int = 0
 
 
+def reading_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of reading, those that a command has, out of its options; return them as `Rows` takes them.
+
+    Raises:
+        ConfigurationError: --template or --delimiter makes no sense.
+    """
+    found: dict[str, Any] = {
+        name: options.pop(name) for name in ("column", "template", "delimiter", "encoding", "skip_empty") if name in options
+    }
+    if found.get("template") is not None:
+        found["template"] = Template(found["template"])
+    if found.get("delimiter") is not None:
+        found["delimiter"] = _one_character(found["delimiter"])
+    return found
+
+
+def _one_character(text: str) -> str:
+    """Return the value of --delimiter.
+
+    Raises:
+        ConfigurationError: It cannot separate cells.
+    """
+    found = "\t" if text == "\\t" else text
+    if len(found) != 1 or found in '\r\n"':
+        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
+    return found
+
+
 class Rows:
     """The rows of a file: counted and checked once, then read again one by one. Never held in memory together.
 
@@ -121,6 +149,16 @@ class Rows:
     def skipped(self) -> int:
         """How many rows were left out because their prompt is empty."""
         return self._reading.skipped
+
+    def skipped_line(self, what: str) -> str:
+        """Return how many rows were skipped, as a line for a person.
+
+        Args:
+            what: What a row holds: "prompt" or "text".
+        """
+        return (
+            f"1 row without a {what} was skipped" if self.skipped == 1 else f"{self.skipped} rows without a {what} were skipped"
+        )
 
     def __iter__(self) -> Iterator[Row]:
         # One open file for both readings: replacing the file in the meantime does not change what was checked.
@@ -218,18 +256,6 @@ def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
 
 def _lacking(column: str, names: Sequence[str]) -> str | None:
     return None if column in names else column
-
-
-def one_character(text: str) -> str:
-    """Return the value of --delimiter.
-
-    Raises:
-        ConfigurationError: It cannot separate cells.
-    """
-    found = "\t" if text == "\\t" else text
-    if len(found) != 1 or found in '\r\n"':
-        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
-    return found
 
 
 _SHELL_MARKS = {";": "';'", "\t": "'\\t'", "|": "'|'"}

@@ -10,18 +10,21 @@ import click
 
 from responder.call.question import Question
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
-from responder.cli.rows import FORMATS, Rows
-from responder.cli.template import Template
+from responder.cli.paths import FILE_PATH
+from responder.cli.rows import FORMATS, Rows, reading_of
 from responder.cli.terminal import output, say
 from responder.values.messages import Prompt
 
 
 @click.command("submit")
-@click.argument("file")
-@click.option("--checkpoint", metavar="FILE", required=True, help="Where the job and its answers are kept; needed.")
+@click.argument("file", type=FILE_PATH)
+@click.option(
+    "--checkpoint", type=FILE_PATH, metavar="FILE", required=True, help="Where the job and its answers are kept; required."
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
 @click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
 @click.option("--template", metavar="TEXT", help='Make the prompt from a row\'s values: "Summarise: {text}"; {line} in txt.')
+@click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
 @click.option("--skip-empty", is_flag=True, help="Skip rows without a prompt instead of refusing FILE.")
 @model_options
@@ -36,10 +39,6 @@ def submit(
     file: str,
     checkpoint: str,
     form: str | None,
-    column: str,
-    template: str | None,
-    encoding: str,
-    skip_empty: bool,
     dedupe: bool,
     budget: float | None,
     **choices: Any,
@@ -56,13 +55,15 @@ def submit(
     responder submit reviews.csv --template "Summarise: {text}" --model openai:gpt-4o-mini --checkpoint night.db
     responder job night.db --wait -o answers.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
+    reading = reading_of(choices)
     with make_responder(**choices) as responder:
 
         def check(prompt: Prompt) -> None:
             Question.of(responder, responder.system, prompt, responder.options)
 
-        filled = None if template is None else Template(template)
-        with Rows(file, form, check=check, column=column, template=filled, encoding=encoding, skip_empty=skip_empty) as rows:
+        with Rows(file, form, check=check, **reading) as rows:
+            if rows.skipped:
+                say(rows.skipped_line("prompt"))
             refuse_deaf_port(responder)
             job = responder.submit(_Prompts(rows), checkpoint=checkpoint, dedupe=dedupe, budget=budget)
             batches = len(job.batches)
