@@ -17,6 +17,7 @@ from servers import Server, always
 from responder import (
     AzureOpenAIResponder,
     Batch,
+    BedrockResponder,
     CancelToken,
     ConfigurationError,
     Limits,
@@ -127,9 +128,13 @@ def test_copies_that_are_dropped_close_their_connections_soon(
     [
         (lambda: OpenAIResponder("m", api_key=KEY), "a key given as an argument does not travel: export OPENAI_API_KEY on the"),
         (lambda: OpenAIResponder("m", api_key=lambda: KEY), "a callable given as an argument does not travel: export OPENAI"),
+        (
+            lambda: BedrockResponder("m", region="eu-west-1", api_key=KEY),
+            "does not travel: export AWS_BEARER_TOKEN_BEDROCK",
+        ),
         (lambda: VertexAIResponder("m", project="p", credentials="t"), "given as an argument do not travel: export GOOGLE_"),
     ],
-    ids=["key", "callable", "google"],
+    ids=["key", "callable", "amazon", "google"],
 )
 def test_a_copy_without_its_key_says_why(make: Callable[[], Responder], what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the worker lacks it, and however often it was sent on."""

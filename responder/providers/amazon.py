@@ -10,6 +10,7 @@ from responder.providers.urls import in_host, quoted, under
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
+from responder.wire.credentials import Credential, KeyCredential
 from responder.wire.signing import AmazonSigner, can_sign
 
 
@@ -63,6 +64,10 @@ class AmazonResponder(Responder):
             base_url=base_url or f"https://bedrock-runtime.{self.region}.amazonaws.com",
             **keywords,
         )
+
+    def _make_credential(self, api_key: str | Callable[[], str] | None) -> Credential:
+        # Without a signer there must be a key: a copy that arrives without its own says so, and does not ask unsigned.
+        return KeyCredential(api_key, self.key_variables, self.provider, required=self._signer is None)
 
     def model_url(self, method: str) -> str:
         """Return the URL of a method of the model."""
