@@ -392,6 +392,9 @@ def test_a_shard_that_kills_its_workers_is_given_up(slow: tuple[OpenAIResponder,
     made = []
 
     class Dying(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True) -> None:  # type: ignore[override]  # as loky has it
+            super().shutdown(wait)
+
         def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
             from concurrent.futures import BrokenExecutor
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -78,9 +80,10 @@ def test_a_worker_that_is_killed_loses_no_prompt(dask_client: Client, gpt: tuple
 
 
 def test_a_cancel_reaches_workers_of_other_machines(
-    dask_client: Client, gpt: tuple[OpenAIResponder, Simulator], monkeypatch: pytest.MonkeyPatch
+    dask_client: Client, gpt: tuple[OpenAIResponder, Simulator], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Dask itself carries it: their calls in flight end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(engines.Lamp, "put_out", lambda self: None)  # a file that is on another machine
     model, simulator = gpt
     simulator.hold(10_000)

@@ -129,8 +129,11 @@ class Engine:
             return
         if self._client is not None:
             self._client.close()
-        else:
+            return
+        try:
             self._executor.shutdown(wait=False, cancel_futures=True)
+        except TypeError:  # loky and others know no such keyword
+            self._executor.shutdown(wait=False)
 
 
 def _is_client(given: Any) -> bool:
