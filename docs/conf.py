@@ -37,7 +37,9 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"OnError|ProgressOption|Vector|NDArray|numpy\..*"),  # aliases that stand in for what is documented beside them
     ("py:.*", r"(collections|os|ssl|types|typing)\..*"),
-    ("py:.*", r"responder\..*\.[IMTVR]"),  # type variables
+    ("py:.*", r"responder\..*\.[IJMTVR]"),  # type variables
+    ("py:class", r"responder\.values\.bounds\.Bounds"),  # what a job is made with, by us alone
+    ("py:class", r"responder\.many\.jobs\.SentJob"),  # what the two kinds of jobs share: its methods are those of each
     (
         "py:class",
         r"T|SchemaOption|Prompt|responder\.values\.schema\.Schema",

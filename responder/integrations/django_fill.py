@@ -85,7 +85,7 @@ def fill(
                     writer.save()
         writer.save()
     except BaseException:
-        writer.save_what_is_finished()
+        writer.save_what_is_finished(run.taken_back())
         raise
     not_sent = writer.not_sent + (0 if rows.are_exhausted else rows.left())
     return Filled(writer.answered, writer.failed, writer.first_error, not_sent, rows.skipped, run.summary())
@@ -196,9 +196,14 @@ class _Writer:
             self._rows.open.pop(result.index, None)
         self.taken = []
 
-    def save_what_is_finished(self) -> None:
-        """Save also what was finished and not taken."""
-        self._save(list(self._noted.copy().values()))
+    def save_what_is_finished(self, left: list[Any]) -> None:
+        """Save also what was finished and not taken.
+
+        Args:
+            left: Results that came in, of a run that was ended by an exception.
+        """
+        found = {result.index: result for result in (*self._noted.copy().values(), *left, *self.taken)}
+        self._save(list(found.values()))
 
     def _save(self, results: list[Result[Any]]) -> None:
         filled = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -80,6 +81,25 @@ def test_what_was_finished_before_an_interrupt_is_saved(articles: Any, gpt: Open
 
     with pytest.raises(KeyboardInterrupt):
         fill(articles, gpt, max_workers=1, on_result=stop)
+    assert sum(bool(text) for text in summaries(articles)) >= 3
+
+
+def test_what_other_processes_had_finished_before_an_interrupt_is_saved(
+    articles: Any, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an executor nothing is done by threads of the run's own; threads stand in for the processes here."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+
+    def stop(result: Any) -> None:
+        if result.index == 2:
+            raise KeyboardInterrupt
+
+    with (
+        ThreadPoolExecutor(1) as executor,
+        OpenAIResponder("gpt-4o-mini", base_url=simulator.base_url("openai")) as gpt,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        fill(articles, gpt, executor=executor, shard_size=1, max_workers=1, on_result=stop)
     assert sum(bool(text) for text in summaries(articles)) >= 3
 
 
