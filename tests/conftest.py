@@ -12,9 +12,11 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import freezegun
 import pytest
 import trustme
 from hypothesis import settings
@@ -60,6 +62,13 @@ _LONG = {"test_processes", "test_storms", "test_unkillable"}
 
 # `make test-wheel` runs this one, where nothing but the wheel is installed.
 collect_ignore = ["test_wheel.py"]
+# Ray and Spark, with its Java, are no part of what the tests need.
+if find_spec("ray") is None and find_spec("pyspark") is None:
+    collect_ignore.append("integrations/test_recipes.py")
+
+# freezegun looks at every attribute of every module, and cohere imports itself piece by piece as its attributes are looked at:
+# with a false clock, which pydantic refuses.
+freezegun.configure(extend_ignore_list=["cohere"])
 
 # A case that is slow because the machine is busy is no fault. Where no number stands beside a test, this one holds.
 settings.register_profile("suite", deadline=None, max_examples=50)
