@@ -16,6 +16,7 @@ from responder.values import notebook
 from responder.values.answer import Answer, FinishReason, Usage
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
+from responder.values.dropped import close_dropped
 from responder.values.errors import (
     APIConnectionError,
     APIError,
@@ -422,9 +423,8 @@ class Stream(Iterator[str]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_reading"):
-            self.close()
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
+        close(self, "_reading")
 
 
 def _shown(data: bytes) -> str:

@@ -18,6 +18,7 @@ from responder.call.stream import Stream
 from responder.many.merging import MergedStreams
 from responder.many.parallel import Run
 from responder.values.clock import monotonic
+from responder.values.dropped import close_dropped
 
 PING = b": ping\n\n"
 """A comment, which browsers ignore."""
@@ -189,9 +190,8 @@ class Chunks(Iterator[bytes]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_started"):
-            self.close()
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
+        close(self, "_started")
 
 
 class AsyncChunks(AsyncIterator[bytes]):

@@ -28,6 +28,7 @@ from responder.call.keeping import StoredAnswer
 from responder.many.database import GATE, when_free
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
+from responder.values.dropped import close_dropped
 from responder.values.errors import ConfigurationError
 
 V = TypeVar("V")
@@ -361,10 +362,9 @@ class Checkpoint:
                 self._failure = str(error)  # a full disk: threads that wait for this commit must not take their answers for kept
             connection.close()
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
         # The workers of a run share it, and which of them is the last is unknown.
-        if hasattr(self, "_run"):
-            self.close()
+        close(self, "_run")
 
     def _start_anew(self) -> None:
         """In a forked child, forget the locks that the parent's threads may hold; the next use opens the file again."""

@@ -12,12 +12,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from typing import Any
 
 from responder.call.stream import Stream
 from responder.many.workers import Crew, caller_context, end_with_program
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
+from responder.values.dropped import close_dropped
 from responder.values.errors import CancelledError, ConfigurationError
 
 # Pieces of one stream that may wait to be taken; a reader pauses there, and with it the provider.
@@ -341,9 +343,8 @@ class MergedStreams(Iterator[StreamEvent]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_closed"):
-            self.close()
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
+        close(self, "_closed")
 
 
 def _joined(texts: dict[int, list[str]], index: int) -> str:

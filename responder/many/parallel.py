@@ -19,6 +19,7 @@ from responder.many.workers import Crew, caller_context, end_with_program
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
 from responder.values.deadline import NEVER, Deadline
+from responder.values.dropped import close_dropped
 from responder.values.errors import CancelledError, ConfigurationError, DeadlineExceededError
 from responder.values.results import ItemResult
 
@@ -387,9 +388,8 @@ class Run(Iterator[R], Generic[I, R]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if hasattr(self, "_closed"):  # not when the arguments were refused
-            self.close()
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
+        close(self, "_closed")  # which it lacks when the arguments were refused
 
 
 def _perform(

@@ -17,13 +17,15 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import getpid
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
+from responder.values.dropped import close_dropped
 from responder.values.sizes import Sizes
 from responder.wire.dialing import Dialing
 from responder.wire.http1 import read_head
@@ -310,10 +312,9 @@ class Connection:
             if sock is not None:
                 sock.close()
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
         # Of a connection that only the garbage collector finds, as in the traceback of an error that somebody kept.
-        if hasattr(self, "_sock"):
-            self.close()
+        close(self, "_sock")
 
     def abandon(self) -> None:
         """Close a forked child's copy of the socket: the parent's connection stays as it is."""

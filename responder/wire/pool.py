@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import select
 import ssl
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
 from os import getpid
+from typing import Any
 
 from responder.values.clock import boottime
+from responder.values.dropped import close_dropped
 from responder.wire.body import Response
 from responder.wire.connection import Attempt, Connection, Origin, StoppedError
 from responder.wire.dialing import EXHAUSTED
@@ -167,13 +168,8 @@ class Pool:
                 connection.close()
         return bool(idle)
 
-    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        try:
-            if hasattr(self, "_by_process"):
-                self.close()  # without this, each idle socket would warn separately
-        except TypeError:
-            if not is_ending():  # the names of this module may be None by then
-                raise
+    def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
+        close(self, "_by_process")  # without this, each idle socket would warn separately
 
 
 def _open(connection: Connection, attempt: Attempt, resolver: Resolver) -> None:

@@ -12,7 +12,6 @@ from shell import environment
 
 from responder.simulator import Simulator
 
-
 # A conftest leaves this file out where neither is installed.
 INSTALLED = [line for package, line in {"ray": "import ray\n", "pyspark": "from pyspark.sql"}.items() if find_spec(package)]
 
