@@ -299,6 +299,18 @@ def test_what_a_killed_worker_had_is_sent_again(slow: tuple[OpenAIResponder, Sim
     assert sum(prompts_of(simulator).values()) - 200 <= 6 * 10, "three shards for each of two processes"
 
 
+def test_a_pool_whose_processes_do_not_heed_their_end_is_replaced(slow: tuple[OpenAIResponder, Simulator]) -> None:
+    """A web server's handler of SIGTERM goes into forked workers, and Python's pool waits for them for ever, with its lock."""
+    gpt, _ = slow
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        batch, made = killed_map(gpt, slow[1], factory=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert batch.ok
+    assert len(made) == 2
+
+
 def test_a_journal_keeps_what_a_killed_worker_had_got(
     slow: tuple[OpenAIResponder, Simulator], redis_server: RedisServer, tmp_path: Path
 ) -> None:

@@ -106,7 +106,7 @@ class Engine:
     def renew(self) -> bool:
         """Get ready to send again what was lost; False when this executor is broken for good."""
         if self._make is not None:
-            self._executor.shutdown(wait=False)
+            self._shut_down()
             self._use(self._make())
             return True
         return self._client is not None and getattr(self._client, "status", "") == "running"
@@ -130,6 +130,14 @@ class Engine:
         if self._client is not None:
             self._client.close()
             return
+        self._shut_down()
+
+    def _shut_down(self) -> None:
+        if getattr(self._executor, "_broken", False):
+            # Python's pool asks them to end with SIGTERM and waits, holding the lock that a shutdown takes. A forked process has
+            # its parent's handler of that signal, and may go on. What it was doing is lost to the pool anyway.
+            for process in list((getattr(self._executor, "_processes", None) or {}).values()):
+                process.kill()
         try:
             self._executor.shutdown(wait=False, cancel_futures=True)
         except TypeError:  # loky and others know no such keyword
