@@ -188,6 +188,7 @@ OURS_ALONE = """What we make of a body that the standard does not. Each line has
 
 blanks before the first line    dropped, because content types lie and JSON may follow
 a body that begins with { or [  JSON objects, one after another
+a NUL as the first byte         frames of Amazon's: it begins with a length in four bytes
 `error: ...`                    an error event, where it is JSON at once: some servers write it where an event should be
 the end of the body             a last event without its blank line counts where its JSON is whole (Google ends so); bare JSON
                                 among the lines is an error event (Google writes it so)
@@ -199,6 +200,7 @@ the end of the body             a last event without its blank line counts where
     [
         (b" \n data: 1\n\n", [("", b"1")]),
         (b'{"a": 1}', [("", b'{"a": 1}')]),
+        (b"\0" + bytes(range(128, 144)), [("", b"a frame of the stream is broken: its checksum is wrong")]),
         (b'error: {"a": 1}\n', [("error", b'{"a": 1}')]),
         (b"error: overloaded\n\n", [("error", b"overloaded")]),
         (b"data: 1", [("", b"1")]),
@@ -229,7 +231,7 @@ def test_fuzzed_events_are_those_of_the_standard_however_they_are_cut(
     body = b"".join((line.encode() if isinstance(line, str) else line) + end.encode() for line, end in pairs)
     first = start + body.lstrip()
     text = first.removeprefix(b"\xef\xbb\xbf")
-    if text[:1] in (b"{", b"[") or text != text.lstrip() or re.search(rb"(?m)(^|\r)error:", text):
+    if text[:1] in (b"{", b"[", b"\0") or text != text.lstrip() or re.search(rb"(?m)(^|\r)error:", text):
         return  # listed above
     expected = by_the_standard(first)
     for pieces in ([first], pieces_of(first, places), one_by_one(first)):
