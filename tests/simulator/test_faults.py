@@ -57,7 +57,7 @@ def test_silence_lasts_until_the_client_leaves(simulator: Simulator, wire: Simpl
         connection.sendall(wire.raw_request(wire.shape("openai")))
         seen = wire.read_all(connection)
         assert (seen.data, seen.timed_out, simulator.in_flight) == (b"", True, 1)
-    assert simulator.wait_until_idle(5)
+    assert simulator.wait_until_idle()
     assert simulator.received[0].outcome == "client left"
 
 
@@ -200,7 +200,7 @@ def test_heartbeats_are_signs_of_life_and_nothing_else(
         connection.sendall(wire.raw_request(wire.shape(provider, stream=True)))
         seen = wire.read_all(connection, until=lambda data: data.count(beat) >= 5)
     assert b'data: {"choices' not in seen.body
-    assert simulator.wait_until_idle(5)
+    assert simulator.wait_until_idle()
     assert simulator.received[0].outcome == "client left"
 
 

@@ -56,7 +56,7 @@ def test_a_barrier_holds_those_who_are_too_few(simulator: Simulator, wire: Simpl
     with wire.connected(simulator, 0.3) as connection:
         connection.sendall(wire.raw_request(wire.shape("openai")))
         assert wire.read_all(connection).timed_out
-    assert simulator.wait_until_idle(5)
+    assert simulator.wait_until_idle()
     with wire.connected(simulator) as connection:
         connection.sendall(wire.raw_request(wire.shape("openai")))
         assert simulator.wait_for(2, 5)
@@ -197,7 +197,7 @@ def test_the_process_form_has_the_same_face(wire: SimpleNamespace) -> None:
         assert hold.wait(5)
         assert simulator.most_in_flight == 3
         assert simulator.wait_for(6, 5)
-        assert simulator.wait_until_idle(5)
+        assert simulator.wait_until_idle()
         simulator.always(Fault.status(500))
         assert wire.ask(simulator).status == 500
         simulator.always(None)
