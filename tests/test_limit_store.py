@@ -82,6 +82,17 @@ def pause(store: LimitStore, key: bytes, seconds: float = 0.0) -> float:
     return store.exchange(key, LimitStep("test", pause=seconds)).pause
 
 
+def refuse(governor: Governor, path: Path, seconds: float) -> float:
+    """Have a provider refuse a call for some seconds; return a moment before that, once the file knows of it."""
+    begin = time.monotonic()
+    permit = governor.acquire(1.0, NEVER, None)
+    permit.settle(APIError("slow down", status=429, retryable=True, retry_after=seconds))
+    store, ends = FileLimitStore(path), begin + PATIENCE
+    while not pause(store, b"key") and time.monotonic() < ends:
+        time.sleep(0.001)  # a thread tells it
+    return begin
+
+
 class Worker:
     """A process that maps some prompts when it is told to."""
 
@@ -147,8 +158,7 @@ def moments(path: Path, number: int) -> list[float]:
 def test_after_anothers_refusal_a_process_starts_slowly_too(path: Path) -> None:
     """Thirty-two calls of a process that was not refused itself: two go first, and all of them in the end."""
     refused, other = (Governor(Limits(store=path), b"key") for _ in range(2))
-    refused.acquire(1.0, NEVER, None).settle(APIError("slow down", status=429, retryable=True, retry_after=0.3))
-    begin = time.monotonic()
+    begin = refuse(refused, path, 0.3)
     permits: queue.SimpleQueue[Permit] = queue.SimpleQueue()
     threads = [threading.Thread(target=lambda: permits.put(other.acquire(1.0, NEVER, None))) for _ in range(32)]
     for thread in threads:
@@ -646,8 +656,7 @@ def test_the_file_is_private_whatever_the_umask(path: Path) -> None:
 def test_a_wall_clock_that_is_set_changes_no_wait(path: Path, hours: int) -> None:
     """Neither a pause nor the next turn gets longer or shorter."""
     told, other = (Governor(Limits(requests_per_minute=120, store=path), b"key") for _ in range(2))
-    told.acquire(1.0, NEVER, None).settle(APIError("slow down", status=429, retryable=True, retry_after=1.0))
-    begin = time.monotonic()
+    begin = refuse(told, path, 1.0)
     with time_machine.travel(time.time() + 3600 * hours, tick=True):
         other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
         assert 0.9 <= time.monotonic() - begin < 5
