@@ -27,6 +27,9 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 LONG = "at length"
 """Words in a question to which the answer takes minutes."""
 
+LEFT = 90.0
+"""Seconds in which a closed tab is noticed at the latest: by a heartbeat that finds nobody, if the browser says nothing."""
+
 
 def load(path: Path) -> Any:
     """Return an example's file as a module."""
@@ -133,7 +136,7 @@ def provider(provider_of_all: Simulator) -> Iterator[Simulator]:
     """The simulated provider, which has forgotten the test before."""
     yield provider_of_all
     provider_of_all.always(None)
-    assert provider_of_all.wait_until_idle()
+    assert provider_of_all.wait_until_idle(LEFT)
     provider_of_all.clear()
 
 

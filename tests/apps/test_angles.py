@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from apps.browser import Window
-from apps.conftest import EXAMPLES, LONG, App, load, run
+from apps.conftest import EXAMPLES, LEFT, LONG, App, load, run
 
 from responder.simulator import Fault
 
@@ -67,7 +67,7 @@ def test_a_closed_tab_frees_the_provider(angles: Angles) -> None:
     window = angles.ask(f"Why do we dream, {LONG}?")
     angles.wait_for_growth(window)
     window.close()
-    assert angles.provider.wait_until_idle()
+    assert angles.provider.wait_until_idle(LEFT)
     assert [call.outcome for call in angles.provider.received] == ["client left"] * 4
 
 
@@ -77,7 +77,7 @@ def test_a_closed_tab_frees_a_silent_provider(angles: Angles) -> None:
     window = angles.ask("Is anybody there?")
     assert angles.provider.wait_for(4)
     window.close()
-    assert angles.provider.wait_until_idle()
+    assert angles.provider.wait_until_idle(LEFT)
 
 
 def test_the_stop_button_frees_the_provider(angles: Angles) -> None:
@@ -85,7 +85,7 @@ def test_the_stop_button_frees_the_provider(angles: Angles) -> None:
     window = angles.ask(f"Why do we laugh, {LONG}?")
     angles.wait_for_growth(window)
     window.click(angles.stop)
-    assert angles.provider.wait_until_idle()
+    assert angles.provider.wait_until_idle(LEFT)
     assert all("Why do we laugh" in text for text in window.texts(angles.boxes))
 
 

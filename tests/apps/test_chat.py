@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from apps.browser import Window
-from apps.conftest import EXAMPLES, LONG, App, free_port, run, wait_until_served
+from apps.conftest import EXAMPLES, LEFT, LONG, App, free_port, run, wait_until_served
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from shell import environment
@@ -58,7 +58,7 @@ def test_a_closed_tab_frees_the_provider(chat: App, fault: Fault | None) -> None
         wait_for_growth(window, f"What is salt, {LONG}?")
     assert chat.provider.wait_for(1)
     window.close()
-    assert chat.provider.wait_until_idle()
+    assert chat.provider.wait_until_idle(LEFT)
     assert len(chat.provider.received) == 1
 
 
@@ -149,7 +149,7 @@ def test_the_service_streams_gemini_on_vertex(vertex_service: int, provider: Sim
     assert provider.in_flight == 1
     response.close()
     connection.close()
-    assert provider.wait_until_idle()
+    assert provider.wait_until_idle(LEFT)
     token, call = provider.received
     assert (token.path, call.outcome) == ("/token", "client left")
     assert call.path.startswith("/v1/projects/my-project/locations/global/publishers/google/models/simulated:stream")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from apps.browser import Window
-from apps.conftest import EXAMPLES, LONG, App
+from apps.conftest import EXAMPLES, LEFT, LONG, App
 from shell import environment
 
 from responder.simulator import Fault
@@ -59,7 +59,7 @@ def test_a_silent_provider_is_left_out_after_the_deadline(plain_site: App) -> No
     # The silent one may be the one that fails anyway.
     assert len(late) == 1
     assert len(answered) + len(window.texts(".failed")) == 4
-    assert plain_site.provider.wait_until_idle()
+    assert plain_site.provider.wait_until_idle(LEFT)
 
 
 # A stream
@@ -85,7 +85,7 @@ def test_a_closed_tab_frees_the_provider(site: App) -> None:
     """Closing the window ends the answer."""
     window = stream(site, f"What is salt, {LONG}?")
     window.close()
-    assert site.provider.wait_until_idle()
+    assert site.provider.wait_until_idle(LEFT)
     assert [call.outcome for call in site.provider.received] == ["client left"]
 
 
@@ -138,7 +138,7 @@ def test_cancel_ends_the_map(site: App) -> None:
     window = begin_and_get_stuck(site)
     window.click("#cancel")
     assert window.text(".state") == "Cancelled: 9 of 24 done, 0 failed."
-    assert site.provider.wait_until_idle()
+    assert site.provider.wait_until_idle(LEFT)
     assert len(window.texts("li.done")) == 9
 
 
@@ -146,7 +146,7 @@ def test_a_closed_tab_ends_the_map(site: App) -> None:
     """Nobody looks any more: the calls that are out end, and no new one starts."""
     window = begin_and_get_stuck(site)
     window.close()
-    assert site.provider.wait_until_idle()
+    assert site.provider.wait_until_idle(LEFT)
     assert len(site.provider.received) == 13
 
 

@@ -127,8 +127,8 @@ def test_a_page_that_is_left_frees_the_providers(live: tuple[Simulator, int], ho
         assert provider.wait_for(2)
         if how == "cancelled event":
             _post(port, "/gradio_api/cancel", session_hash=session, fn_index=0, event_id=event)
-            assert provider.wait_until_idle()
-    assert provider.wait_until_idle()
+            assert provider.wait_until_idle(90)
+    assert provider.wait_until_idle(90)
     assert {call.outcome for call in provider.received} == {"client left"}
 
 

@@ -52,7 +52,7 @@ def test_a_closed_tab_frees_the_provider(site: Site, fault: Fault) -> None:
     page = site.open(prompt="Hi")
     assert site.provider.wait_for(1)
     page.close()
-    assert site.provider.wait_until_idle()
+    assert site.provider.wait_until_idle(90)
     assert site.provider.received[0].outcome == "client left"
 
 
@@ -62,7 +62,7 @@ def test_a_closed_tab_frees_all_merged_streams(site: Site) -> None:
     page = site.open(prompt=["a", "b", "c", "d"])
     assert {page.next()["index"] for _ in range(8)} == {0, 1, 2, 3}
     page.close()
-    assert site.provider.wait_until_idle()
+    assert site.provider.wait_until_idle(90)
 
 
 def test_answers_grow_side_by_side(site: Site) -> None:
@@ -135,7 +135,7 @@ def test_a_closed_tab_frees_the_provider_of_plain_text(site: Site) -> None:
     page = site.open(prompt="Hi", format="text")
     page.some()
     page.close()
-    assert site.provider.wait_until_idle()
+    assert site.provider.wait_until_idle(90)
 
 
 def test_two_users_are_served_at_once(site: Site) -> None:
@@ -171,7 +171,7 @@ def test_sixty_streams_are_not_throttled(asgi_site: Site, path: str) -> None:
             pages = [stack.enter_context(asgi_site.open(path, prompt=str(number))) for number in range(60)]
             assert [page.next() for page in pages] == [{"piece": "Simu"}] * 60
             assert asgi_site.provider.in_flight == 60
-        assert asgi_site.provider.wait_until_idle()
+        assert asgi_site.provider.wait_until_idle(90)
     finally:
         asgi_site.provider.always(None)
         asgi_site.provider.clear()
