@@ -205,6 +205,12 @@ class BatchForm(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no pages: {url} {len(body)}")
 
 
+def not_a_batch(body: Mapping[str, Any]) -> InvalidResponseError:
+    """Return the error for a body that should speak of a batch; asking again may help."""
+    said = json.dumps(body, default=str)[:300]
+    return InvalidResponseError(f"the answer does not speak of a batch: {said}", body=dict(body), retryable=True)
+
+
 def readable(form: BatchForm, batches: Any) -> list[BatchState]:
     """Return what a list says of batches; one that cannot be read is none of ours."""
     found = []

@@ -102,7 +102,7 @@ class Batches:
         cursor = ""
         for _ in range(_MOST_PAGES):
             call, sending = self._call(), self._form.listing(cursor)
-            body = call.repeat(lambda call=call, sending=sending: exchange(call, sending), "batch").body  # type: ignore[misc]
+            body = call.repeat(lambda call=call, sending=sending: exchange(call, sending), "batch").body  # type: ignore[misc]  # bound
             found, cursor = self._form.read_list(body)
             yield from found
             if not cursor:
@@ -119,7 +119,7 @@ class Batches:
                 self._read_pages(url, take)
             else:
                 call = self._call()
-                call.repeat(lambda call=call, url=url: self._read_file(call, url, take), "batch")  # type: ignore[misc]
+                call.repeat(lambda call=call, url=url: self._read_file(call, url, take), "batch")  # type: ignore[misc]  # bound
 
     def _call(self, size: int = 0) -> Call:
         """Return a call whose attempts have time to send so many bytes as well."""
@@ -143,7 +143,7 @@ class Batches:
     def _read_pages(self, url: str, take: Callable[[Any], object]) -> None:
         while url:
             call, asked = self._call(), Sending(url, has_file=False, is_look=True)
-            body = call.repeat(lambda call=call, asked=asked: exchange(call, asked), "batch").body  # type: ignore[misc]
+            body = call.repeat(lambda call=call, asked=asked: exchange(call, asked), "batch").body  # type: ignore[misc]  # bound
             lines, url = self._form.page(body if isinstance(body, dict) else {}, url)
             for line in lines:
                 take(line)

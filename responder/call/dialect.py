@@ -191,7 +191,7 @@ class Dialect(ABC):
             fatal=True,
         )
 
-    def embed_payload(self, texts: Sequence[str], dimensions: int | None, purpose: Purpose | None) -> dict[str, Any]:  # noqa: ARG002
+    def embed_payload(self, texts: Sequence[str], dimensions: int | None, purpose: Purpose | None) -> dict[str, Any]:  # noqa: ARG002 - for others
         """Return the provider's JSON for the vectors of some texts.
 
         Args:
@@ -205,7 +205,7 @@ class Dialect(ABC):
         self.embed_url()  # says that there are none
         raise NotImplementedError(f"{type(self).__name__} has an embed_url() and no embed_payload()")
 
-    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002
+    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002 - for others
         """Return the vectors that the provider's JSON holds, in the order of the texts.
 
         Args:

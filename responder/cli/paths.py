@@ -10,7 +10,7 @@ import click
 class FilePath(click.Path):
     """The path of a file, as it was typed."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002 - click's signature
         """Return it as it is."""
         return value
 

@@ -129,7 +129,7 @@ def when_free(path: str, step: Callable[[], T], deadline: Deadline = NEVER, canc
 def holder(path: str) -> str:
     """Return who holds locks on a database, for people: "process 12 (python job.py)" where the system tells."""
     try:
-        inodes = {os.stat(name).st_ino for name in (path, f"{path}-shm") if os.path.exists(name)}  # noqa: PTH110, PTH116
+        inodes = {os.stat(name).st_ino for name in (path, f"{path}-shm") if os.path.exists(name)}  # noqa: PTH110, PTH116 - str
         with open("/proc/locks", encoding="ascii", errors="replace") as table:  # noqa: PTH123 - a file of the system's
             locks = [line.replace("->", "").split() for line in table]
         found = {int(fields[4]) for fields in locks if int(fields[5].rpartition(":")[2]) in inodes}
@@ -140,7 +140,7 @@ def holder(path: str) -> str:
 
 def _named(process: int) -> str:
     try:
-        with open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as words:  # noqa: PTH123
+        with open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as words:  # noqa: PTH123 - faster
             command = words.read(80).replace("\0", " ").strip()
     except OSError:
         command = ""

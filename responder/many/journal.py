@@ -181,12 +181,12 @@ class _RedisShard:
             except (ValueError, KeyError, TypeError):
                 continue  # asked again
 
-    def take(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:  # noqa: ARG002
+    def take(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:  # noqa: ARG002 - the protocol's
         with self._lock:
             found = self._answers.get(question)
             return found.pop(0) if found else None
 
-    def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:  # noqa: ARG002
+    def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:  # noqa: ARG002 - the protocol's
         return None
 
     def store(
@@ -194,8 +194,8 @@ class _RedisShard:
         question: bytes,
         reply: Mapping[str, Any],
         request_id: str | None,
-        deadline: Deadline,  # noqa: ARG002
-        cancel: CancelToken | None,  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002 - the protocol's
+        cancel: CancelToken | None,  # noqa: ARG002 - the protocol's
     ) -> None:
         value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
         self._journal.add(self._shard, question + os.urandom(8), value.encode())
@@ -226,7 +226,7 @@ class ShardStore:
             self.kept.append((question, found.reply, found.request_id))
         return found
 
-    def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:  # noqa: ARG002
+    def find(self, question: bytes, deadline: Deadline, cancel: CancelToken | None) -> StoredAnswer | None:  # noqa: ARG002 - the protocol's
         """Return nothing: what may be found again is in a cache."""
         return None
 

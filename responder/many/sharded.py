@@ -215,7 +215,7 @@ class ShardedRun(AnswerRun[T]):
     def _travels(self, index: int, prompt: Prompt) -> bool:
         try:
             dumps(prompt)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - a prompt's error belongs to its result
             refused = ConfigurationError(f"this prompt cannot travel to another process: {error}")
             self._put(index, self._work.unfinished(index, prompt, refused))
             return False
@@ -265,7 +265,7 @@ class ShardedRun(AnswerRun[T]):
         if failure is None and payload is not None:
             try:
                 returned: Returned = pickle.loads(payload)  # noqa: S301 - of our own worker
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:  # noqa: BLE001 - a prompt's error belongs to its result
                 failure = ConfigurationError(f"the results of a shard cannot be read here: {error}")
             else:
                 self._unpack(sent, returned, moment)

@@ -19,12 +19,12 @@ from responder.call.batch_form import (
     Outcome,
     count_of,
     look,
+    not_a_batch,
     post,
     readable,
 )
 from responder.call.upload_steps import Sending
 from responder.providers.urls import under
-from responder.values.errors import InvalidResponseError
 from responder.values.reading import as_dict, as_str
 
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
@@ -78,9 +78,7 @@ class AnthropicBatches(BatchForm):
     def read(self, body: Mapping[str, Any]) -> BatchState:
         found, word = as_str(body.get("id")), as_str(body.get("processing_status"))
         if not found or not word:
-            raise InvalidResponseError(
-                f"the answer does not speak of a batch: {json.dumps(body, default=str)[:300]}", body=dict(body), retryable=True
-            )
+            raise not_a_batch(body)
         counts = {name: count_of(as_dict(body.get("request_counts")).get(name)) for name in _COUNTS}
         total = sum(counts.values())
         status: BatchStatus = "running"

@@ -19,13 +19,13 @@ from responder.call.batch_form import (
     Uploading,
     count_of,
     look,
+    not_a_batch,
     post,
     readable,
     words_of,
 )
 from responder.call.upload_steps import Sending, refused
 from responder.providers.urls import quoted, under
-from responder.values.errors import InvalidResponseError
 from responder.values.media import Media
 from responder.values.reading import as_dict, as_list, as_str
 
@@ -95,9 +95,7 @@ class GeminiBatches(BatchForm):
         about = as_dict(body.get("metadata"))
         found = as_str(body.get("name")) or as_str(about.get("name"))
         if not found:
-            raise InvalidResponseError(
-                f"the answer does not speak of a batch: {json.dumps(body, default=str)[:300]}", body=dict(body), retryable=True
-            )
+            raise not_a_batch(body)
         word = as_str(about.get("state")).rpartition("STATE_")[2]
         counts = as_dict(about.get("batchStats"))
         failed = count_of(counts.get("failedRequestCount"))

@@ -38,7 +38,7 @@ class GeminiEmbeddings(Responder):
         settings = _settings(dimensions, purpose)
         return {"requests": [{"model": model, "content": {"parts": [{"text": text}]}, **settings} for text in texts]}
 
-    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002
+    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002 - for others
         rows = [as_dict(row).get("values") for row in as_list(reply.get("embeddings"))]
         return vectors_of(rows, counted(as_dict(reply.get("usageMetadata")).get("promptTokenCount")))
 
@@ -69,7 +69,7 @@ class VertexEmbeddings(GeminiEmbeddings):
             parameters["outputDimensionality"] = dimensions
         return {"instances": [{"content": text, **task} for text in texts], "parameters": parameters}
 
-    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002
+    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002 - for others
         if self._takes_contents:
             tokens = as_dict(reply.get("usageMetadata")).get("promptTokenCount")
             return vectors_of([as_dict(reply.get("embedding")).get("values")], counted(tokens))

@@ -20,6 +20,7 @@ from responder.call.batch_form import (
     Uploading,
     count_of,
     look,
+    not_a_batch,
     path_of,
     post,
     readable,
@@ -27,7 +28,6 @@ from responder.call.batch_form import (
 )
 from responder.call.upload_steps import Sending, multipart, refused
 from responder.providers.urls import under
-from responder.values.errors import InvalidResponseError
 from responder.values.media import Media
 from responder.values.reading import as_dict, as_list, as_str
 
@@ -106,9 +106,7 @@ class OpenAIBatches(BatchForm):
         found = as_str(body.get("id"))
         word = as_str(body.get("status")).lower()
         if not found or not word:
-            raise InvalidResponseError(
-                f"the answer does not speak of a batch: {json.dumps(body, default=str)[:300]}", body=dict(body), retryable=True
-            )
+            raise not_a_batch(body)
         counts = as_dict(body.get("request_counts"))
         failed = count_of(counts.get("failed"))
         why = words_of(body.get("errors")) or words_of(body.get("error"))
@@ -300,9 +298,7 @@ class XAIBatches(OpenAIBatches):
     def read(self, body: Mapping[str, Any]) -> BatchState:
         found = as_str(body.get("batch_id"))
         if not found:
-            raise InvalidResponseError(
-                f"the answer does not speak of a batch: {json.dumps(body, default=str)[:300]}", body=dict(body), retryable=True
-            )
+            raise not_a_batch(body)
         counts = as_dict(body.get("state"))
         total, pending = count_of(counts.get("num_requests")), count_of(counts.get("num_pending"))
         failed = count_of(counts.get("num_error")) + count_of(counts.get("num_cancelled"))

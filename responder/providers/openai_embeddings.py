@@ -29,7 +29,7 @@ class OpenAIEmbeddings(Responder):
     def embed_url(self) -> str:
         return super().embed_url() if self.provider in WITHOUT else under(self.base_url, "/embeddings")
 
-    def embed_payload(self, texts: Sequence[str], dimensions: int | None, purpose: Purpose | None) -> dict[str, Any]:  # noqa: ARG002
+    def embed_payload(self, texts: Sequence[str], dimensions: int | None, purpose: Purpose | None) -> dict[str, Any]:  # noqa: ARG002 - for others
         payload: dict[str, Any] = {"model": self.model, "input": list(texts)}
         if self.provider in WITH_BASE64:
             payload["encoding_format"] = "base64"
@@ -37,7 +37,7 @@ class OpenAIEmbeddings(Responder):
             payload[self.dimensions_field] = dimensions
         return payload
 
-    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002
+    def parse_embeddings(self, reply: Mapping[str, Any], headers: Mapping[str, str]) -> Vectors:  # noqa: ARG002 - for others
         rows = [as_dict(row) for row in as_list(reply.get("data"))]
         places = [as_index(row.get("index")) for row in rows]
         if all(place is not None for place in places) and len(set(places)) == len(places):

@@ -245,7 +245,7 @@ def _plain(hint: Any) -> tuple[Mapping[str, Any], Reader] | None:
         return _one_of([member.value for member in hint], hint)
     if hint in (list, collections.abc.Sequence, typing.List):  # noqa: UP006 - what older code is annotated with
         return {"type": "array"}, _instance(list, "a list")
-    if hint in (dict, collections.abc.Mapping, typing.Dict):  # noqa: UP006
+    if hint in (dict, collections.abc.Mapping, typing.Dict):  # noqa: UP006 - as users may write it
         return {"type": "object"}, _instance(dict, "an object")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:

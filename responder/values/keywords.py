@@ -74,7 +74,7 @@ def _named_as(body: Callable[..., Any], source: Callable[P, A]) -> Callable[P, A
 def _described(function: Callable[P, R], body: Callable[..., Any], source: Callable[..., Any]) -> Callable[P, R]:
     update_wrapper(function, body)
     returned = inspect.signature(body).return_annotation
-    function.__signature__ = inspect.signature(source).replace(return_annotation=returned)  # type: ignore[attr-defined]
+    function.__signature__ = inspect.signature(source).replace(return_annotation=returned)  # type: ignore[attr-defined]  # inspect's
     function.__annotations__ = {**source.__annotations__, "return": returned}
     function.__doc__ = _with_arguments(inspect.getdoc(body), inspect.getdoc(source))
     return function

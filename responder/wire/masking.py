@@ -99,7 +99,7 @@ def masked(value: T, secret: str = "") -> T:
         secret: The key that was sent; "" to look only for what looks like one.
     """
     found: Any = _masked(value, lambda text: _without(_shapeless(text), str(secret)), _DEEPEST)
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # of the kind that was given
 
 
 def hide(error: BaseException, secret: str) -> None:
