@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -56,13 +57,14 @@ def runtime(_one_simulator: Simulator) -> Iterator[Any]:
 def gathered(stream: Any) -> tuple[str, str, list[str], dict[str, Any]]:
     """Return the text, the input of a tool, the names of the events and what the last ones say."""
     text, told, names, end = "", "", [], {}
-    for event in stream:
-        ((name, payload),) = event.items()
-        names.append(name)
-        delta = payload.get("delta", {})
-        text += delta.get("text", "")
-        told += delta.get("toolUse", {}).get("input", "")
-        end.update(payload if name in ("messageStop", "metadata") else {})
+    with contextlib.closing(stream):  # one that breaks off keeps its connection otherwise
+        for event in stream:
+            ((name, payload),) = event.items()
+            names.append(name)
+            delta = payload.get("delta", {})
+            text += delta.get("text", "")
+            told += delta.get("toolUse", {}).get("input", "")
+            end.update(payload if name in ("messageStop", "metadata") else {})
     return text, told, names, end
 
 
