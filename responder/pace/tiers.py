@@ -25,10 +25,13 @@ FACTORS: Mapping[str, Mapping[str, float]] = {
 depends on the model or on a contract, and is not known."""
 
 _PRIORITY: tuple[tuple[re.Pattern[str], float], ...] = (
-    (re.compile(r"gpt-5(?:\.[12])?(?:-\d{4}.*)?"), 2.0),
+    (re.compile(r"gpt-5(?:\.[124])?(?:-codex)?(?:-\d{4}.*)?"), 2.0),
+    (re.compile(r"gpt-5\.4-mini(?:-\d{4}.*)?"), 2.0),
     (re.compile(r"gpt-5-mini(?:-\d{4}.*)?"), 1.8),
     (re.compile(r"(?:gpt-4\.1(?:-mini)?|o3)(?:-\d{4}.*)?"), 1.75),
+    (re.compile(r"o4-mini(?:-\d{4}.*)?"), 20 / 11),
     (re.compile(r"gpt-4\.1-nano(?:-\d{4}.*)?"), 2.0),
+    (re.compile(r"gpt-4o-2024-05-13"), 1.75),
     (re.compile(r"gpt-4o(?:-\d{4}.*)?"), 1.7),
     (re.compile(r"gpt-4o-mini(?:-\d{4}.*)?"), 5 / 3),
 )

@@ -160,6 +160,8 @@ def test_listed_prices_know_the_tiers_of_some_providers() -> None:
 
     assert ratio("openai", "gpt-4o-mini", "flex") == pytest.approx(0.5)
     assert ratio("openai", "gpt-4o", "priority") == pytest.approx(1.7)
+    assert ratio("openai", "gpt-4o-2024-05-13", "priority") == pytest.approx(1.75)  # the oldest one has a price of its own
+    assert ratio("openai", "o4-mini", "priority") == pytest.approx(20 / 11)
     assert ratio("openai", "gpt-3.5-turbo", "priority") is None
     assert ratio("anthropic", "claude-sonnet-4-5", "batch") == pytest.approx(0.5)
     assert ratio("anthropic", "claude-sonnet-4-5", "standard") == pytest.approx(1.0)
