@@ -560,6 +560,39 @@ def test_no_forked_child_hangs_in_sqlite(tmp_path: Path) -> None:
     assert (process.returncode, errors, output) == (0, "", "{0}\n")
 
 
+LOOK_IN_MID_WRITE = """
+import pathlib, sys
+from responder.many.checkpoint import Checkpoint
+
+path = pathlib.Path(sys.argv[1])
+with_an_answer = Checkpoint(path)
+with_an_answer.store(b"question", {"number": 1}, None)
+with_an_answer.close()
+whole = path.read_bytes()
+path.write_bytes(whole[: len(whole) // 2])
+looks = 0
+
+def finish_writing(event, _):
+    global looks
+    if event == "sqlite3.connect":
+        looks += 1
+        if looks == 2:
+            path.write_bytes(whole)
+
+sys.addaudithook(finish_writing)
+checkpoint = Checkpoint(path)
+print(checkpoint.find(b"question").reply)
+checkpoint.close()
+"""
+
+
+def test_a_file_that_another_program_is_just_writing_is_not_taken_for_a_damaged_one(file: Path) -> None:
+    """Read without its locks, since it had no log, it fits together again at the second look."""
+    process = start(LOOK_IN_MID_WRITE, file)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors, output) == (0, "", "{'number': 1}\n")
+
+
 # Locked by another program
 
 

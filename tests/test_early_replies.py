@@ -24,7 +24,7 @@ LARGE = "x" * 20_000_000
 MEDIUM = "x" * 3_000_000
 
 # The time of an attempt that would have to pass if the reply were not read.
-LONG = 40.0
+LONG = 90.0
 
 REFUSALS = {
     413: reply(b'{"error": {"message": "too long"}}', "413 Content Too Large"),

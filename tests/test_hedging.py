@@ -10,6 +10,7 @@ import pytest
 from servers import PATIENCE, Peer, Server, always, reply, reply_body
 
 from responder import CancelledError, CancelToken, ConfigurationError, Limits, OpenAIResponder, Price
+from responder.call import hedging
 from responder.call.hedging import Hedger
 
 Make = Callable[..., OpenAIResponder]
@@ -39,10 +40,20 @@ def slow_once(*slow: str, reply_to_slow: bytes | None = None) -> Callable[[Peer]
 PROMPTS = [f"prompt {number}" for number in range(60)]
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the loser as long as it takes: on a busy machine it may end later than it is waited for."""
+    monkeypatch.setattr(hedging, "_FAREWELL", PATIENCE)
+
+
+# Where the machine stalls, other prompts are asked twice as well: the share has to be large enough for those and the slow ones.
+
+
+@pytest.mark.usefixtures("patient")
 def test_the_slowest_are_asked_twice_and_the_first_answer_counts(serve: Serve, responder_for: Make) -> None:
     """The call that was too slow is cancelled, its connection is freed, and both are shown."""
     server = serve(slow_once("prompt 40", "prompt 50"))
-    batch = responder_for(server).map(PROMPTS, max_workers=4, hedge=0.1)
+    batch = responder_for(server).map(PROMPTS, max_workers=4, hedge=0.3)
     assert batch.texts() == [f"answer to {prompt}" for prompt in PROMPTS]
     assert [batch[index].attempts for index in (40, 50)] == [2, 2]
     assert {server.wait_for_leaving(), server.wait_for_leaving()}
@@ -51,10 +62,11 @@ def test_the_slowest_are_asked_twice_and_the_first_answer_counts(serve: Serve, r
     assert batch[0].usage.input_tokens == 3
 
 
+@pytest.mark.usefixtures("patient")
 def test_the_cost_counts_the_loser_in(serve: Serve, responder_for: Make) -> None:
     """Its prompt is billed."""
     price = Price(input=1_000_000, output=1_000_000)
-    batch = responder_for(serve(slow_once("prompt 40")), price=price).map(PROMPTS, max_workers=4, hedge=0.1)
+    batch = responder_for(serve(slow_once("prompt 40")), price=price).map(PROMPTS, max_workers=4, hedge=0.3)
     assert (batch[0].cost, batch[40].cost) == (5.0, 8.0)
 
 
@@ -62,7 +74,7 @@ def test_no_more_than_the_share_are_asked_twice(serve: Serve, responder_for: Mak
     """However many are slow."""
     slow = PROMPTS[30:]
     server = serve(slow_once(*slow, reply_to_slow=b"later"))
-    run = responder_for(server).imap_unordered(PROMPTS, max_workers=40, hedge=0.05)
+    run = responder_for(server).imap_unordered(PROMPTS, max_workers=40, hedge=0.1)
     results = []
     for result in run:
         results.append(result)
@@ -70,7 +82,7 @@ def test_no_more_than_the_share_are_asked_twice(serve: Serve, responder_for: Mak
             server.released.set()
     assert len(results) == 60
     assert all(result.ok for result in results)
-    assert 61 <= len(server.requests) <= 63
+    assert 61 <= len(server.requests) <= 66
 
 
 def test_nothing_is_asked_twice_without_hedge(serve: Serve, responder_for: Make) -> None:
@@ -117,7 +129,7 @@ def test_a_cancel_ends_both(serve: Serve, responder_for: Make) -> None:
     server = serve(handler)
     token = CancelToken()
     threading.Thread(target=lambda: (second.wait(PATIENCE), token.cancel("enough")), daemon=True).start()
-    batch = responder_for(server).map(PROMPTS, max_workers=4, hedge=0.1, cancel=token)
+    batch = responder_for(server).map(PROMPTS, max_workers=4, hedge=0.3, cancel=token)
     assert second.is_set()
     assert isinstance(batch[59].error, CancelledError)
     assert server.wait_for_leaving() != server.wait_for_leaving()

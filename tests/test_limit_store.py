@@ -123,29 +123,30 @@ class Worker:
 def test_processes_keep_one_limit_together(remote: Simulator, path: Path) -> None:
     """Four processes of eight threads send what one may, evenly spread."""
     workers = [Worker(remote, path, {"requests_per_minute": 1200}, 12) for _ in range(4)]
+    begin = time.monotonic()
     for worker in workers:
         worker.go()
     assert [worker.answered() for worker in workers] == [12] * 4
     moments = sorted(request.arrived for request in remote.received)
-    assert moments[-1] - moments[0] >= 47 * 0.05 * 0.95
-    assert max(sum(begin <= moment < begin + 0.5 for moment in moments) for begin in moments) <= 20  # twice their share
+    # On a busy machine a request may arrive later than its turn, but never before it.
+    assert [number for number, moment in enumerate(moments) if moment < begin + 0.05 * number * 0.95] == []
 
 
 def test_one_refusal_pauses_all_processes(remote: Simulator, path: Path) -> None:
     """Whoever hears the provider's "wait" tells the others."""
     refused, other = (Worker(remote, path, {}, 1) for _ in range(2))
-    remote.script(Fault.status(429, retry_after=1.5))
+    remote.script(Fault.status(429, retry_after=2.5))
     refused.go()
     assert remote.wait_for(1)
     assert remote.wait_until_idle()
     deadline = time.monotonic() + PATIENCE
     while not any(moments(path, 3)) and time.monotonic() < deadline:
-        pass  # until the refusal has been read
+        time.sleep(0.001)  # until the refusal has been read
     other.go()
     assert (refused.answered(), other.answered()) == (1, 1)
     first, *later = remote.received
     assert first.left is not None
-    assert [request.arrived - first.left >= 1.4 for request in later] == [True, True]
+    assert [request.arrived - first.left >= 2.4 for request in later] == [True, True]
 
 
 def moments(path: Path, number: int) -> list[float]:
@@ -158,13 +159,13 @@ def moments(path: Path, number: int) -> list[float]:
 def test_after_anothers_refusal_a_process_starts_slowly_too(path: Path) -> None:
     """Thirty-two calls of a process that was not refused itself: two go first, and all of them in the end."""
     refused, other = (Governor(Limits(store=path), b"key") for _ in range(2))
-    begin = refuse(refused, path, 0.3)
+    begin = refuse(refused, path, 1.5)
     permits: queue.SimpleQueue[Permit] = queue.SimpleQueue()
     threads = [threading.Thread(target=lambda: permits.put(other.acquire(1.0, NEVER, None))) for _ in range(32)]
     for thread in threads:
         thread.start()
     first = [permits.get(timeout=PATIENCE) for _ in range(2)]
-    assert min(permit.started for permit in first) - begin >= 0.25
+    assert min(permit.started for permit in first) - begin >= 1.45
     with pytest.raises(queue.Empty):
         permits.get(timeout=0.1)
     for permit in first:
@@ -261,29 +262,29 @@ def name_of(model: OpenAIResponder) -> bytes:
 
 def test_a_call_that_gives_up_gives_its_turn_back(path: Path) -> None:
     """Three that did not wait long enough hold nobody up afterwards."""
-    governor = Governor(Limits(requests_per_minute=120, store=path))
+    governor = Governor(Limits(requests_per_minute=30, store=path))
     governor.acquire(1.0, NEVER, None).settle()
     begin = time.monotonic()
     for _ in range(3):
         with pytest.raises(DeadlineExceededError):
             governor.acquire(1.0, Deadline.after(0.02), None)
     governor.acquire(1.0, NEVER, None).settle()
-    assert time.monotonic() - begin < 1.4  # half a second, and not two
+    assert time.monotonic() - begin < 7  # two seconds, and not eight
 
 
 def test_tokens_are_settled_for_all(path: Path) -> None:
     """What one process used more than it reserved, the other waits for."""
     one, other = (Governor(Limits(tokens_per_minute=60_000, store=path)) for _ in range(2))
     permit = one.acquire(1.0, NEVER, None)
-    permit.settle(None, Usage(input_tokens=1500, known=True))  # a second and a half
+    begin = time.monotonic()
+    permit.settle(None, Usage(input_tokens=3000, known=True))  # three seconds
     ends = time.monotonic() + PATIENCE
-    while max(moments(path, 2)) < boottime() + 0.8 and time.monotonic() < ends:
+    while max(moments(path, 2)) < boottime() + 1.0 and time.monotonic() < ends:
         time.sleep(0.01)  # it is told within a tenth of a second
     with pytest.raises(DeadlineExceededError):
         other.acquire(1.0, Deadline.after(0.5), None)
-    begin = time.monotonic()
     other.acquire(1.0, NEVER, None).settle()
-    assert time.monotonic() - begin >= 0.3
+    assert time.monotonic() - begin >= 2.5
 
 
 def test_several_keys_do_not_disturb_each_other(path: Path) -> None:
@@ -539,7 +540,7 @@ def test_a_call_that_is_over_does_not_wait_for_the_file(path: Path) -> None:
     with held(path) as holder:
         begin = time.monotonic()
         permit.settle(APIError("slow down", status=429, retryable=True, retry_after=0.1))
-        assert time.monotonic() - begin < 1.0
+        assert time.monotonic() - begin < 10
         let_go(holder)
         other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
 
@@ -659,9 +660,9 @@ def test_a_wall_clock_that_is_set_changes_no_wait(path: Path, hours: int) -> Non
     begin = refuse(told, path, 1.0)
     with time_machine.travel(time.time() + 3600 * hours, tick=True):
         other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
-        assert 0.9 <= time.monotonic() - begin < 5
+        assert 0.9 <= time.monotonic() - begin < PATIENCE
         other.acquire(1.0, Deadline.after(PATIENCE), None).settle()
-    assert 1.4 <= time.monotonic() - begin < 8
+    assert 1.4 <= time.monotonic() - begin < 2 * PATIENCE
 
 
 def test_what_an_earlier_start_of_the_machine_left_holds_nobody(path: Path) -> None:

@@ -281,7 +281,7 @@ def test_max_errors_ends_a_run_that_goes_wrong(simulator: Simulator, gpt: OpenAI
     simulator.always(Fault.status(500))
     batch = gpt.map(["Hi"] * 500, max_workers=2, max_errors=5)
     assert len(batch) == 500
-    assert 5 <= len(simulator.received) <= 20
+    assert 5 <= len(simulator.received) <= 5 + 2 * 8 + 2  # what was pulled before the fifth failure is known
     assert sum(isinstance(result.error, InternalServerError) for result in batch) >= 5
 
 
@@ -297,8 +297,8 @@ def test_a_prompt_that_hangs_fails_at_its_deadline_and_the_others_are_answered(
     """The deadline is each item's own."""
     simulator.script_for("hang", Fault.silence())
     begin = time.monotonic()
-    batch = gpt.map(["hang", *["Hi"] * 20], max_workers=2, deadline=1.0)
-    assert time.monotonic() - begin < 15
+    batch = gpt.map(["hang", *["Hi"] * 20], max_workers=2, deadline=3.0)
+    assert time.monotonic() - begin < 30
     assert isinstance(batch[0].error, DeadlineExceededError)
     assert all(result.ok for result in batch[1:])
 
@@ -312,8 +312,8 @@ def test_a_run_ends_at_its_deadline_with_what_is_finished(
     """`run_deadline` bounds the whole; the server sees the clients leave."""
     simulator.script_for("hang", Fault.silence(times=100))
     begin = time.monotonic()
-    results = list(way(gpt, ["Hi", *["hang"] * 50], max_workers=4, run_deadline=1.0))
-    assert time.monotonic() - begin < 15
+    results = list(way(gpt, ["Hi", *["hang"] * 50], max_workers=4, run_deadline=3.0))
+    assert time.monotonic() - begin < 30
     by_index = {result.index: result for result in results}
     assert by_index[0].ok
     hung = [result for result in results if result.index]
@@ -400,7 +400,7 @@ def test_waits_between_attempts_end_with_a_cancel(simulator: Simulator, gpt: Ope
         thread.start()
         begin = time.monotonic()
         batch = patient.map(["Hi"] * 2, max_workers=2, cancel=token)
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < 40
         thread.join(PATIENCE)
     assert all(isinstance(result.error, CancelledError) for result in batch)
 
@@ -586,7 +586,7 @@ def test_ctrl_c_ends_a_run_at_once_and_keeps_what_is_finished(serve: Any, way: s
         try:
             server.wait_for(requests)
             process.send_signal(signal.SIGINT)
-            out, errors = process.communicate(timeout=10)
+            out, errors = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert (out.strip(), process.returncode) == (f"interrupted {kept}", 0), errors
@@ -623,7 +623,7 @@ def test_the_process_ends_though_a_server_is_silent(serve: Any, way: str) -> Non
     with process:
         try:
             server.wait_for(7)
-            out, errors = process.communicate("go\n", timeout=10)
+            out, errors = process.communicate("go\n", timeout=PATIENCE)
         finally:
             process.kill()
     assert out.strip() == "True"

@@ -225,7 +225,7 @@ def test_a_reader_pauses_while_nobody_takes_what_it_has(
     def endless(peer: Peer) -> bool:
         nonlocal sent
         peer.send(begun())
-        peer.sock.settimeout(0.5)
+        peer.sock.settimeout(1.5)
         while not peer.server.stopping.is_set():
             try:
                 peer.sock.sendall(block)

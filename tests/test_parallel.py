@@ -560,7 +560,7 @@ def test_the_run_ends_at_its_deadline_though_a_function_hangs() -> None:
     begin = time.monotonic()
     try:
         batch = parallel_map(work, range(5), max_workers=2, run_deadline=0.3)
-        assert time.monotonic() - begin < PATIENCE / 2
+        assert time.monotonic() - begin < PATIENCE - 10
     finally:
         release.set()
     assert [result.index for result in batch] == list(range(5))
@@ -622,7 +622,7 @@ def test_cancel_on_the_run_itself_wakes_a_caller_that_waits(way: Callable[..., A
     begin = time.monotonic()
     try:
         results = list(run)
-        assert time.monotonic() - begin < PATIENCE / 2
+        assert time.monotonic() - begin < PATIENCE - 10
     finally:
         release.set()
         thread.join(PATIENCE)

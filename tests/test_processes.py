@@ -302,10 +302,10 @@ def hold():
 
 thread = threading.Thread(target=hold)
 thread.start()
-assert inside.wait(20)
+assert inside.wait(60)
 child = os.fork()
 if child == 0:
-    signal.alarm(20)
+    signal.alarm(60)
     try:
         use(gpt, google, "child")
         os._exit(0)
@@ -358,7 +358,7 @@ thread.start()
 drawing.wait()
 child = os.fork()
 if child == 0:
-    signal.alarm(20)
+    signal.alarm(60)
     sys.stderr = open(os.devnull, "w")
     os._exit(0 if gpt.map(["child one"] * 3, progress=True).ok else 1)
 code = os.waitpid(child, 0)[1]

@@ -51,8 +51,9 @@ from responder import (
 )
 from responder.simulator import Fault, Simulator
 
-# How long a server is given to notice that its client has left, in seconds.
-NOTICED = 2.0
+# How long a server is given to notice that its client has left, in seconds: less than the `timeout` of 30 s, which would end the
+# connection, too.
+NOTICED = 20.0
 
 DONE = b"data: [DONE]\n\n"
 OK = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

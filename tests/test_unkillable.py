@@ -122,7 +122,7 @@ def test_one_ctrl_c_at_half_ends_the_process_with_everything_kept(serve: Any, tm
     assert "KeyboardInterrupt" in errors
     assert last == f"interrupted with {count // 2}"
     assert set(map(int, indexes)) <= set(range(count))
-    assert took < 3.0
+    assert took < 30.0  # and not the ten minutes that the server may take
 
     server.released.set()
     first = list(asked)

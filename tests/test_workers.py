@@ -254,7 +254,7 @@ with results:
     next(results)
     child = fork()
     if not child:
-        signal.alarm(20)
+        signal.alarm(60)
         try:
             next(results)
         except CancelledError as error:
@@ -304,7 +304,7 @@ children = []
 while thread.is_alive() and len(children) < 40:
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(100)
         os._exit(0 if listed_price("openai", "gpt-4o") is not None else 1)
     children.append(child)
 print({os.waitpid(child, 0)[1] for child in children})

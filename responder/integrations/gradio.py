@@ -50,8 +50,9 @@ def side_by_side(
 ) -> Any:
     """Return what Gradio calls to fill several boxes at once: tuples with the latest whole text of each.
 
-    Cancelling the event, or closing the page, ends all streams within a second, even while the providers are silent. A stream
-    that fails shows a sentence about it below its text (`responder.integrations.public`).
+    Cancelling the event, or closing the page, ends all streams within a second, even while the providers are silent. (A page that
+    is closed in the moment between its question and its request for the results goes unnoticed by Gradio: `timeout` ends those
+    streams.) A stream that fails shows a sentence about it below its text (`responder.integrations.public`).
 
     Args:
         streams: Merged streams: the tuples are yielded at once. Or a function of the event's inputs that returns some: the

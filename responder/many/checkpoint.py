@@ -37,6 +37,10 @@ V = TypeVar("V")
 _APPLICATION_ID = 0x52455350
 _VERSION = 2
 
+# Seconds before each look at a file that was there before. While it is looked at as one that nothing changes, another program may
+# open, change and close it: what was read then fits together no more than a damaged file does, and the next look finds it whole.
+_LOOKS = (0.0, 0.0, 0.01, 0.05, 0.1)
+
 # SQLite numbers the rows of a new table from here.
 _FIRST_RUN = 1
 
@@ -473,16 +477,19 @@ def refuse_foreign(path: str, deadline: Deadline = NEVER, cancel: CancelToken | 
             return
     except OSError as error:
         raise ConfigurationError(_unreadable(path, error), fatal=True) from error
+    problem = ""
+    for pause in _LOOKS:
+        time.sleep(pause)
+        problem = when_free(path, lambda: _problem(path, _how_to_read(path)), deadline, cancel)
+        if not problem:
+            return
+    raise ConfigurationError(problem, fatal=True)
+
+
+def _how_to_read(path: str) -> str:
     # Reading a file in use takes part in its log, and leaves one behind where there was none; so a file that has no log is
-    # read as one that nothing changes, unless a program starts to meanwhile.
-    log = f"{path}-wal"
-    has_log = os.path.exists(log)  # noqa: PTH110 - a str, as SQLite takes it
-    how = "mode=ro" if has_log else "mode=ro&immutable=1"
-    problem = when_free(path, lambda: _problem(path, how), deadline, cancel)
-    if problem and not has_log and os.path.exists(log):  # noqa: PTH110 - a str, as SQLite takes it
-        problem = when_free(path, lambda: _problem(path, "mode=ro"), deadline, cancel)
-    if problem:
-        raise ConfigurationError(problem, fatal=True)
+    # read as one that nothing changes.
+    return "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"  # noqa: PTH110 - a str, as SQLite takes it
 
 
 def _problem(path: str, how: str) -> str:
@@ -525,10 +532,9 @@ def kept_in(path: str) -> Counter[bytes]:
     refuse_foreign(path)
     if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
         return Counter()
-    how = "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"  # noqa: PTH110 - a str, as SQLite takes it
 
     def step() -> Counter[bytes]:
-        with contextlib.closing(_for_reading(path, how)) as connection:
+        with contextlib.closing(_for_reading(path, _how_to_read(path))) as connection:
             return Counter(dict(connection.execute("SELECT question, count(*) FROM answers GROUP BY question")))
 
     try:

@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 # Seconds until a test that hangs fails; nothing is expected to take this long.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 _FLAGS = (
     "--headless=new",
