@@ -512,6 +512,45 @@ def test_a_process_that_is_killed_at_any_moment_leaves_one_batch(kind: str, prov
         assert len(simulator.batches) == moments + 1
 
 
+_FORKED = """
+import os, signal, sys, threading
+from responder import OpenAIResponder
+
+url, file = sys.argv[1:]
+gpt = OpenAIResponder("m", base_url=url, api_key="k")
+job = gpt.submit(["a", "b"], checkpoint=file)
+inside, leave = threading.Event(), threading.Event()
+
+def step():
+    with job._lock():
+        inside.set()
+        leave.wait()
+
+thread = threading.Thread(target=step)
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    code = 1
+    try:
+        code = 0 if job.status in ("running", "waiting", "completed") else 2
+    finally:
+        os._exit(code)
+print(os.waitpid(child, 0)[1])
+leave.set()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_may_ask_how_far_a_job_is(simulator: Simulator, file: Path) -> None:
+    """A thread that waits for it, which the child does not have, is in the middle of a step."""
+    arguments = [sys.executable, "-W", "ignore", "-c", _FORKED, simulator.base_url("openai"), str(file)]
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=100)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "mistral", "xai", "together"])
 @pytest.mark.parametrize("fault", [Fault.reset(before_headers=True), Fault.cut_json()], ids=["reset", "cut"])
 def test_a_batch_whose_reply_was_lost_is_not_made_twice(provider: str, fault: Fault, simulator: Simulator, file: Path) -> None:

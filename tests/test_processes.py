@@ -245,16 +245,29 @@ def test_a_method_travels_without_the_key(serve: Callable[..., Server], monkeypa
 
 # Locks that nobody will release
 
-LOCKS = """
-import gc, os, signal, sys, threading
-from responder import Limits, OpenAIResponder
-from responder.wire.credentials import GoogleCredential
+FORKS = ["python", pytest.param("c", marks=pytest.mark.skipif(sys.platform != "linux", reason="calls the C library's fork()"))]
 
-url, file = sys.argv[1:]
+LOCKS = """
+import ctypes, gc, os, signal, sys, threading
+from responder import CancelToken, Limits, OpenAIResponder, for_model
+from responder.integrations.registry import Registry
+from responder.many.job_lock import sending
+from responder.values.deadline import NEVER
+from responder.wire.credentials import GoogleCredential
+from responder.wire.signing import AmazonSigner
+
+fork, url, file = sys.argv[1:]
+token, registry, signer = CancelToken(), Registry(), AmazonSigner("bedrock", "us-east-1")
 
 
 def use(gpt, google, who):
-    assert gpt.answer(who + " one").text == who + " one"
+    assert gpt.answer(who + " one", cancel=token).text == who + " one"
+    assert not token.wait(0)
+    assert registry.get("a", lambda: gpt) is gpt
+    assert signer.signed("https://localhost/", b"", {})
+    with sending(file, NEVER, None):
+        pass
+    assert for_model("simulated:m").base_url
     assert gpt.map([who + " two"] * 3, checkpoint=file, dedupe=True).texts() == [who + " two"] * 3
     assert [result.ok for result in gpt.imap([who + " three"] * 3)] == [True] * 3
     assert google.answer(who + " four").text == who + " four"
@@ -268,11 +281,13 @@ def locks():
         names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
         for name in names:
             value = getattr(thing, name, None)
-            value = getattr(value, "_lock", value) if isinstance(value, threading.Condition) else value
-            # A fork waits for whoever is in SQLite.
             where = f"{getattr(thing, '__name__', type(thing).__name__)}.{name}"
-            if isinstance(value, kinds) and where != "Gate._lock":
-                yield where, value
+            for value in value.values() if isinstance(value, dict) else [value]:
+                value = value._cond if isinstance(value, threading.Event) else value
+                value = value._lock if isinstance(value, threading.Condition) else value
+                # A fork waits for whoever is in SQLite.
+                if isinstance(value, kinds) and where != "Gate._lock":
+                    yield where, value
 
 
 class Credentials:
@@ -303,7 +318,7 @@ def hold():
 thread = threading.Thread(target=hold)
 thread.start()
 assert inside.wait(60)
-child = os.fork()
+child = os.fork() if fork == "python" else ctypes.PyDLL(None).fork()  # in C as uWSGI does, which does not tell Python
 if child == 0:
     signal.alarm(60)
     try:
@@ -322,22 +337,38 @@ print(*sorted({name for name, _ in held}))
 
 @pytest.mark.pain(15)
 @needs_fork
-def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(serve: Callable[..., Server], tmp_path: Path) -> None:
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(
+    serve: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork: str
+) -> None:
     """Another thread holds every lock that the package has when the process forks: the child works all the same."""
     askers = Askers()
     server = serve(askers.handler)
-    child, held = run(LOCKS, tmp_path, f"{server.url}/v1", tmp_path / "run.db")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    child, held = run(LOCKS, tmp_path, fork, f"{server.url}/v1", tmp_path / "run.db")
     assert child == "child 0", held
-    for name in ("Governor._lock", "_Shared.lock", "_InProcess.lock", "Recent._lock"):
+    for name in (
+        "AmazonSigner._lock",
+        "Governor._lock",
+        "Recent._lock",
+        "Registry._lock",
+        "_InProcess.lock",
+        "_Shared.event",
+        "_Shared.lock",
+        "responder.many.job_lock._threads",
+        "responder.providers.simulated._locks",
+    ):
         assert name in held.split()
     assert not any({"child", "parent"} <= names or {"child", "before"} <= names for names in askers.owners.values())
 
 
 BAR = """
-import os, signal, sys, threading
+import ctypes, os, signal, sys, threading
 from responder import OpenAIResponder
 
-gpt = OpenAIResponder("m", api_key="k", base_url=sys.argv[1], max_retries=0, timeout=20)
+fork, url = sys.argv[1:]
+gpt = OpenAIResponder("m", api_key="k", base_url=url, max_retries=0, timeout=20)
 drawing, leave = threading.Event(), threading.Event()
 
 
@@ -356,7 +387,7 @@ sys.stderr = Slow()
 thread = threading.Thread(target=gpt.map, args=(["parent one"] * 3,), kwargs={"progress": True})
 thread.start()
 drawing.wait()
-child = os.fork()
+child = os.fork() if fork == "python" else ctypes.PyDLL(None).fork()
 if child == 0:
     signal.alarm(60)
     sys.stderr = open(os.devnull, "w")
@@ -370,12 +401,13 @@ print(code)
 
 @pytest.mark.pain(15)
 @needs_fork
+@pytest.mark.parametrize("fork", FORKS)
 def test_a_child_draws_its_bar_though_a_thread_of_its_parent_was_drawing_one(
-    serve: Callable[..., Server], tmp_path: Path
+    serve: Callable[..., Server], tmp_path: Path, fork: str
 ) -> None:
     """The terminal is slow, and the process forks in the middle of a line."""
     server = serve(Askers().handler)
-    assert run(BAR, tmp_path, f"{server.url}/v1") == ["0"]
+    assert run(BAR, tmp_path, fork, f"{server.url}/v1") == ["0"]
 
 
 BUSY = """

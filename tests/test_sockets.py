@@ -133,7 +133,7 @@ def test_a_callback_may_cancel_its_own_token() -> None:
 def test_a_token_that_is_cancelled_while_it_is_locked_does_not_hang() -> None:
     """The garbage collector may end a run in the very thread that is about to register with its token."""
     token = CancelToken()
-    with token._lock:
+    with token._shared.lock:
         token.cancel()
     assert token.cancelled
 

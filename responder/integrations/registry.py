@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable
 
 from responder.responder import Responder
-
-_registries: weakref.WeakSet[Registry] = weakref.WeakSet()
+from responder.values.process import adopt, getpid
 
 
 class Registry:
     """Responders by name. Safe for threads; a forked child starts with an empty one."""
 
     def __init__(self) -> None:
-        self._start()
-        _registries.add(self)
+        self.process = getpid()
+        self.start_anew()
 
-    def _start(self) -> None:
+    def start_anew(self) -> None:
+        """In a forked child: a thread that only the parent has may hold the lock."""
         self._lock = threading.Lock()
         self._made: dict[str, Responder] = {}
 
@@ -30,6 +28,8 @@ class Registry:
             name: What distinguishes it from the others.
             make: Makes it; runs under the lock, so that it runs once. Its exceptions pass through and are not kept.
         """
+        if self.process != getpid():
+            adopt(self)
         with self._lock:
             if name not in self._made:
                 self._made[name] = make()
@@ -37,15 +37,7 @@ class Registry:
 
     def clear(self) -> None:
         """Forget all; existing references stay usable."""
+        if self.process != getpid():
+            adopt(self)
         with self._lock:
             self._made.clear()
-
-
-def _start_anew() -> None:
-    # The lock may have been held, by a thread that the child does not have, at the moment of the fork.
-    for registry in list(_registries):
-        registry._start()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)

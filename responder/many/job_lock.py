@@ -14,7 +14,8 @@ from responder.values.errors import CancelledError, DeadlineExceededError
 # Seconds between two looks whether another process has finished.
 _LOOK = 0.05
 
-_threads: dict[str, threading.Lock] = {}
+# By process: in a forked child a lock of the parent may be held by a thread that the child does not have.
+_threads: dict[tuple[int, str], threading.Lock] = {}
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ def sending(path: str, deadline: Deadline, cancel: CancelToken | None) -> Iterat
         DeadlineExceededError, CancelledError: Another one sends, and the wait is over.
     """
     name = os.path.realpath(path)
-    lock = _threads.setdefault(name, threading.Lock())
+    lock = _threads.setdefault((os.getpid(), name), threading.Lock())
     while not lock.acquire(timeout=_LOOK):
         _go_on(path, deadline, cancel)
     try:

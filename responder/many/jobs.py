@@ -37,6 +37,7 @@ from responder.values.errors import (
     RateLimitError,
     ResponderError,
 )
+from responder.values.process import getpid
 from responder.values.results import Batch
 
 # Seconds between two looks: soon at first, for small batches; a provider has a day.
@@ -86,11 +87,15 @@ class SentJob:
         self._job = job
         self._prompts = prompts
         self._seen: dict[int, BatchState] = {}  # what the provider said last
-        self._lock = threading.RLock()  # one step at a time; several threads may wait for one job
+        # One step at a time, though several threads may wait for one job. By process: a forked child lacks who holds it.
+        self._locks: dict[int, threading.RLock] = {}
         self._adds = not job.prompts  # known only from the provider: its prompts are those that its results name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} in {self.path!r}>"
+
+    def _lock(self) -> threading.RLock:
+        return self._locks.setdefault(getpid(), threading.RLock())
 
     @property
     def batches(self) -> tuple[str, ...]:
@@ -107,7 +112,7 @@ class SentJob:
         Raises:
             APIError: The provider could not be asked.
         """
-        with self._lock:
+        with self._lock():
             self._look(Bounds(self._desk.source.timeout, NEVER, None))
         return self._status(self._parts())
 
@@ -184,7 +189,7 @@ class SentJob:
             APIError: The provider refuses.
         """
         bounds = Bounds(self._desk.source.timeout, NEVER, None)
-        with self._lock, sending(self.path, NEVER, None):
+        with self._lock(), sending(self.path, NEVER, None):
             for part in self._parts():
                 if part.state == "sending" and (found := self._find(part, bounds)) is not None:
                     self._note_sent(part, found)
@@ -261,7 +266,7 @@ class SentJob:
         A provider that cannot be reached for a moment is asked again with the next step.
         """
         try:
-            with self._lock:
+            with self._lock():
                 self._step(bounds, sends=sends)
         except (APIConnectionError, APIStatusError, CircuitOpenError) as error:
             is_passing = error.retryable or isinstance(error, CircuitOpenError)

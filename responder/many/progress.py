@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 
 from responder.values.answer import NO_USAGE, Usage
 from responder.values.clock import monotonic
+from responder.values.process import getpid
 from responder.values.results import ItemResult
 from responder.values.visible import is_terminal
 
@@ -121,22 +121,18 @@ def _bar(total: int | None, unit: str) -> Any:
         if _is_notebook():
             from tqdm.auto import tqdm as notebook_bar
 
-            return _of_our_own(notebook_bar)(total=total, unit=unit)
+            return _of_our_own(notebook_bar, getpid())(total=total, unit=unit)
         if sys.stderr is None:
             return None
         from tqdm import tqdm
 
-        return _of_our_own(tqdm)(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True, miniters=1)
+        return _of_our_own(tqdm, getpid())(total=total, unit=unit, file=sys.stderr, dynamic_ncols=True, miniters=1)
     except Exception:  # noqa: BLE001 - it cannot be written to
         return None
 
 
 @functools.cache
-def _of_our_own(kind: Any) -> Any:
+def _of_our_own(kind: Any, _process: int) -> Any:
     # tqdm's lock is one for all processes that are forked: a child that is killed while it draws would hold up its parent. Its
     # thread, which looks after bars that were drawn too seldom, cannot be started while the program ends, and is not needed.
     return type(kind.__name__, (kind,), {"_lock": threading.RLock(), "monitor_interval": 0})
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_of_our_own.cache_clear)

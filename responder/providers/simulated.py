@@ -17,7 +17,8 @@ from responder.values.options import Options
 LATENCY = "uniform:0.3:0.9"
 TOKENS_PER_SECOND = 60.0
 
-_lock = threading.Lock()
+# One lock for each process: in a forked child the parent's may be held by a thread that the child does not have.
+_locks: dict[int, threading.Lock] = {}
 _running: dict[int, Any] = {}
 
 
@@ -47,11 +48,12 @@ class SimulatedResponder(OpenAIResponder):
 
 def _simulator_url() -> str:
     """Return the base URL of this process's simulator; a forked child starts its own."""
-    with _lock:
-        if os.getpid() not in _running:
+    process = os.getpid()
+    with _locks.setdefault(process, threading.Lock()):
+        if process not in _running:
             from responder.simulator import Simulator
 
             simulator = Simulator(latency=LATENCY, tokens_per_second=TOKENS_PER_SECOND)
             simulator.start()
-            _running[os.getpid()] = simulator
-        return str(_running[os.getpid()].base_url("openai"))
+            _running[process] = simulator
+        return str(_running[process].base_url("openai"))

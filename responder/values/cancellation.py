@@ -6,12 +6,30 @@ import itertools
 import threading
 from collections.abc import Callable
 
+from responder.values.process import adopt, getpid
+
+
+class _Shared:
+    """What threads wait on; a forked child needs its own, since a thread that only its parent has may hold a lock of these."""
+
+    def __init__(self) -> None:
+        self.process = getpid()
+        # Reentrant: the garbage collector may end a run, and so cancel its token, in a thread that holds the lock.
+        self.lock = threading.RLock()
+        self.event = threading.Event()
+
+    def start_anew(self) -> None:
+        lock, event = threading.RLock(), threading.Event()
+        if self.event.is_set():
+            event.set()
+        self.lock, self.event = lock, event
+
 
 class CancelToken:
     """Cancels the calls that use it, from any thread, at any time.
 
     Work under a token registers a callback that ends it at once (for a call: shutting down its socket). Cancelling twice
-    does nothing. Thread-safe: one lock guards everything mutable.
+    does nothing. Thread-safe: one lock guards everything mutable. A forked child may use its copy, which stops the child's work.
 
         token = CancelToken()
         threading.Timer(5, token.cancel).start()
@@ -19,9 +37,7 @@ class CancelToken:
     """
 
     def __init__(self) -> None:
-        # Reentrant: the garbage collector may end a run, and so cancel its token, in a thread that holds the lock.
-        self._lock = threading.RLock()
-        self._event = threading.Event()
+        self._shared = _Shared()
         self._callbacks: dict[int, Callable[[], object]] = {}
         self._numbers = itertools.count()
         self.reason = ""
@@ -29,7 +45,7 @@ class CancelToken:
     @property
     def cancelled(self) -> bool:
         """True once `cancel` was called."""
-        return self._event.is_set()
+        return self._shared.event.is_set()
 
     def cancel(self, reason: str = "cancelled") -> None:
         """Stop all work under this token; returns at once. Calling it again does nothing.
@@ -37,11 +53,14 @@ class CancelToken:
         Args:
             reason: Goes into the message of the errors that follow.
         """
-        with self._lock:
-            if self._event.is_set():
+        shared = self._shared
+        if shared.process != getpid():
+            adopt(shared)
+        with shared.lock:
+            if shared.event.is_set():
                 return
             self.reason = reason
-            self._event.set()
+            shared.event.set()
             callbacks, self._callbacks = self._callbacks, {}
         for callback in callbacks.values():
             callback()
@@ -51,9 +70,12 @@ class CancelToken:
 
         The callback runs in the cancelling thread: it must neither block nor raise.
         """
-        with self._lock:
+        shared = self._shared
+        if shared.process != getpid():
+            adopt(shared)
+        with shared.lock:
             number = next(self._numbers)
-            if not self._event.is_set():
+            if not shared.event.is_set():
                 self._callbacks[number] = callback
                 return number
         callback()
@@ -61,12 +83,18 @@ class CancelToken:
 
     def unregister(self, number: int) -> bool:
         """Forget a callback; False when it was already called, or is being called."""
-        with self._lock:
+        shared = self._shared
+        if shared.process != getpid():
+            adopt(shared)
+        with shared.lock:
             return self._callbacks.pop(number, None) is not None
 
     def wait(self, seconds: float) -> bool:
         """Sleep for `seconds`, or until cancelled; return True when cancelled."""
-        return self._event.wait(seconds)
+        shared = self._shared
+        if shared.process != getpid():
+            adopt(shared)
+        return shared.event.wait(seconds)
 
     def __copy__(self) -> CancelToken:
         return self  # whoever holds a copy wants to stop the same work

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from responder.values.errors import AuthenticationError, ConfigurationError
+from responder.values.process import adopt, getpid
 from responder.wire.masking import Secret
 
 
@@ -26,9 +27,11 @@ class AmazonSigner:
         self._service = service
         self._region = region
         self._profile = profile
-        self._start()
+        self.process = getpid()
+        self.start_anew()
 
-    def _start(self) -> None:
+    def start_anew(self) -> None:
+        """In a forked child: the lock, and those inside botocore's credentials, may be held by a thread that is not there."""
         self._lock = threading.Lock()
         self._credentials: Any = None
 
@@ -52,6 +55,8 @@ class AmazonSigner:
         return {**headers, **{name: Secret(value) for name, value in request.headers.items()}}  # a session's token is one of them
 
     def _found(self) -> Any:
+        if self.process != getpid():
+            adopt(self)
         if self._credentials is None:
             with self._lock:  # botocore's own are safe for threads, finding them is not
                 if self._credentials is None:
@@ -77,7 +82,8 @@ class AmazonSigner:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._start()
+        self.process = getpid()
+        self.start_anew()
 
     def __repr__(self) -> str:
         return f"AmazonSigner({self._service!r}, {self._region!r})"
