@@ -1,4 +1,4 @@
-"""`responder map --dry-run`: what a run would send, cost and take, and nothing is sent."""
+"""`--dry-run` of map, submit and embed: what a run would send, cost and take, and nothing is sent."""
 
 from __future__ import annotations
 
@@ -119,3 +119,106 @@ def test_needs_nothing_of_the_environment(file: Path, provider: str, monkeypatch
     result = run("map", file, "--model", f"{provider}:m", "--skip-empty", "--dry-run")
     assert result.exit_code == 0, result.stderr
     assert "cost    unknown: add --price IN,OUT" in result.stdout
+
+
+def test_a_batch_is_estimated_at_the_price_of_batches(file: Path, simulator: Simulator, tmp_path: Path) -> None:
+    """Half of what a live run costs; no checkpoint is made, and no key is needed."""
+    night = tmp_path / "night.db"
+    result = run(
+        *("submit", file, *MODEL, "--checkpoint", night, "--skip-empty", "--dry-run", "--price", "1,10"),
+        *("--base-url", simulator.base_url("openai"), "--max-tokens", 1000, "--budget", 0.01),
+    )
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[1] == "To openai:gpt-4o-mini: 4 requests"
+    assert "cost    at most $0.020: $0.0000" in lines[4]
+    assert "(50% of the live price)" in lines[4]
+    assert lines[5] == "  budget  $0.010 is less than that: the rest would not be sent"
+    assert lines[-1] == "Nothing was sent."
+    assert not night.exists()
+    assert simulator.received == []
+
+
+def test_what_a_batch_job_has_sent_is_not_counted_again(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under way, then answered: neither is paid for twice, and the file stays as it is."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    with Simulator(batch_hours=2) as night:
+        night_file = tmp_path / "night.db"
+        arguments = (file, *MODEL, "--base-url", night.base_url("openai"), "--skip-empty", "--checkpoint", night_file)
+        assert run("submit", *arguments).exit_code == 0
+        before = night_file.read_bytes()
+        under_way = run("submit", *arguments, "--dry-run").stdout
+        assert f"4 prompts, 1 row without a prompt skipped, 4 under way in a job of {night_file}\n" in under_way
+        assert "nothing is left to send" in under_way
+        assert night_file.read_bytes() == before
+        night.advance(3)
+        assert run("job", night_file, "--wait", "--base-url", night.base_url("openai")).exit_code == 0
+        with file.open("a", encoding="utf-8") as added:
+            added.write("6,What is cricket?\n")
+        answered = run("submit", *arguments, "--dry-run").stdout
+        assert f"5 prompts, 1 row without a prompt skipped, 4 with an answer in {night_file}\n" in answered
+        assert "To openai:gpt-4o-mini: 1 request\n" in answered
+
+
+def test_texts_are_counted_in_the_requests_that_would_carry_them(
+    tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packed as in a run; equal texts and those whose vectors are kept are left out."""
+    texts = tmp_path / "texts.csv"
+    texts.write_text(f'text\n{"a cat " * 100}\n猫がいる。\na dog\na dog\n""\na ship\n', encoding="utf-8")
+    arguments = (
+        *("embed", texts, "--model", "openai:text-embedding-3-small", "--base-url", simulator.base_url("openai")),
+        *("--skip-empty", "--batch-size", 2, "--checkpoint", tmp_path / "v.db", "--price", "1000,0"),
+    )
+    result = run(*arguments, "--dry-run", "--rpm", 1, "--budget", 1)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        f"{texts}: 5 texts, 1 row without a text skipped, 1 repeated",
+        "To openai:text-embedding-3-small: 2 requests",
+        "  input   about 159 tokens, 40 a text",
+        "  cost    about $0.16",
+        "  time    at least 2\N{NO-BREAK SPACE}min, because of the limits",
+        "  budget  $1.00 is enough",
+        "An estimate: 4 bytes of English, or 3 of other scripts, count as a token; retries come on top.",
+        "Nothing was sent.",
+    ]
+    assert error_line(result).startswith("The run itself needs more: no API key for openai")
+    assert not (tmp_path / "v.db").exists()
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    assert run(*arguments).exit_code == 0
+    assert len(simulator.received) == 2
+    with texts.open("a", encoding="utf-8") as added:
+        added.write("a bird\n")
+    again = run(*arguments, "--dry-run").stdout
+    assert f"6 texts, 1 row without a text skipped, 1 repeated, 4 with a vector in {tmp_path / 'v.db'}\n" in again
+    assert "To openai:text-embedding-3-small: 1 request\n" in again
+    assert len(simulator.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("submit", "--checkpoint", "no.db", "--model", "deepseek:m"), "use responder map"),
+        (("embed", "--column", "prompt", "--model", "anthropic:m"), "such as --model openai:text-embedding-3-small"),
+        (("embed", "--column", "prompt", "--model", "openai:m", "--resume"), "--resume continues a checkpoint"),
+        (("embed", "--model", "openai:m"), "no column 'text'"),
+        (("map", "--model", "openai:no-such-model", "--budget", "1"), "add --price IN,OUT"),
+        (("submit", "--checkpoint", "no.db", "--model", "openai:no-such-model", "--budget", "1"), "add --price IN,OUT"),
+        (("embed", "--column", "prompt", "--model", "openai:no-such-model", "--budget", "1"), "add --price IN,OUT"),
+    ],
+)
+def test_what_would_stop_a_run_stops_its_estimate(file: Path, arguments: tuple[str, ...], words: str) -> None:
+    """In the words of the shell, and with exit code 2."""
+    command, *options = arguments
+    result = run(command, file, "--skip-empty", "--dry-run", *options)
+    assert result.exit_code == 2
+    assert words in error_line(result)
+    assert "()" not in result.stderr
+
+
+@pytest.mark.parametrize("provider", ["azure", "vertex", "gemini", "cohere", "voyage", "mistral", "cloudflare", "simulated"])
+def test_an_estimate_of_vectors_needs_nothing_of_the_environment(file: Path, provider: str) -> None:
+    """No endpoint, project, account or server."""
+    result = run("embed", file, "--column", "prompt", "--model", f"{provider}:m", "--skip-empty", "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert f"To {provider}:m: 1 request" in result.stdout

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from responder.cli.dry_run import show_embedding_forecast
 from responder.cli.interrupt import interruptible
 from responder.cli.model import call_options, make_responder, refuse_deaf_port
 from responder.cli.paths import FILE_PATH
-from responder.cli.rows import FORMATS, Rows, reading_of
+from responder.cli.reading import Contents, reading_of, text_of, text_options
+from responder.cli.rows import Rows
+from responder.cli.running import (
+    budget_option,
+    check_run,
+    dry_run_option,
+    overwrite_option,
+    price_option,
+    progress_option,
+    resume_option,
+    run_deadline_option,
+    summary_option,
+)
 from responder.cli.terminal import say
 from responder.cli.vectors import check_out, write
 from responder.cli.words import in_shell_words
@@ -26,7 +38,6 @@ _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max
 
 
 @click.command("embed")
-@click.argument("file", type=FILE_PATH)
 @click.option(
     "-o",
     "--out",
@@ -34,20 +45,14 @@ _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max
     metavar="OUT",
     help="Where the vectors go: .npy, .parquet or .jsonl; default: JSON lines on standard output.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
-@click.option("--column", default="text", show_default=True, help="Column (csv) or key (jsonl) that holds the text.")
-@click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
-@click.option("--skip-empty", is_flag=True, help="Skip rows without a text instead of refusing FILE.")
+@overwrite_option
+@text_options
 @call_options
 @click.option("--dimensions", type=click.IntRange(min=1), help="Length of the vectors, for models that can shorten them.")
 @click.option("--purpose", type=click.Choice(("query", "document")), help="What the vectors are for.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Most texts in a request; default: as many as the provider takes.")
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Requests at once.")
-@click.option(
-    "--run-deadline", type=float, metavar="SECONDS", help="Limit for the whole run; requests in flight are cancelled then."
-)
+@run_deadline_option
 @click.option("--max-errors", type=click.IntRange(min=1), help="Stop sending once this many texts have failed.")
 @click.option(
     "--checkpoint",
@@ -55,10 +60,12 @@ _SETTINGS = ("dimensions", "purpose", "batch_size", "checkpoint", "budget", "max
     metavar="FILE",
     help="Save each vector in FILE at once; texts that are already in it are not sent again.",
 )
-@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run spends more than this.")
-@click.option("--price", metavar="IN,OUT", help="The model's price in US dollars for a million tokens, such as 0.02,0.")
-@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
-@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")
+@resume_option
+@budget_option
+@price_option
+@dry_run_option
+@progress_option
+@summary_option
 def embed(
     file: str,
     out: str | None,
@@ -66,6 +73,8 @@ def embed(
     form: str | None,
     summary: bool | None,
     workers: int,
+    resume: bool,
+    dry_run: bool,
     **choices: Any,
 ) -> None:
     """Turn every text of FILE into a vector: several texts a request, several requests at once.
@@ -80,13 +89,16 @@ def embed(
 
     \b
     responder embed corpus.txt --model openai:text-embedding-3-small -o vectors.npy
+    responder embed corpus.txt --model openai:text-embedding-3-small --dry-run
     responder embed reviews.csv --column review --purpose document --model voyage:voyage-3.5 -o vectors.parquet
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
     reading = reading_of(choices)
-    if settings["run_deadline"] is not None and not settings["run_deadline"] > 0:
-        raise ConfigurationError(f"--run-deadline must be a number of seconds above 0, not {settings['run_deadline']:g}")
-    check_out(out, overwrite, file)
+    check_run(settings["run_deadline"], settings["checkpoint"], resume)
+    if dry_run:
+        show_embedding_forecast(file, form, {**reading, "check": _check}, {**choices, "schema": None}, settings)
+        return
+    check_out(out, overwrite or resume, file)
     with (
         make_responder(**choices, schema=None) as responder,
         Rows(file, form, check=_check, **reading) as rows,
@@ -96,7 +108,7 @@ def embed(
         if rows.skipped:
             say(rows.skipped_line("text"))
         with interruptible() as interruption:
-            vectors = responder.embed(_Texts(rows), max_workers=workers, cancel=interruption.token, **settings)
+            vectors = responder.embed(Contents(rows, text_of), max_workers=workers, cancel=interruption.token, **settings)
         is_cut = interruption.number is not None
         write(vectors, rows, out, partial=is_cut)
     failures = vectors.failures()
@@ -111,17 +123,3 @@ def embed(
 def _check(prompt: Prompt) -> None:
     if not isinstance(prompt, str):
         raise ConfigurationError("only texts are embedded, no messages")
-
-
-class _Texts:
-    """The texts of a file, in a number that is known from the start."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[str]:
-        for row in self._rows:
-            yield str(row.prompt)

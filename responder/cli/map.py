@@ -17,7 +17,19 @@ from responder.cli.interrupt import Interruption, interruptible
 from responder.cli.lines import Lines, as_record
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
 from responder.cli.paths import FILE_PATH
-from responder.cli.rows import FORMATS, Row, Rows, reading_of
+from responder.cli.reading import prompt_options, reading_of
+from responder.cli.rows import Row, Rows
+from responder.cli.running import (
+    budget_option,
+    check_run,
+    dry_run_option,
+    overwrite_option,
+    price_option,
+    progress_option,
+    resume_option,
+    run_deadline_option,
+    summary_option,
+)
 from responder.cli.terminal import discard_output, say
 from responder.cli.words import in_shell_words
 from responder.many.runs import AnswerRun
@@ -38,7 +50,6 @@ _SETTINGS = (
 
 
 @click.command("map")
-@click.argument("file", type=FILE_PATH)
 @click.option(
     "-o",
     "--out",
@@ -46,18 +57,11 @@ _SETTINGS = (
     metavar="OUT.jsonl",
     help="Where the answers go: .jsonl, .csv, .tsv or .parquet; default: standard output.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
-@click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
-@click.option("--template", metavar="TEXT", help='Make the prompt from a row\'s values: "Summarise: {text}"; {line} in txt.')
-@click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
-@click.option("--skip-empty", is_flag=True, help="Skip rows without a prompt instead of refusing FILE.")
+@overwrite_option
+@prompt_options
 @model_options
 @click.option("-w", "--workers", type=click.IntRange(min=1), default=16, show_default=True, help="Calls at once.")
-@click.option(
-    "--run-deadline", type=float, metavar="SECONDS", help="Limit for the whole run; calls in flight are cancelled then."
-)
+@run_deadline_option
 @click.option("--max-errors", type=click.IntRange(min=1), help="Stop sending once this many rows have failed.")
 @click.option(
     "--on-error",
@@ -72,14 +76,10 @@ _SETTINGS = (
     metavar="FILE",
     help="Save each answer in FILE at once; answers already in it are not asked for again.",
 )
-@click.option("--resume", is_flag=True, help="Continue the run saved in --checkpoint: the file must exist, and OUT is replaced.")
+@resume_option
 @click.option("--dedupe", is_flag=True, help="Ask equal prompts once.")
-@click.option("--budget", type=float, metavar="DOLLARS", help="Stop before the run spends more than this.")
-@click.option(
-    "--price",
-    metavar="IN,OUT",
-    help="The model's price in US dollars per million tokens, in and out; default: from genai-prices, if installed.",
-)
+@budget_option
+@price_option
 @click.option("--hedge", type=float, metavar="SHARE", help="Send the slowest prompts a second time, such as 0.05 of them.")
 @click.option(
     "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
@@ -91,9 +91,9 @@ _SETTINGS = (
     metavar="FILE.html",
     help="Write a page about the run: its time line, its numbers, what to change.",
 )
-@click.option("--dry-run", is_flag=True, help="Check FILE and estimate tokens, cost and time; send nothing. Needs no key.")
-@click.option("--progress/--no-progress", default=None, help="A bar on standard error; default: on a terminal.")
-@click.option("--summary/--no-summary", default=None, help="A summary on standard error; default: on a terminal.")
+@dry_run_option
+@progress_option
+@summary_option
 def map_command(
     file: str,
     out: str | None,
@@ -126,7 +126,7 @@ def map_command(
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     settings = {name: choices.pop(name) for name in _SETTINGS}
     reading = reading_of(choices)
-    _check_settings(settings, resume)
+    check_run(settings["run_deadline"], settings["checkpoint"], resume)
     if settings["report"] is not None:
         _check_report(settings["report"], file, out, settings["checkpoint"])
     fallbacks = choices.pop("fallbacks")
@@ -154,27 +154,13 @@ def map_command(
                 refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file, fields_of(responder.options.schema))
             if rows.skipped:
-                say(
-                    "1 row without a prompt was skipped"
-                    if rows.skipped == 1
-                    else f"{rows.skipped} rows without a prompt were skipped"
-                )
+                say(rows.skipped_line("prompt"))
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)
     if summary if summary is not None else is_terminal(sys.stderr):
         say(in_shell_words(run.summary()))
     sys.exit(code)
-
-
-def _check_settings(settings: dict[str, Any], resume: bool) -> None:
-    run_deadline, checkpoint = settings["run_deadline"], settings["checkpoint"]
-    if run_deadline is not None and not run_deadline > 0:
-        raise ConfigurationError(f"--run-deadline must be a number of seconds above 0, not {run_deadline:g}")
-    if resume and checkpoint is None:
-        raise ConfigurationError("--resume continues a checkpoint: add --checkpoint FILE")
-    if resume and not Path(checkpoint).is_file():
-        raise ConfigurationError(f"--resume: there is no checkpoint {checkpoint}; leave out --resume to start one")
 
 
 def _check_report(report: str, file: str, out: str | None, checkpoint: str | None) -> None:

@@ -66,34 +66,6 @@ class Reading:
     skipped: int = 0
 
 
-def reading_of(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the options of reading, those that a command has, out of its options; return them as `Rows` takes them.
-
-    Raises:
-        ConfigurationError: --template or --delimiter makes no sense.
-    """
-    found: dict[str, Any] = {
-        name: options.pop(name) for name in ("column", "template", "delimiter", "encoding", "skip_empty") if name in options
-    }
-    if found.get("template") is not None:
-        found["template"] = Template(found["template"])
-    if found.get("delimiter") is not None:
-        found["delimiter"] = _one_character(found["delimiter"])
-    return found
-
-
-def _one_character(text: str) -> str:
-    """Return the value of --delimiter.
-
-    Raises:
-        ConfigurationError: It cannot separate cells.
-    """
-    found = "\t" if text == "\\t" else text
-    if len(found) != 1 or found in '\r\n"':
-        raise ConfigurationError(f"--delimiter must be one character, such as ';' or '\\t', not {text!r}")
-    return found
-
-
 class Rows:
     """The rows of a file: counted and checked once, then read again one by one. Never held in memory together.
 

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import click
 
 from responder.call.question import Question
+from responder.cli.dry_run import show_batch_forecast
 from responder.cli.model import make_responder, model_options, refuse_deaf_port
 from responder.cli.paths import FILE_PATH
-from responder.cli.rows import FORMATS, Rows, reading_of
+from responder.cli.reading import Contents, prompt_options, reading_of
+from responder.cli.rows import Rows
+from responder.cli.running import dry_run_option, price_option
 from responder.cli.terminal import output, say
 from responder.values.messages import Prompt
 
 
 @click.command("submit")
-@click.argument("file", type=FILE_PATH)
 @click.option(
     "--checkpoint", type=FILE_PATH, metavar="FILE", required=True, help="Where the job and its answers are kept; required."
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Format of FILE, whatever its extension.")
-@click.option("--column", default="prompt", show_default=True, help="Column (csv) or key (jsonl) that holds the prompt.")
-@click.option("--template", metavar="TEXT", help='Make the prompt from a row\'s values: "Summarise: {text}"; {line} in txt.')
-@click.option("--delimiter", metavar="CHARACTER", help="Separator of a csv file, such as ';'.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of FILE, such as cp932 or utf-16.")
-@click.option("--skip-empty", is_flag=True, help="Skip rows without a prompt instead of refusing FILE.")
+@prompt_options
 @model_options
 @click.option("--dedupe", is_flag=True, help="Send equal prompts once.")
 @click.option("--budget", type=float, metavar="DOLLARS", help="Send no more than this may cost.")
-@click.option(
-    "--price",
-    metavar="IN,OUT",
-    help="The model's price in US dollars per million tokens, in and out; default: from genai-prices, if installed.",
-)
+@price_option
+@dry_run_option
 def submit(
     file: str,
     checkpoint: str,
     form: str | None,
     dedupe: bool,
     budget: float | None,
+    dry_run: bool,
     **choices: Any,
 ) -> None:
     """Send every prompt of FILE through the provider's batch API: answered within a day, for half the price.
@@ -52,10 +47,15 @@ def submit(
     Exit code: 0 sent, 1 the provider refuses, 2 nothing was sent because something is wrong, 130 Ctrl-C.
 
     \b
+    responder submit reviews.csv --template "Summarise: {text}" --model openai:gpt-4o-mini --checkpoint night.db --dry-run
     responder submit reviews.csv --template "Summarise: {text}" --model openai:gpt-4o-mini --checkpoint night.db
     responder job night.db --wait -o answers.jsonl
     """  # noqa: D301 - click wants the character itself: it keeps the lines below as they are
     reading = reading_of(choices)
+    if dry_run:
+        settings = {"checkpoint": checkpoint, "dedupe": dedupe, "budget": budget}
+        show_batch_forecast(file, form, reading, choices, settings)
+        return
     with make_responder(**choices) as responder:
 
         def check(prompt: Prompt) -> None:
@@ -65,7 +65,7 @@ def submit(
             if rows.skipped:
                 say(rows.skipped_line("prompt"))
             refuse_deaf_port(responder)
-            job = responder.submit(_Prompts(rows), checkpoint=checkpoint, dedupe=dedupe, budget=budget)
+            job = responder.submit(Contents(rows, attrgetter("prompt")), checkpoint=checkpoint, dedupe=dedupe, budget=budget)
             batches = len(job.batches)
             output().write(f"{job.id}\n".encode())
             output().flush()
@@ -75,14 +75,3 @@ def submit(
             )
             job.close()
     sys.exit(0)
-
-
-class _Prompts:
-    """The prompts of a file, one after another: never in memory together."""
-
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[Prompt]:
-        for row in self._rows:
-            yield row.prompt

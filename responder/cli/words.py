@@ -27,6 +27,8 @@ _SENTENCES = (
     ("raise budget", "raise --budget"),
     ("raise timeout", "raise --timeout"),
     (", or None, not ", ", not "),
+    (" that can be submitted here: use map()", " that can be submitted here: use responder map"),
+    ("such as OpenAIResponder('text-embedding-3-small')", "such as --model openai:text-embedding-3-small"),
 )
 
 # What Python passes, and a shell does not (a key), or by another option.

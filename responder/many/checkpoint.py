@@ -529,13 +529,24 @@ def kept_in(path: str) -> Counter[bytes]:
         ConfigurationError: It is not a checkpoint, or cannot be read.
         DeadlineExceededError: Another program holds it.
     """
+    return counted_in(path, "SELECT question, count(*) FROM answers GROUP BY question")
+
+
+def counted_in(path: str, counts: str, *parameters: str) -> Counter[bytes]:
+    """Return the counts that a query finds in a file, without changing it; none where there is no file. Raises as `kept_in` does.
+
+    Args:
+        path: The file.
+        counts: A query for pairs: what is counted, and how often it is there.
+        parameters: Of the query.
+    """
     refuse_foreign(path)
     if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
         return Counter()
 
     def step() -> Counter[bytes]:
         with contextlib.closing(_for_reading(path, _how_to_read(path))) as connection:
-            return Counter(dict(connection.execute("SELECT question, count(*) FROM answers GROUP BY question")))
+            return Counter(dict(connection.execute(counts, parameters)))
 
     try:
         return when_free(path, step)

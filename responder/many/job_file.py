@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from responder.call.batch_form import BatchLimits
-from responder.many.checkpoint import Checkpoint, answer_row, vector_row
+from responder.many.checkpoint import Checkpoint, answer_row, counted_in, vector_row
 from responder.many.job_plan import AROUND, BYTES_TOGETHER, TOGETHER, Planner, digest_of, refuse_under_way
 from responder.many.job_rows import OVER, THERE, Found, Item, ItemRow, JobRow, Part, find_job, read_part, the_job, write_part
 from responder.values.cancellation import CancelToken
@@ -376,3 +377,17 @@ class JobFile:
             ]
 
         return self._do(step)
+
+
+def under_way_in(path: str) -> Counter[bytes]:
+    """Return how often each question was sent in a batch job of a file and has no result yet, without changing the file.
+
+    Raises:
+        ConfigurationError: It is not a checkpoint, or cannot be read.
+    """
+    if not counted_in(path, "SELECT name, 1 FROM sqlite_master WHERE name = 'job_parts'"):
+        return Counter()
+    unanswered = """SELECT question, count(*) FROM job_items JOIN job_parts
+        ON job_parts.job = job_items.job AND job_parts.number = job_items.part
+        WHERE answer IS NULL AND failure IS NULL AND state NOT IN (?, ?) GROUP BY question"""
+    return counted_in(path, unanswered, *OVER)
