@@ -37,7 +37,7 @@ HOUSE = ROOT / "responder"
 
 # The folders and the recipe between them, from the ground up, as the imports go.
 ROOMS = (
-    *("values", "wire", "pace", "call", "report", "many", "responder.py", "providers", "__init__.py"),
+    *("values", "wire", "pace", "call", "report", "many", "recipe", "responder.py", "providers", "__init__.py"),
     *("cli", "integrations", "simulator"),
 )
 

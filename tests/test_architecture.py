@@ -28,6 +28,7 @@ FLOORS = [
     {"call"},
     {"report"},
     {"many"},
+    {"recipe"},
     {"responder"},
     {"providers"},
     {""},  # the front door

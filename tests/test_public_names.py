@@ -36,12 +36,13 @@ def test_every_provider_stands_at_the_front_door() -> None:
 
 @pytest.mark.parametrize("name", [name for name in responder.__all__ if not name.startswith("_")])
 def test_every_public_name_is_documented(name: str) -> None:
-    """Classes, functions, and the public methods of classes."""
+    """Classes, functions, and the public methods of classes, those that they inherit from ours included."""
     found = getattr(responder, name)
     if inspect.isclass(found) or inspect.isfunction(found):
         assert inspect.getdoc(found), name
     if inspect.isclass(found):
-        for method, value in vars(found).items():
+        ours = [vars(base) for base in inspect.getmro(found) if base.__module__.partition(".")[0] == "responder"]
+        for method, value in [pair for names in ours for pair in names.items()]:
             if not method.startswith("_") and inspect.isfunction(value):
                 assert inspect.getdoc(getattr(found, method)), f"{name}.{method}"
 

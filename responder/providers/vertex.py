@@ -5,7 +5,6 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from responder.providers.google_embeddings import VertexEmbeddings
 from responder.providers.openai import CHAT, OpenAIResponder
 from responder.providers.prompt import refuse_options
 from responder.providers.urls import in_host, quoted, under
+from responder.recipe.recipe import first_set
 from responder.responder import CommonKeywords, Responder
 from responder.values.errors import ConfigurationError
 from responder.values.keywords import Unpack
@@ -71,8 +71,8 @@ class GoogleCloudResponder(Responder):
             raise ConfigurationError(f"{type(self).__name__} takes credentials= or api_key=, not both")
         self._credentials_given = credentials if credentials is not None else api_key
         self._is_express = isinstance(api_key, str) and api_key.strip().startswith(_EXPRESS_KEYS)
-        self.project = project or _first_set(self.project_variables)
-        self.location = location or _first_set(self.location_variables) or "global"
+        self.project = project or first_set(self.project_variables)
+        self.location = location or first_set(self.location_variables) or "global"
         in_host(self.location, "location")
         if self.project is not None:
             _checked_project(self.project)
@@ -167,10 +167,6 @@ class VertexPartnerResponder(GoogleCloudResponder, OpenAIResponder):
 
     def chat_url(self) -> str:
         return self._url(self._in_location("endpoints/openapi"), "/chat/completions")
-
-
-def _first_set(variables: tuple[str, ...]) -> str | None:
-    return next((os.environ[name] for name in variables if os.environ.get(name)), None)
 
 
 def _checked_project(project: str) -> None:
