@@ -354,6 +354,18 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
+_bound: list[socket.socket] = []
+
+
+def port_of_nobody() -> int:
+    """Return a port at which connections are refused: bound, so that no server of another test gets it, and never listened on."""
+    if not _bound:
+        _bound.append(socket.socket())
+        _bound[0].bind(("127.0.0.1", 0))
+    port: int = _bound[0].getsockname()[1]
+    return port
+
+
 @contextlib.contextmanager
 def unreachable() -> Iterator[int]:
     """Yield the port of a listener whose queue is full: a connection to it is never established."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import PATIENCE, always, unreachable
+from servers import PATIENCE, always, port_of_nobody, unreachable
 
 from responder import (
     APIConnectionError,
@@ -54,7 +54,7 @@ def black_hole() -> Iterator[tuple[str, int]]:
         yield ("127.0.0.1", port)
 
 
-BOUNDS = Timeout(total=30, connect=8)
+BOUNDS = Timeout(total=30, connect=25)
 
 
 def test_a_first_address_that_swallows_connections_costs_a_moment(
@@ -71,8 +71,7 @@ def test_a_first_address_that_swallows_connections_costs_a_moment(
 def test_an_address_that_refuses_is_passed_over_at_once(serve: Any, responder_for: Any, name: Any) -> None:
     """Nobody listens there, but at the next one."""
     server = serve(always())
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = taken.getsockname()[1]
+    nobody = port_of_nobody()
     name(lambda host, port: [("127.0.0.1", nobody), ("127.0.0.1", server.port)])
     assert responder_for("http://model.example").answer("Hi").text == "Hello."
 
@@ -105,8 +104,7 @@ def test_when_no_address_works_the_error_is_the_one_that_says_most(
     responder_for: Any, name: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused connection says more than that this machine has no IPv6."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = taken.getsockname()[1]
+    nobody = port_of_nobody()
     real = socket.socket.connect_ex
     monkeypatch.setattr(
         socket.socket,
@@ -150,7 +148,7 @@ def test_a_cancel_ends_a_race_between_addresses(responder_for: Any, name: Any, b
     begin = time.monotonic()
     with pytest.raises(CancelledError, match="enough"):
         responder.answer("Hi", cancel=token)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 20
 
 
 def test_families_take_turns() -> None:
@@ -201,8 +199,7 @@ def test_a_hiccup_of_the_name_server_costs_nothing(serve: Any, responder_for: An
 
 def test_a_host_that_existed_does_not_end_a_run(serve: Any, responder_for: Any, name: Any) -> None:
     """A network that has gone away comes back; a misspelt name does not come to exist."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = taken.getsockname()[1]
+    nobody = port_of_nobody()
     replies = iter([lambda *_: [("127.0.0.1", nobody)], unknown, unknown])
     name(lambda host, port: next(replies, unknown)(host, port))
     responder = responder_for("http://model.example")
@@ -237,7 +234,7 @@ def test_a_name_server_that_does_not_answer_holds_no_call(responder_for: Any, na
     begin = time.monotonic()
     with pytest.raises(error):
         responder_for("http://slow.example", **bounds).answer("Hi", cancel=token)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 20
     over.set()
 
 
@@ -257,8 +254,7 @@ def test_many_connections_at_once_ask_for_a_name_once(serve: Any, responder_for:
 def test_addresses_are_asked_for_anew_when_none_could_be_reached(serve: Any, responder_for: Any, name: Any) -> None:
     """The host may have moved."""
     server = serve(always())
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = taken.getsockname()[1]
+    nobody = port_of_nobody()
     ports = iter([nobody, server.port])
     name(lambda host, port: [("127.0.0.1", next(ports))])
     responder = responder_for("http://model.example")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,6 +20,16 @@ import requests
 from servers import PATIENCE, Peer, reply, reply_body
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+
+# A range for each process that runs tests; `apps/conftest.py` and `redis_server.py` have others.
+PORTS = 28_000 + 100 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
+def is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
+
 
 # The child of a C function's fork is a Python that has not been told. `PyDLL` keeps the interpreter lock over the call.
 BARE_FORK = """
@@ -205,8 +216,8 @@ def test_under_uwsgi_no_process_reads_another_ones_answer(serve: Any, tmp_path: 
     owners: dict[int, set[str]] = {}
     server = serve(echo(owners))
     (tmp_path / "application.py").write_text(textwrap.dedent(APPLICATION))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    # Not one that the system hands out by itself: it might have done so before uWSGI listens.
+    port = next(port for port in range(PORTS, PORTS + 100) if is_free(port))
     command = [
         str(Path(sys.executable).parent / "uwsgi"), "--master", "--processes", "4", "--http-socket", f"127.0.0.1:{port}",
         "--module", "application", "--chdir", str(tmp_path), "--die-on-term", "--disable-logging",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable
 
 import pytest
-from servers import PATIENCE, Server, always, one_by_one, reply
+from servers import PATIENCE, Server, always, one_by_one, port_of_nobody, reply
 
 from responder import (
     APIConnectionError,
@@ -145,9 +144,7 @@ def test_another_model_is_not_held_back(serve: Callable[..., Server], responder_
 
 def test_a_server_that_is_not_there_ends_a_run(responder_for: Callable[..., OpenAIResponder]) -> None:
     """Refused connections are failures as well; the run_deadline ends the wait for it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    gpt = responder_for(f"http://127.0.0.1:{port}")
+    gpt = responder_for(f"http://127.0.0.1:{port_of_nobody()}")
     batch = gpt.map(["Hi"] * 100, max_workers=8, run_deadline=1.0)
     assert not any(result.ok for result in batch)
     assert sum(isinstance(result.error, APIConnectionError) for result in batch) <= 40

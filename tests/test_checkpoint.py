@@ -482,7 +482,7 @@ for is_inside in (False, True):
         inside.wait()
     child = ctypes.PyDLL(None).fork()  # as uWSGI does it, which does not tell Python
     if not child:
-        signal.alarm(20)
+        signal.alarm(60)
         found = []
         for use in (lambda: opened.find(b"q"), lambda: Checkpoint(sys.argv[1] + " closed").find(b"q")):
             try:
@@ -533,7 +533,7 @@ codes = set()
 for number in range(forks):
     child = os.fork()
     if child == 0:
-        signal.alarm(30)  # a child that hangs is killed by it
+        signal.alarm(60)  # a child that hangs is killed by it
         checkpoint = Checkpoint(f"{folder}/child {number % 3}.db")
         checkpoint.store(b"question", {"number": number}, None)
         found = checkpoint.find(b"question") is not None
@@ -681,7 +681,7 @@ def test_a_map_whose_checkpoint_gets_locked_ends_in_time_with_every_answer_in_ha
             yield from PROMPTS
 
         process: list[int] = []
-        batch = responder(simulator).map(prompts(), checkpoint=file, deadline=0.5, max_workers=1)
+        batch = responder(simulator).map(prompts(), checkpoint=file, deadline=2.0, max_workers=1)
 
     assert batch[1].ok
     assert len(asked(simulator)) == len([result for result in batch if result.ok]) <= 2

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import stat
 import subprocess
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import port_of_nobody
 from shell import error_line, records, run, start
 
 from responder.cli.lines import as_record, to_json
@@ -221,8 +221,7 @@ def test_what_was_not_sent_is_counted_apart_from_what_failed(simulator: Simulato
 
 def test_a_server_of_this_machine_that_is_not_there_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its port, and without a retry."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = port_of_nobody()
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
     result = run("map", numbered(3), *MODEL, "-o", "out.jsonl")
     assert result.exit_code == 2

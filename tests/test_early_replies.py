@@ -257,7 +257,7 @@ def test_a_request_that_nobody_takes_was_not_billed(serve: Any, responder_for: A
 
     server = serve(handler)
     with pytest.raises(APITimeoutError, match="did not accept the whole request") as caught:
-        responder_for(server, timeout=1.0).answer(LARGE)
+        responder_for(server, timeout=3.0).answer(LARGE)
     assert "billed" not in str(caught.value)
     server.released.set()
 

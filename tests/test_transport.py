@@ -30,6 +30,7 @@ from servers import (
     dripping,
     in_turn,
     one_by_one,
+    port_of_nobody,
     proxy,
     proxy_with_login,
     reply,
@@ -330,8 +331,7 @@ def test_a_short_body_is_asked_for_again(ask: Any) -> None:
 
 def test_nobody_at_the_address_is_a_connection_error(responder_for: Any) -> None:
     """A port that nobody listens on is refused at once; the message names the host."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = port_of_nobody()
     with pytest.raises(APIConnectionError, match=r"127\.0\.0\.1") as caught:
         responder_for(f"http://127.0.0.1:{port}").answer("Hi")
     assert caught.value.retryable
@@ -1204,6 +1204,6 @@ def test_closing_drops_idle_connections_and_the_responder_works_on(serve: Any, r
 def test_a_silent_server_is_left_alone_after_its_share_of_attempts(serve: Any, responder_for: Any) -> None:
     """Each attempt has its own time; the server sees each of them once."""
     server: Server = serve(one_by_one(None, reply()))
-    answer = responder_for(server, timeout=0.4, max_retries=1).answer("Hi")
+    answer = responder_for(server, timeout=1.5, max_retries=1).answer("Hi")
     assert answer.attempts == 2
     assert len(server.requests) == 2

@@ -331,7 +331,7 @@ def test_the_deadline_holds_while_a_function_runs(serve: Serve, responder_for: M
 
     try:
         with pytest.raises(DeadlineExceededError, match=r"a tool ran \(hang\)") as caught:
-            responder_for(server).answer("Go", tools=[hang], deadline=0.5)
+            responder_for(server).answer("Go", tools=[hang], deadline=2.0)
     finally:
         release.set()
     assert caught.value.attempts == 1

@@ -58,6 +58,7 @@ def whole_numbers(output: str) -> set[int]:
 @pytest.mark.acceptance(7)
 @pytest.mark.pain(4)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@pytest.mark.timeout(300)  # it starts twenty programs
 def test_a_run_killed_at_twenty_moments_pays_once(tmp_path: Path) -> None:
     """At random moments, while it starts, asks, or stores: what was handed out is not asked again; only what was in flight is."""
     kills, count, workers = 20, 600, 8

@@ -167,8 +167,7 @@ class Endpoint:
                     return reply
                 giving_up = self.dialect.cancelling_url(parsed)
             if end.remaining() <= wait:
-                cause = DeadlineExceededError if bounds.deadline.remaining() <= wait else APITimeoutError
-                raise cause(f"the answer at {url} was not ready in time; it is still being made, and can be asked for there")
+                raise self._unready(url, bounds, wait)
             if (bounds.cancel or CancelToken()).wait(wait):
                 self._give_up(giving_up, secret, bounds)
                 raise CancelledError(f"the call was stopped: {bounds.cancel.reason if bounds.cancel is not None else ''}")
@@ -179,15 +178,22 @@ class Endpoint:
             except CancelledError:
                 self._give_up(giving_up, secret, bounds)
                 raise
-            except APIConnectionError:
+            except (APIConnectionError, DeadlineExceededError) as error:
+                if end.remaining() <= 0:
+                    raise self._unready(url, bounds) from error
                 failures += 1
-                if failures >= _MOST_FAILED_POLLS or end.remaining() <= 0:
+                if failures >= _MOST_FAILED_POLLS:
                     raise
                 continue
             if reply.status >= 400:
                 failures += 1
                 if reply.status not in _PASSING or failures >= _MOST_FAILED_POLLS:
                     return reply
+
+    @staticmethod
+    def _unready(url: str, bounds: Bounds, wait: float = 0.0) -> DeadlineExceededError | APITimeoutError:
+        cause = DeadlineExceededError if bounds.deadline.remaining() <= wait else APITimeoutError
+        return cause(f"the answer at {url} was not ready in time; it is still being made, and can be asked for there")
 
     def post_once(self, question: Question, bounds: Bounds) -> tuple[Reply, str]:
         """Do the same for a request that must not arrive twice: nothing below sends it again by itself."""

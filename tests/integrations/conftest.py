@@ -84,7 +84,7 @@ def running() -> Iterator[Callable[[str], Site]]:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(20)
+            process.wait(60)
 
 
 @pytest.fixture(params=SERVERS)

@@ -163,7 +163,7 @@ def test_workers_leave_no_connection_behind() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT %s", [number])
             (value,) = cursor.fetchone()
-        barrier.wait(10)
+        barrier.wait(60)
         if number == 3:
             raise ValueError("no")
         return int(value)

@@ -133,7 +133,7 @@ def test_a_page_that_is_left_frees_the_providers(live: tuple[Simulator, int], ho
 
 
 def _post(port: int, path: str, **body: Any) -> Any:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
     with connection.getresponse() as response:
         found = json.loads(response.read())

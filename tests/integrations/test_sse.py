@@ -196,7 +196,7 @@ def test_another_thread_may_end_it_at_any_time(gpt: OpenAIResponder, simulator: 
     reading.start()
     assert simulator.wait_for(1)
     end(chunks)
-    reading.join(10)
+    reading.join(60)
     assert not reading.is_alive()
     assert simulator.wait_until_idle()
     assert chunks.cancelled
@@ -228,7 +228,7 @@ def test_a_slow_client_pauses_the_reader() -> None:
 
     chunks = events_of(endless(), None)
     next(chunks)
-    assert full.wait(10)
+    assert full.wait(60)
     chunks.close()
     assert produced < 2000
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import Peer, Server, reply
 from wire.player import Player
 
 from responder import (
+    APIError,
+    APITimeoutError,
     BlockedError,
     CancelledError,
     CancelToken,
@@ -379,7 +383,26 @@ def test_an_answer_in_the_background_ends_with_the_deadline(player: Player) -> N
     """Which says where it will be."""
     player.play(200, JSON, response(status="queued", usage=None))
     with gpt(player, api="responses", extra={"background": True}) as model, pytest.raises(DeadlineExceededError, match="resp_1"):
-        model.answer("Hi", deadline=0.4)
+        model.answer("Hi", deadline=1.5)
+
+
+@pytest.mark.parametrize(("bound", "error"), [("deadline", DeadlineExceededError), ("timeout", APITimeoutError)])
+def test_an_answer_in_the_background_is_named_though_the_time_ends_in_a_look_at_it(
+    serve: Callable[..., Server], bound: str, error: type[APIError]
+) -> None:
+    """The provider falls silent when it is asked whether the answer is there."""
+
+    def queues(peer: Peer) -> None:
+        while (request := peer.receive()) is not None:
+            if request.line.startswith("GET"):
+                peer.wait_until_left()
+                return
+            peer.send(reply(json.dumps(response(status="queued", usage=None)).encode()))
+
+    keywords: dict[str, Any] = {"api": "responses", "extra": {"background": True}, "max_retries": 0}
+    made = OpenAIResponder("m", api_key=KEY, base_url=f"{serve(queues).url}/v1", **keywords)
+    with made as model, pytest.raises(error, match="resp_1"):
+        model.answer("Hi", **{bound: 2.0})
 
 
 def test_an_answer_in_the_background_that_nobody_wants_any_more_is_given_up(player: Player) -> None:

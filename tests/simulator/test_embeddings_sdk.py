@@ -129,7 +129,7 @@ def test_our_own_client_reads_them_in_every_dialect(simulator: Simulator, provid
 
 def test_a_voyage_refusal_has_its_own_form(simulator: Simulator) -> None:
     """`{"detail": text}`."""
-    reply = requests.post(f"{simulator.base_url('voyage')}/embeddings", json={"model": "m"}, timeout=10)
+    reply = requests.post(f"{simulator.base_url('voyage')}/embeddings", json={"model": "m"}, timeout=60)
     assert (reply.status_code, list(reply.json())) == (400, ["detail"])
 
 

@@ -78,7 +78,7 @@ def test_a_stream_holds_the_same_text(sdk: Sdk, simulator: Simulator, provider: 
 def test_a_stream_without_sse_is_one_json_array_in_pieces(simulator: Simulator, wire: SimpleNamespace) -> None:
     """Without alt=sse the body is a JSON array, whose elements come one by one."""
     shape = wire.shape("gemini", stream=True)
-    reply = requests.post(simulator.url + shape.path.replace("?alt=sse", ""), json=shape.body, headers=shape.headers, timeout=10)
+    reply = requests.post(simulator.url + shape.path.replace("?alt=sse", ""), json=shape.body, headers=shape.headers, timeout=60)
     events = json.loads(reply.content)
     assert reply.headers["content-type"].startswith("application/json")
     assert "".join(event["candidates"][0]["content"]["parts"][0]["text"] for event in events) == ANSWER
@@ -202,7 +202,7 @@ def test_a_wrong_key_is_a_400_and_a_missing_one_a_403(wire: SimpleNamespace) -> 
     with Simulator(api_key="right") as simulator:
         wrong = wire.ask(simulator, "gemini")
         url = simulator.url + wire.shape("gemini").path
-        missing = requests.post(url, json=wire.shape("gemini").body, timeout=10)
+        missing = requests.post(url, json=wire.shape("gemini").body, timeout=60)
     assert (wrong.status, missing.status_code) == (400, 403)
     assert b"API_KEY_INVALID" in wrong.body
 
@@ -210,7 +210,7 @@ def test_a_wrong_key_is_a_400_and_a_missing_one_a_403(wire: SimpleNamespace) -> 
 def test_vertex_wants_a_bearer_token(simulator: Simulator, wire: SimpleNamespace) -> None:
     """Without one it answers 401 UNAUTHENTICATED."""
     shape = wire.shape("vertex")
-    reply = requests.post(simulator.url + shape.path, json=shape.body, timeout=10)
+    reply = requests.post(simulator.url + shape.path, json=shape.body, timeout=60)
     assert (reply.status_code, reply.json()["error"]["status"]) == (401, "UNAUTHENTICATED")
 
 

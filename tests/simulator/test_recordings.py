@@ -91,7 +91,7 @@ def test_amazon_and_cohere_have_every_key_of_a_real_reply(simulator: Simulator, 
     """At every depth, at the path that was recorded, and with the headers that count."""
     recording = json.loads((WIRE / f"{name}.json").read_text(encoding="utf-8"))
     path = urlsplit(recording["request"]["url"]).path
-    reply = requests.post(simulator.url + path, json=SAID_TO[name], headers={"authorization": "Bearer k"}, timeout=10)
+    reply = requests.post(simulator.url + path, json=SAID_TO[name], headers={"authorization": "Bearer k"}, timeout=60)
     assert missing(recording["response"]["body"], reply.json()) == []
     assert set(recording["response"]["headers"]) <= {header.lower() for header in reply.headers}
 

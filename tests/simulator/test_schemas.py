@@ -27,7 +27,7 @@ def ask_openai(simulator: Simulator, schema: Any, strict: bool = True, **more: A
     """Ask with a schema."""
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": strict}}
     body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "response_format": form, **more}
-    return requests.post(simulator.base_url("openai") + "/chat/completions", json=body, timeout=10)
+    return requests.post(simulator.base_url("openai") + "/chat/completions", json=body, timeout=60)
 
 
 def ask_anthropic(simulator: Simulator, schema: Any) -> requests.Response:
@@ -39,7 +39,7 @@ def ask_anthropic(simulator: Simulator, schema: Any) -> requests.Response:
         "output_config": {"format": {"type": "json_schema", "schema": schema}},
     }
     url = simulator.base_url("anthropic") + "/v1/messages"
-    return requests.post(url, json=body, headers={"anthropic-version": "2023-06-01"}, timeout=10)
+    return requests.post(url, json=body, headers={"anthropic-version": "2023-06-01"}, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_json_object_needs_the_word_and_takes_the_schema_from_the_prompt(simulat
         url = simulator.base_url(provider) + path
         body: dict[str, Any] = {"model": "m", "response_format": {"type": "json_object"}}
         messages = [{"role": "user", "content": "Hi"}]
-        assert requests.post(url, json={**body, "messages": messages}, timeout=10).status_code == 400
+        assert requests.post(url, json={**body, "messages": messages}, timeout=60).status_code == 400
         schema = '{"type": "object", "properties": {"a": {"type": "integer"}}}'
         messages.insert(0, {"role": "system", "content": f"Answer in JSON of this schema: {schema}"})
-        answer = requests.post(url, json={**body, "messages": messages}, timeout=10).json()
+        answer = requests.post(url, json={**body, "messages": messages}, timeout=60).json()
         jsonschema.validate(answer["choices"][0]["message"]["content"], {"const": '{"a":1}'})
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": GOOD}}
-    refused = requests.post(url, json={**body, "messages": messages, "response_format": form}, timeout=10)
+    refused = requests.post(url, json={**body, "messages": messages, "response_format": form}, timeout=60)
     assert refused.status_code == 400

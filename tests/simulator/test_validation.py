@@ -48,7 +48,7 @@ def test_an_invalid_request_gets_a_400_in_the_words_of_the_provider(
 ) -> None:
     """The message names what is wrong, where this provider puts its messages."""
     shape = wire.shape(provider)
-    reply = requests.post(simulator.url + shape.path, json=body, headers=shape.headers, timeout=10)
+    reply = requests.post(simulator.url + shape.path, json=body, headers=shape.headers, timeout=60)
     error = reply.json()["error"]
     assert reply.status_code == 400
     assert said in (error if isinstance(error, str) else error["message"])
@@ -60,7 +60,7 @@ def test_a_body_that_is_not_json_is_refused(simulator: Simulator, wire: SimpleNa
     """With 400; the log keeps the text."""
     shape = wire.shape(provider)
     headers = {**shape.headers, "content-type": "application/json"}
-    reply = requests.post(simulator.url + shape.path, data=b'{"model": ', headers=headers, timeout=10)
+    reply = requests.post(simulator.url + shape.path, data=b'{"model": ', headers=headers, timeout=60)
     assert (reply.status_code, simulator.received[0].body) == (400, '{"model": ')
     assert reply.json()["error"]
 
@@ -78,7 +78,7 @@ def test_a_wrong_content_type_is_refused(simulator: Simulator, wire: SimpleNames
 
 def test_anthropic_wants_its_version_header(simulator: Simulator, wire: SimpleNamespace) -> None:
     """Without anthropic-version: 400."""
-    reply = requests.post(simulator.url + "/v1/messages", json=wire.shape("anthropic").body, timeout=10)
+    reply = requests.post(simulator.url + "/v1/messages", json=wire.shape("anthropic").body, timeout=60)
     assert (reply.status_code, reply.json()["error"]["message"]) == (400, "anthropic-version: header is required")
 
 
@@ -95,7 +95,7 @@ def test_an_unknown_path_is_not_found_in_the_nearest_dialect(
     simulator: Simulator, path: str, headers: dict[str, str], shape: str
 ) -> None:
     """404, and the error has the field by which that dialect is known."""
-    reply = requests.post(simulator.url + path, json={}, headers=headers, timeout=10)
+    reply = requests.post(simulator.url + path, json={}, headers=headers, timeout=60)
     assert reply.status_code == 404
     assert shape in reply.json()["error"]
 
@@ -114,6 +114,6 @@ def test_hosts_have_error_bodies_of_their_own(host: str, status: int, read: Any)
     """Each in its shape, each with a text."""
     with Simulator(api_key="right") as simulator:
         url = simulator.base_url(host) + "/chat/completions"
-        reply = requests.post(url, json={"model": "m", "messages": USER}, headers={"authorization": "Bearer wrong"}, timeout=10)
+        reply = requests.post(url, json={"model": "m", "messages": USER}, headers={"authorization": "Bearer wrong"}, timeout=60)
     assert reply.status_code == status
     assert isinstance(read(reply.json()), str)
