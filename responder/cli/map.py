@@ -153,8 +153,8 @@ def map_command(
             if not fallbacks:
                 refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file, fields_of(responder.options.schema))
-            if rows.skipped:
-                say(rows.skipped_line("prompt"))
+            if rows.remark():
+                say(rows.remark())
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)

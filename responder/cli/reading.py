@@ -59,6 +59,8 @@ def reading_of(options: dict[str, Any]) -> dict[str, Any]:
         ConfigurationError: --template or --delimiter makes no sense.
     """
     found: dict[str, Any] = {name: options.pop(name) for name in _KEYWORDS if name in options}
+    if "template" not in found:
+        found["what"] = "text"
     if found.get("template") is not None:
         found["template"] = Template(found["template"])
     if found.get("delimiter") is not None:
