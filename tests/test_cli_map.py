@@ -381,6 +381,14 @@ def test_advice_is_in_the_words_of_the_shell() -> None:
         in_shell_words("export AWS_REGION=us-east-1, or pass region=")
         == "export AWS_REGION=us-east-1, or add --option region=..."
     )
+    under_way = "wait for it, as with job('night.db').wait(), cancel it, or name another checkpoint"
+    assert in_shell_words(under_way) == "wait for it (responder job night.db --wait), cancel it, or name another checkpoint"
+    assert in_shell_words("job-1 was not finished in time; it goes on: wait() again, in any process").endswith(
+        "it goes on: the same command waits again"
+    )
+    assert in_shell_words("a deployment URL needs an api_version, such as api_version='2024-10-21'").endswith(
+        "such as --option api_version=2024-10-21"
+    )
     assert in_shell_words("put it in extra={'top_k': ...}") == """put it in --option extra='{"top_k": ...}'"""
 
 

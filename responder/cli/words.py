@@ -32,6 +32,11 @@ _SENTENCES = (
     ("timeout total must be", "--timeout must be"),
     ("make another one for another model, such as OpenAIResponder('gpt-4o')", "name another model with --model"),
     ("check api_key and extra_headers", "check the key"),
+    ("has not ended: call wait() first", "has not ended: add --wait"),
+    ("it goes on: wait() again, in any process", "it goes on: the same command waits again"),
+    ("or allow_http=True if you really mean it", "or add --option allow_http=true if you really mean it"),
+    ("such as api_version='2024-10-21'", "such as --option api_version=2024-10-21"),
+    ("ask with api='responses'", "add --option api=responses"),
     (" that can be submitted here: use map()", " that can be submitted here: use responder map"),
     ("such as OpenAIResponder('text-embedding-3-small')", "such as --model openai:text-embedding-3-small"),
 )
@@ -39,6 +44,7 @@ _SENTENCES = (
 # What Python passes, and a shell does not (a key), or by another option.
 _PASSED: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r", or pass (?:api_key|credentials)="), ""),
+    (re.compile(r"wait for it, as with job\('([^']+)'\)\.wait\(\)"), r"wait for it (responder job \1 --wait)"),
     (re.compile(r"\bpass base_url="), "add --base-url URL"),
     (re.compile(r"\bpass (endpoint|project|region|resource)="), r"add --option \1=..."),
     (re.compile(r"\b\w+Responder needs base_url=, such as"), "--base-url must be a URL, such as"),
