@@ -228,7 +228,7 @@ def main() -> int:
             failed += found["failed"]
             line(name, rate, processes, found, f"{trips:.2f}" if name == "redis" else "-")
             cpu[name] = found["cpu"]
-            report.goal(f"{name}, {rate:.0f}/s, {processes} processes: off by", abs(found["rate"] / rate - 1) * 100, 2, unit=" %")
+            report.goal(f"{name}, {rate:.0f}/s, {processes} processes: off by", abs(found["rate"] / rate - 1) * 100, 2, unit="%")
             if name == "redis":
                 report.goal(f"{name}, {rate:.0f}/s, {processes} processes: round trips a prompt", trips, 1)
         report.goal(
@@ -238,7 +238,7 @@ def main() -> int:
         found = together(url, redis.url, 100.0, 2, seconds, redis)
         failed += found["failed"]
         line("redis, killed", 100.0, 2, found, "-")
-        report.goal("Redis killed: the rate", found["rate"], 105, unit=" %")
+        report.goal("Redis killed: the rate", found["rate"], 105, unit="%")
     with servers() as (_, redis, _):
         report.goal("places of a killed process are back after", places_back(redis), 6, unit=" s")
         report.goal("a pause is heard after", pause_heard(redis), 0.2, unit=" s")

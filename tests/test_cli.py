@@ -85,7 +85,11 @@ def test_simulate_serves_until_it_is_interrupted() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("--latency", "soon"), "soon"), (("--error-rate", "7"), "error_rate"), (("--host", "256.0.0.1"), "cannot listen")],
+    [
+        (("--latency", "soon"), "soon"),
+        (("--error-rate", "7"), "--error-rate 7.0 is not a probability"),
+        (("--host", "256.0.0.1"), "cannot listen"),
+    ],
 )
 def test_simulate_refuses_what_makes_no_sense(arguments: tuple[str, ...], words: str) -> None:
     """A setting that makes no sense, or an address that is not ours, is one line and exit code 2."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from shell import error_line, run, start
+from shell import environment, error_line, run, start
 
 from responder.simulator import Fault, Simulator
 
@@ -87,6 +89,25 @@ def test_refuses_a_provider_without_embeddings(monkeypatch: pytest.MonkeyPatch) 
     assert "anthropic has no embeddings" in error_line(done)
 
 
+def test_what_fails_every_text_is_one_line_and_leaves_no_file(simulator: Simulator) -> None:
+    """A wrong key or model: no array of NaN, and the words are the shell's."""
+    for status in (401, 404):
+        simulator.always(Fault.status(status))
+        done = run("embed", "corpus.txt", *MODEL, "-o", "vectors.npy")
+        assert done.exit_code == 1
+        assert error_line(done).startswith("Error: AuthenticationError" if status == 401 else "Error: NotFoundError")
+        assert "base_url" not in done.stderr
+        assert [path.name for path in Path().iterdir()] == ["corpus.txt"]
+
+
+def test_a_closed_standard_output_is_reported_before_anything_is_paid_for(simulator: Simulator) -> None:
+    """In one line."""
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "responder", "embed", "corpus.txt", *MODEL]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "Error: standard output is closed: there is nowhere to print the answer\n")
+    assert simulator.received == []
+
+
 def test_ctrl_c_leaves_what_is_finished_and_the_checkpoint_pays_once(simulator: Simulator) -> None:
     """The same command asks only for the rest."""
     Path("first.txt").write_text("a cat\n", encoding="utf-8")
@@ -97,11 +118,12 @@ def test_ctrl_c_leaves_what_is_finished_and_the_checkpoint_pays_once(simulator: 
     child = start("embed", "corpus.txt", *options)
     assert simulator.wait_for(1, 60)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=60)
+    _, errors = child.communicate(timeout=60)
     assert child.returncode == 130
+    assert "Interrupted: v.npy.partial has 1 of 3 vectors; the same command with --resume asks only for the rest" in errors
     assert np.isnan(np.load("v.npy.partial")).any(axis=1).tolist() == [False, True, True]
     simulator.clear()
-    done = run("embed", "corpus.txt", *options)
+    done = run("embed", "corpus.txt", *options[:-1], "--resume")
     assert done.exit_code == 0, done.stderr
     assert not np.isnan(np.load("v.npy")).any()
     assert [request.body["input"] for request in simulator.received] == [["a dog"], ["a ship"]]

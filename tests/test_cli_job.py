@@ -39,7 +39,10 @@ def test_a_night_and_a_morning(night: Simulator) -> None:
     assert run("job", "night.db").stdout == "running\n"
     early = run("job", "night.db", "-o", "out.jsonl")
     assert early.exit_code == 2
-    assert "has not ended" in early.stderr
+    assert "has not ended: add --wait" in early.stderr
+    other = run("map", "prompts.txt", "--skip-empty", *MODEL, "--checkpoint", "night.db", "-o", "all.jsonl")
+    assert other.exit_code == 2
+    assert "wait for it (responder job night.db --wait)" in other.stderr
     night.advance(3)
     done = run("job", "night.db", "--wait", "-o", "out.jsonl", "--price", "1,1")
     assert done.exit_code == 1

@@ -380,6 +380,14 @@ def test_advice_is_in_the_words_of_the_shell() -> None:
         in_shell_words("export AWS_REGION=us-east-1, or pass region=")
         == "export AWS_REGION=us-east-1, or add --option region=..."
     )
+    under_way = "wait for it, as with job('night.db').wait(), cancel it, or name another checkpoint"
+    assert in_shell_words(under_way) == "wait for it (responder job night.db --wait), cancel it, or name another checkpoint"
+    assert in_shell_words("job-1 was not finished in time; it goes on: wait() again, in any process").endswith(
+        "it goes on: the same command waits again"
+    )
+    assert in_shell_words("a deployment URL needs an api_version, such as api_version='2024-10-21'").endswith(
+        "such as --option api_version=2024-10-21"
+    )
     assert in_shell_words("put it in extra={'top_k': ...}") == """put it in --option extra='{"top_k": ...}'"""
 
 
@@ -634,8 +642,15 @@ def test_a_killed_run_leaves_whole_lines_and_no_output(simulator: Simulator) -> 
         (("good.txt", *MODEL, "--template", "{"), "--template"),
         (("good.txt", *MODEL, "--run-deadline", "0"), "--run-deadline"),
         (("good.txt", *MODEL, "--option", "nonsense=1"), "nonsense"),
-        (("good.txt", *MODEL, "-o", "no/such/out.jsonl"), "no/such/out.jsonl: No such file"),
+        (("good.txt", *MODEL, "-o", "no/such/out.jsonl"), "--out no/such/out.jsonl: there is no folder no/such: make it first"),
         (("good.txt", *MODEL, "-o", "."), "directory"),
+        (("good.txt", *MODEL, "--checkpoint", "no/c.db"), "the checkpoint no/c.db cannot be used: there is no folder no"),
+        (("good.txt", *MODEL, "--temperature", "nan"), "--temperature must be a number, 0 or more, not nan"),
+        (("good.txt", *MODEL, "--timeout", "0"), "Error: --timeout must be a number of seconds above 0, not 0.0"),
+        (("good.txt", *MODEL, "--base-url", "localhost:1"), "Error: --base-url must be a URL, such as 'https://host/v1'"),
+        (("good.txt", *MODEL, "--option", "max_workers=3"), "unknown option max_workers (did you mean max_tokens?)"),
+        (("good.txt", *MODEL, "--option", 'extra={"model": "x"}'), "name another model with --model"),
+        (("good.txt", "--model", "opnai:m"), "`responder models` lists them; write PROVIDER:MODEL"),
         (("picture.jsonl", "--model", "ollama:m"), "picture.jsonl, line 1: Ollama accepts images as bytes"),
     ],
 )
@@ -651,6 +666,24 @@ def test_a_mistake_is_one_line_and_nothing_happens(arguments: tuple[str, ...], w
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in error_line(result)
     assert names() == before
+    assert not simulator.received
+
+
+def test_a_file_without_prompts_is_mentioned() -> None:
+    """Nothing fails, and nobody takes an empty output for answers."""
+    write("header.csv", "id,prompt\n")
+    result = run("map", "header.csv", *MODEL, "-o", "out.jsonl")
+    assert result.exit_code == 0
+    assert error_line(result) == "header.csv has no prompts: nothing is sent"
+
+
+def test_a_key_that_no_header_can_carry_is_one_line(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
+    """As a wrong key is: it would fail every row."""
+    monkeypatch.setenv("OPENAI_API_KEY", "two\nlines")
+    result = run("map", numbered(5), *MODEL, "-o", "out.jsonl")
+    assert result.exit_code == 2
+    assert error_line(result) == "Error: a header has a line break; check the key"
+    assert names() == {"prompts.txt"}
     assert not simulator.received
 
 

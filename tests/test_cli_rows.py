@@ -80,19 +80,28 @@ def test_a_file_without_an_ending_is_known_by_its_first_line(tmp_path: Path, con
         ("a.jsonl", '{"prompt": "x"}\n\n{"prompt":', "line 3: not JSON"),
         ("a.jsonl", '"x"\n5\n', "line 2: neither an object nor a string"),
         ("a.jsonl", '{"text": "x"}', "line 1: neither 'prompt' nor 'messages' in it; there is 'text'"),
-        ("a.jsonl", '{"prompt": null}', "line 1: this is not a prompt"),
+        ("a.jsonl", '{"prompt": null}', "line 1: the prompt is null: it must be a string"),
+        ("a.jsonl", '{"prompt": 5.5}', "line 1: the prompt is a number: it must be a string"),
+        ("a.jsonl", '{"prompt": true}', "line 1: the prompt is true or false: it must be a string"),
+        ("a.jsonl", '[{"prompt": "x"}]', "line 1: neither an object nor a string: write one object a line"),
+        ("a.jsonl", '[{"prompt": "x"},\n{"prompt": "y"}]', "line 1: one list over several lines: write one object a line"),
         ("a.jsonl", '{"messages": []}', "line 1: this is not a prompt"),
         ("a.jsonl", '{"messages": [{"role": "usr", "content": "x"}]}', "line 1: this is not a prompt: unknown role"),
         ("a.jsonl", '{"prompt": ""}', "line 1: the prompt is empty"),
-        ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("a.jsonl", '{"prompt": "x", "y": ' + "[" * 100_000, "line 1: not JSON (nested more than 200 levels deep)"),
         ("a.csv", "text\nx\n", "line 1: no column 'prompt'; the columns are 'text'"),
         ("a.csv", "", "line 1: a csv file must begin with the names of its columns"),
         ("a.csv", "prompt,prompt\n", "line 1: there are two columns named 'prompt'"),
-        ("a.csv", "a,prompt\n1,2\n\n1\n", "line 4: 1 cells, but there are 2 columns"),
-        ("a.csv", 'prompt\nx\n"open\nend', "line 3: not CSV"),
+        ("a.csv", "a,prompt\n1,2\n\n1\n", "line 4: 1 cell, but there are 2 columns: a cell that holds the delimiter"),
+        ("a.csv", "prompt\n1,2\n", "line 2: 2 cells, but there is 1 column: a cell that holds the delimiter"),
+        ("a.csv", 'prompt\nx\n"open\nend', "line 3: not CSV (a quote that begins here is not closed)"),
+        ("a.csv", b"prompt,id\rx,1\ry,2\r", "line 1: not CSV (its lines end in CR alone"),
         ("a.csv", "prompt,id\n ,x\n", "line 2: the prompt is empty"),
         ("a.txt", b"fine\ncaf\xe9\n", "line 2: not UTF-8 text (byte 4 of the line)"),
-        ("a.json", "[]", "add --format"),
+        ("a.json", "[]", "write one object a line"),
+        ("a.xlsx", b"PK\x03\x04", "save it from the spreadsheet as CSV"),
+        ("a.parquet", b"PAR1", "write it as CSV first"),
+        ("a.log", "x", "add --format txt"),
     ],
 )
 def test_a_mistake_names_the_file_and_the_line(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
@@ -128,6 +137,22 @@ def test_a_file_in_which_every_row_would_be_skipped_is_refused(tmp_path: Path) -
     """It is the wrong key or an empty column, and an empty output would look like a success."""
     with pytest.raises(ConfigurationError, match="none of the 2 rows has a prompt: see --column and --template"):
         rows(tmp_path / "a.jsonl", '{"text": "x"}\n{"text": "y"}\n', skip_empty=True)
+
+
+def test_a_single_row_that_would_be_skipped_is_named_as_one(tmp_path: Path) -> None:
+    """In the words of the command: texts are not made by a template."""
+    with pytest.raises(ConfigurationError, match=r"the only row has no prompt: see --column and --template$"):
+        rows(tmp_path / "a.jsonl", '{"prompt": null}\n', skip_empty=True)
+    with pytest.raises(ConfigurationError, match=r"the only row has no text: see --column$"):
+        rows(tmp_path / "b.jsonl", '{"prompt": null}\n', skip_empty=True, what="text", column="text")
+    with pytest.raises(ConfigurationError, match=r"line 1: no column 'text'; the columns are 'a': add --column$"):
+        rows(tmp_path / "c.csv", "a\nx\n", what="text", column="text")
+
+
+def test_columns_without_a_name_are_no_mistake(tmp_path: Path) -> None:
+    """A spreadsheet saves columns that were once used; one alone keeps its empty name, as the index of a data frame has it."""
+    assert rows(tmp_path / "a.csv", "prompt,,\nhello,,5\n")[0].values == {"prompt": "hello", "column 2": "", "column 3": "5"}
+    assert rows(tmp_path / "b.csv", ",prompt\n0,hello\n")[0].values == {"": "0", "prompt": "hello"}
 
 
 def test_what_the_check_refuses_is_told_with_its_line(tmp_path: Path) -> None:

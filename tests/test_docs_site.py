@@ -1,4 +1,4 @@
-"""The documentation as it is built: every page, no warning, and each public name on the reference page."""
+"""The documentation as it is built: every page, no warning, each public name on the reference page, and all for a telephone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ import zlib
 from pathlib import Path
 
 import pytest
+from apps import browser as chromium
 from shell import environment
 
 import responder
 import responder.simulator
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+# What stands out of the window: nothing, or the names of elements that end on the right of it.
+_STANDS_OUT = """
+const width = document.documentElement.clientWidth;
+if (document.documentElement.scrollWidth <= width) return [];
+const names = [...document.querySelectorAll("body *")]
+  .filter(element => element.getBoundingClientRect().right > width + 1)
+  .map(element => `${element.tagName}.${element.className}`);
+return [`${document.documentElement.scrollWidth} pixels`, ...names.slice(0, 5)];
+"""
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="an older Sphinx does not know the types of keywords")
 
@@ -49,3 +60,21 @@ def test_every_public_name_is_on_the_reference_page(site: Path) -> None:
     documented = {line.split(" ")[0] for line in zlib.decompress(inventory).decode().splitlines()}
     for package in (responder, responder.simulator):
         assert [name for name in package.__all__ if f"{package.__name__}.{name}" not in documented] == []
+
+
+@pytest.mark.timeout(300)
+def test_every_page_fits_on_a_telephone(site: Path, tmp_path: Path) -> None:
+    """At 390 pixels nothing stands out of the window; long tables and code scroll inside themselves."""
+    too_wide = tmp_path / "too_wide.html"
+    too_wide.write_text('<p style="width: 900px">wide</p>', encoding="utf-8")
+    home = tmp_path / "browser"
+    home.mkdir()
+    with chromium.opened(home) as browser:
+        telephone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", telephone)
+        found = {}
+        for page in (too_wide, *sorted(site.rglob("*.html"))):
+            browser.get(page.as_uri())
+            found[page.name] = browser.execute_script(_STANDS_OUT)
+    assert found.pop("too_wide.html")  # so that it would be seen
+    assert {name: elements for name, elements in found.items() if elements} == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -27,7 +28,7 @@ from responder.cli.running import (
 from responder.cli.terminal import say
 from responder.cli.vectors import check_out, write
 from responder.cli.words import in_shell_words
-from responder.values.errors import ConfigurationError
+from responder.values.errors import ConfigurationError, ResponderError
 from responder.values.messages import Prompt
 from responder.values.visible import is_terminal, visible_in_line
 
@@ -105,19 +106,33 @@ def embed(
     ):
         responder.embed_url()  # a provider without embeddings is reported before a server is looked for
         refuse_deaf_port(responder)
-        if rows.skipped:
-            say(rows.skipped_line("text"))
+        if rows.remark():
+            say(rows.remark())
         with interruptible() as interruption:
             vectors = responder.embed(Contents(rows, text_of), max_workers=workers, cancel=interruption.token, **settings)
         is_cut = interruption.number is not None
+        failures = vectors.failures()
+        if len(failures) == len(vectors):
+            _refuse_fatal(failure.error for failure in failures)
         write(vectors, rows, out, partial=is_cut)
-    failures = vectors.failures()
     if failures:
-        first = failures[0]
-        say(visible_in_line(f"{len(failures)} of {len(vectors)} texts have no vector; the first is {first.index}: {first.error}"))
+        first, lost = failures[0], f"{len(failures)} of {len(vectors)} texts have no vector"
+        say(f"{lost}; the first is {first.index}: {in_shell_words(visible_in_line(str(first.error)))}")
+    if is_cut:
+        there = f"{len(vectors) - len(failures)} of {len(rows)} vectors"
+        kept = f"{out}.partial has {there}" if out is not None else f"{there} were written"
+        how = "" if settings["checkpoint"] is not None else "with --checkpoint FILE, "
+        say(f"Interrupted: {kept}; {how}the same command with --resume asks only for the rest")
     if summary if summary is not None else is_terminal(sys.stderr):
         say(in_shell_words(str(vectors.summary())))
     sys.exit(interruption.exit_code if is_cut else SOME_FAILED if failures else 0)
+
+
+def _refuse_fatal(errors: Iterable[Exception | None]) -> None:
+    """Raise the error that has failed every text, such as a wrong key: one line is enough, and no file."""
+    for error in errors:
+        if isinstance(error, ResponderError) and error.fatal:
+            raise error
 
 
 def _check(prompt: Prompt) -> None:

@@ -178,7 +178,9 @@ class Lines:
                 "that run (--checkpoint FILE --resume)"
             ) from None
         except OSError as error:
-            raise ConfigurationError(f"{out}: {error.strerror}") from error
+            lacking = not target.parent.is_dir()
+            why = f"there is no folder {target.parent}: make it first" if lacking else error.strerror
+            raise ConfigurationError(f"--out {out}: {why}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write a line and flush it.

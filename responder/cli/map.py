@@ -113,7 +113,7 @@ def map_command(
     elapsed (seconds), and with --schema what the answer holds as parsed; a table (-o OUT.csv, OUT.tsv, OUT.parquet) has the
     columns of FILE beside them, and one for each property of the schema. With -o the file appears when it is complete; after
     Ctrl-C, what is finished is in OUT.partial. With --checkpoint every finished answer is safe, whatever happens: the same
-    command with --resume asks only the rest. The page of --report is written at the end, also of a run that failed or was
+    command with --resume asks only for the rest. The page of --report is written at the end, also of a run that failed or was
     interrupted.
 
     Exit code: 0 all rows have an answer, 1 some failed, 2 nothing was sent because something is wrong, 130 Ctrl-C.
@@ -153,8 +153,8 @@ def map_command(
             if not fallbacks:
                 refuse_deaf_port(responder)
             lines = Lines(out, overwrite or resume, file, fields_of(responder.options.schema))
-            if rows.skipped:
-                say(rows.skipped_line("prompt"))
+            if rows.remark():
+                say(rows.remark())
             run = _Run(responder, rows, lines)
             with interruptible() as interruption:
                 code = run.write_all(interruption, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -140,6 +141,9 @@ def _keywords(
     deadline = options["deadline"]
     if deadline is not None and not deadline > 0:
         raise ConfigurationError(f"--deadline must be a number of seconds above 0, not {deadline:g}")
+    temperature = options.get("temperature")
+    if temperature is not None and not math.isfinite(temperature):
+        raise ConfigurationError(f"--temperature must be a number, 0 or more, not {temperature:g}")
     keywords = {
         **{_KEYWORDS[name]: value for name, value in options.items()},
         "schema": None if schema is None else _read_schema(schema),
@@ -211,5 +215,5 @@ def _read_schema(path: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"--schema {path}: not JSON ({error})") from None
     if not isinstance(found, dict):
-        raise ConfigurationError(f"--schema {path}: a JSON Schema must be an object, not {type(found).__name__}")
+        raise ConfigurationError(f"--schema {path}: a JSON Schema must be an object in braces")
     return found

@@ -56,9 +56,11 @@ def reading_of(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of reading, those that a command has, out of its options; return them as `Rows` takes them.
 
     Raises:
-        ConfigurationError: --template or --delimiter makes no sense.
+        ConfigurationError: --template or --delimiter is invalid.
     """
     found: dict[str, Any] = {name: options.pop(name) for name in _KEYWORDS if name in options}
+    if "template" not in found:
+        found["what"] = "text"
     if found.get("template") is not None:
         found["template"] = Template(found["template"])
     if found.get("delimiter") is not None:

@@ -21,6 +21,14 @@ from responder.values.messages import Prompt, as_messages
 FORMATS = ("txt", "csv", "tsv", "jsonl")
 _ENDINGS = {".txt": "txt", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
+_SPREADSHEET = "save it from the spreadsheet as CSV (in Excel: CSV UTF-8)"
+_CONVERSIONS = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), _SPREADSHEET),
+    ".json": "write one object a line, as jq -c '.[]' does, and name it .jsonl (or add --format jsonl)",
+    ".parquet": "write it as CSV first, as pandas.read_parquet(...).to_csv(...) does",
+}
+"""What to do with files that people have, and that are not read here, by their ending."""
+
 # csv refuses cells of more than 131,072 characters by default; a prompt may be longer. A C long on Windows.
 _LONGEST_CELL = 2**31 - 1
 
@@ -55,6 +63,7 @@ class Reading:
         delimiter: Separator of the cells of a csv file; None: by the format.
         encoding: Of the file.
         skip_empty: Skip rows whose prompt is empty, instead of refusing the file.
+        what: What a row is to hold: a "prompt", or a "text", which no template makes.
         skipped: How many were left out.
     """
 
@@ -63,7 +72,13 @@ class Reading:
     delimiter: str | None = None
     encoding: str = "utf-8"
     skip_empty: bool = False
+    what: str = "prompt"
     skipped: int = 0
+
+    @property
+    def choices(self) -> str:
+        """The options that say where it is."""
+        return "--column and --template" if self.what == "prompt" else "--column"
 
 
 class Rows:
@@ -99,12 +114,14 @@ class Rows:
                     self._check(row, check)
                 self._length += 1
             if not self._length and self.skipped:
-                raise ConfigurationError(
-                    f"{self.name}: none of the {self.skipped} rows has a prompt: see --column and --template"
-                )
+                raise ConfigurationError(self._all_skipped())
         except BaseException:
             self.close()
             raise
+
+    def _all_skipped(self) -> str:
+        which = "the only row has no" if self.skipped == 1 else f"none of the {self.skipped} rows has a"
+        return f"{self.name}: {which} {self._reading.what}: see {self._reading.choices}"
 
     def _check(self, row: Row, check: Callable[[Prompt], object]) -> None:
         try:
@@ -122,12 +139,13 @@ class Rows:
         """How many rows were left out because their prompt is empty."""
         return self._reading.skipped
 
-    def skipped_line(self, what: str) -> str:
-        """Return how many rows were skipped, as a line for a person.
-
-        Args:
-            what: What a row holds: "prompt" or "text".
-        """
+    def remark(self) -> str:
+        """Return what a person should know of the rows before they are sent; "" for nothing."""
+        what = self._reading.what
+        if not self._length:
+            return f"{self.name} has no {what}s: nothing is sent"
+        if not self.skipped:
+            return ""
         return (
             f"1 row without a {what} was skipped" if self.skipped == 1 else f"{self.skipped} rows without a {what} were skipped"
         )
@@ -157,6 +175,8 @@ class Rows:
         ending = "" if path == "-" or not Path(path).is_file() else Path(path).suffix.lower()
         if ending in _ENDINGS:
             return _ENDINGS[ending]
+        if ending in _CONVERSIONS:
+            raise ConfigurationError(f"{self.name}: {ending} is not a format to read: {_CONVERSIONS[ending]}")
         if ending:
             raise ConfigurationError(
                 f"{self.name}: {ending} does not say what is in it: add --format {' or --format '.join(FORMATS)}"
@@ -206,13 +226,24 @@ def _table_rows(lines: Lines, reading: Reading, delimiter: str) -> Iterator[Row]
                     yield row
             line = reader.line_num + 1
     except csv.Error as error:
-        raise BadRowError(line, f"not CSV ({error})") from None
+        raise BadRowError(line, f"not CSV ({_in_plain_words(str(error))})") from None
     if header is None:
         raise BadRowError(1, "a csv file must begin with the names of its columns, and this one is empty")
 
 
+def _in_plain_words(why: str) -> str:
+    """Return what is wrong with a csv file; the csv module speaks to programmers."""
+    if why.startswith("new-line character seen"):
+        return "its lines end in CR alone: save it with the line ends of Windows or Unix"
+    if why == "unexpected end of data":
+        return "a quote that begins here is not closed"
+    return why
+
+
 def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
     names = [name.strip() for name in names]
+    if names.count("") > 1:  # spreadsheets save columns that were once used, without a name
+        names = [name or f"column {number}" for number, name in enumerate(names, 1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadRowError(line, f"there are two columns named {twice[0]!r}")
@@ -220,7 +251,7 @@ def _header(line: int, names: Sequence[str], reading: Reading) -> Sequence[str]:
     if lacking is not None:
         found = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
         what = f"no column {lacking!r}" if reading.template is None else f"--template needs {lacking!r}"
-        advice = "add --column or --template" if found is None else f"add --delimiter {_SHELL_MARKS[found]}"
+        advice = f"add {reading.choices.replace(' and ', ' or ')}" if found is None else f"add --delimiter {_SHELL_MARKS[found]}"
         advice = "" if reading.template is not None and found is None else f": {advice}"
         raise BadRowError(line, f"{what}; the columns are {', '.join(map(repr, names))}{advice}")
     return names
@@ -235,12 +266,14 @@ _SHELL_MARKS = {";": "';'", "\t": "'\\t'", "|": "'|'"}
 
 def _table_row(line: int, header: Sequence[str], cells: Sequence[str], reading: Reading) -> Row | None:
     if len(cells) != len(header):
-        raise BadRowError(line, f"{len(cells)} cells, but there are {len(header)} columns")
+        found = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+        expected = f"there {'is 1 column' if len(header) == 1 else f'are {len(header)} columns'}"
+        raise BadRowError(line, f"{found}, but {expected}: a cell that holds the delimiter needs quotes")
     values = dict(zip(header, cells, strict=True))
     if _is_left_out(reading, values, values.get(reading.column)):
         return None
     prompt = values[reading.column] if reading.template is None else _filled(line, reading.template, values)
-    return Row(line, _checked(line, prompt), values.get("id") or None, values)
+    return Row(line, _checked(line, prompt, reading), values.get("id") or None, values)
 
 
 def _is_left_out(reading: Reading, values: Mapping[str, Any], prompt: Any) -> bool:
@@ -269,12 +302,13 @@ def _json_row(number: int, found: Any, reading: Reading) -> Row | None:
         if _is_left_out(reading, values, found):
             return None
         prompt = found if reading.template is None else _filled(number, reading.template, values)
-        return Row(number, _checked(number, prompt), values={"prompt": found})
+        return Row(number, _checked(number, prompt, reading), values={"prompt": found})
     if isinstance(found, dict):
         if _is_left_out(reading, found, found.get(reading.column, found.get("messages"))):
             return None
-        return Row(number, _checked(number, _json_prompt(number, found, reading)), found.get("id"), found)
-    raise BadRowError(number, "neither an object nor a string")
+        return Row(number, _checked(number, _json_prompt(number, found, reading), reading), found.get("id"), found)
+    advice = f": {_CONVERSIONS['.json']}" if isinstance(found, list) and number == 1 else ""
+    raise BadRowError(number, f"neither an object nor a string{advice}")
 
 
 def _parsed(number: int, line: str) -> Any:
@@ -283,10 +317,17 @@ def _parsed(number: int, line: str) -> Any:
         if line.count("[") + line.count("{") > _DEEPEST and _depth(found) > _DEEPEST:
             raise ValueError(f"nested more than {_DEEPEST} levels deep")
     except json.JSONDecodeError as error:
+        if number == 1 and line.lstrip().startswith("["):
+            raise BadRowError(number, f"one list over several lines: {_CONVERSIONS['.json']}") from None
         raise BadRowError(number, f"not JSON ({error.msg}, character {error.colno})") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise BadRowError(number, f"not JSON (nested more than {_DEEPEST} levels deep)") from None
+    except ValueError as error:
         raise BadRowError(number, f"not JSON ({error})") from None
     return found
+
+
+_JSON_NAMES = {type(None): "null", bool: "true or false", int: "a number", float: "a number"}
 
 
 def _refuse_constant(word: str) -> NoReturn:
@@ -330,12 +371,15 @@ def _filled(line: int, template: Template, values: Mapping[str, Any]) -> str:
         raise BadRowError(line, str(error)) from None
 
 
-def _checked(line: int, prompt: Any) -> Prompt:
+def _checked(line: int, prompt: Any, reading: Reading) -> Prompt:
     """Return the prompt if it is one."""
     if isinstance(prompt, str):
         if not prompt.strip():
-            raise BadRowError(line, "the prompt is empty")
+            raise BadRowError(line, f"the {reading.what} is empty: fill it in, or add --skip-empty")
         return prompt
+    if not isinstance(prompt, (list, dict)):
+        more = ", or a list of messages" if reading.what == "prompt" else ""
+        raise BadRowError(line, f"the {reading.what} is {_JSON_NAMES[type(prompt)]}: it must be a string{more}")
     try:
         as_messages(prompt)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -62,8 +62,8 @@ def submit(
             Question.of(responder, responder.system, prompt, responder.options)
 
         with Rows(file, form, check=check, **reading) as rows:
-            if rows.skipped:
-                say(rows.skipped_line("prompt"))
+            if rows.remark():
+                say(rows.remark())
             refuse_deaf_port(responder)
             job = responder.submit(Contents(rows, attrgetter("prompt")), checkpoint=checkpoint, dedupe=dedupe, budget=budget)
             batches = len(job.batches)

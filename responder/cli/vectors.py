@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import struct
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from responder.cli.rows import Rows
+from responder.cli.terminal import discard_output, output
+from responder.cli.words import in_shell_words
 from responder.values.embeddings import Embeddings
 from responder.values.errors import ConfigurationError
 
@@ -25,6 +26,7 @@ def check_out(out: str | None, overwrite: bool, file: str) -> None:
         ConfigurationError: They cannot.
     """
     if out is None:
+        output()  # closed: report it before anything is paid for
         return
     path = Path(out)
     if path.suffix not in _WRITERS:
@@ -37,7 +39,7 @@ def check_out(out: str | None, overwrite: bool, file: str) -> None:
     if path.exists() and not overwrite:
         raise ConfigurationError(f"{out} exists: name another file, or add --overwrite")
     if not path.parent.is_dir():
-        raise ConfigurationError(f"--out {out}: there is no folder {path.parent}")
+        raise ConfigurationError(f"--out {out}: there is no folder {path.parent}: make it first")
     if file != "-" and path.exists() and path.samefile(file):
         raise ConfigurationError(f"FILE and --out are the same file, {out}")
 
@@ -52,9 +54,7 @@ def write(vectors: Embeddings, rows: Rows, out: str | None, *, partial: bool) ->
         partial: Leave them in OUT.partial, since they are not all there.
     """
     if out is None:
-        sys.stdout.flush()
-        _write_jsonl(vectors, rows, sys.stdout.buffer)
-        sys.stdout.flush()
+        _write_jsonl(vectors, rows, output())
         return
     path = Path(out)
     beside = path.with_name(path.name + ".partial")
@@ -74,16 +74,19 @@ def _records(vectors: Embeddings, rows: Rows) -> Iterator[dict[str, Any]]:
         if error is None:
             record["embedding"] = vectors[index]
         else:
-            record["error"] = f"{type(error).__name__}: {error}"
+            record["error"] = in_shell_words(f"{type(error).__name__}: {error}")
         yield record
 
 
 def _write_jsonl(vectors: Embeddings, rows: Rows, file: BinaryIO) -> None:
-    with contextlib.suppress(BrokenPipeError):  # `| head` has seen enough
+    try:
         for record in _records(vectors, rows):
             if "embedding" in record:
                 record["embedding"] = list(record["embedding"])
             file.write(json.dumps(record).encode() + b"\n")
+        file.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        discard_output()
 
 
 def _write_npy(vectors: Embeddings, rows: Rows, file: BinaryIO) -> None:  # noqa: ARG001 - one signature for all

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # Where the option is not the keyword with dashes.
 _OPTIONS = {
@@ -27,15 +28,28 @@ _SENTENCES = (
     ("raise budget", "raise --budget"),
     ("raise timeout", "raise --timeout"),
     (", or None, not ", ", not "),
+    (" (math.inf: no limit), not ", ", not "),
+    ("timeout total must be", "--timeout must be"),
+    ("make another one for another model, such as OpenAIResponder('gpt-4o')", "name another model with --model"),
+    ("check api_key and extra_headers", "check the key"),
+    ("has not ended: call wait() first", "has not ended: add --wait"),
+    ("it goes on: wait() again, in any process", "it goes on: the same command waits again"),
+    ("or allow_http=True if you really mean it", "or add --option allow_http=true if you really mean it"),
+    ("such as api_version='2024-10-21'", "such as --option api_version=2024-10-21"),
+    ("ask with api='responses'", "add --option api=responses"),
     (" that can be submitted here: use map()", " that can be submitted here: use responder map"),
     ("such as OpenAIResponder('text-embedding-3-small')", "such as --model openai:text-embedding-3-small"),
 )
 
 # What Python passes, and a shell does not (a key), or by another option.
-_PASSED = (
+_PASSED: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r", or pass (?:api_key|credentials)="), ""),
+    (re.compile(r"wait for it, as with job\('([^']+)'\)\.wait\(\)"), r"wait for it (responder job \1 --wait)"),
     (re.compile(r"\bpass base_url="), "add --base-url URL"),
     (re.compile(r"\bpass (endpoint|project|region|resource)="), r"add --option \1=..."),
+    (re.compile(r"\b\w+Responder needs base_url=, such as"), "--base-url must be a URL, such as"),
+    (re.compile(r"use one of (?:[\w-]+, ){9,}[\w-]+, as in"), "`responder models` lists them; write PROVIDER:MODEL, such as"),
+    (re.compile(r"\berror_rate=|\bspike_rate="), lambda found: _option(found[0][:-1]) + " "),
     (re.compile(r"\bextra={'(\w+)': \.\.\.}"), r"""--option extra='{"\1": ...}'"""),
 )
 
@@ -50,9 +64,11 @@ def in_shell_words(text: str) -> str:
     """Return a sentence with the options of the command line in place of Python's keywords."""
     for python, shell in _SENTENCES:
         text = text.replace(python, shell)
-    for pattern, shell in _PASSED:
-        text = pattern.sub(shell, text)
+    for pattern, replacement in _PASSED:
+        text = pattern.sub(replacement, text)
     text = _ASSIGNED.sub(lambda found: _option(found[1]) + " ", text)
+    if text.startswith("unknown option "):  # what follows are names for --option
+        return text
     return _NAMED.sub(lambda found: _option(found[1] or found[2] or found[3]), text)
 
 

@@ -90,9 +90,7 @@ def columns_of_template(template: str, known: Sequence[Any]) -> list[str]:
     try:
         names = sorted({name for _, name, _, _ in string.Formatter().parse(template) if name is not None})
     except ValueError as error:
-        raise ConfigurationError(
-            f"the template has an odd brace ({error}); braces that mean themselves are written twice"
-        ) from None
+        raise ConfigurationError(f"the template has an odd brace ({error}); write {{{{ and }}}} for literal braces") from None
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         columns = ", ".join(map(str, known))

@@ -89,7 +89,9 @@ class Checkpoint:
         except BaseException as error:
             self.close()  # now, not when the error is garbage collected
             if isinstance(error, (sqlite3.Error, OSError, ValueError)):  # a NUL in the name is the last of them
-                raise ConfigurationError(f"the checkpoint {self.path} cannot be used: {error}", fatal=True) from error
+                raise ConfigurationError(
+                    f"the checkpoint {self.path} cannot be used: {_why(self.path, error)}", fatal=True
+                ) from error
             raise
 
     def _opened(self) -> sqlite3.Connection:
@@ -552,6 +554,13 @@ def counted_in(path: str, counts: str, *parameters: str) -> Counter[bytes]:
         return when_free(path, step)
     except sqlite3.Error as error:
         raise ConfigurationError(_unreadable(path, error), fatal=True) from error
+
+
+def _why(path: str, error: Exception) -> str:
+    folder = os.path.dirname(path)  # noqa: PTH120 - a str, which may hold what no path can
+    if isinstance(error, FileNotFoundError) and folder and not os.path.isdir(folder):  # noqa: PTH112 - as above
+        return f"there is no folder {folder}"
+    return str(getattr(error, "strerror", None) or error)
 
 
 def _unreadable(path: str, error: Exception) -> str:

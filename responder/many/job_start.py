@@ -75,7 +75,7 @@ class Submission:
 
         def of_text(text: str) -> tuple[Question, bytes]:
             if not isinstance(text, str) or not text:
-                raise ConfigurationError(f"this is no text to embed: {text!r}")
+                raise ConfigurationError(f"this is not a text to embed: {text!r}")
             return embedder.question((text,)), text_key(prefix, text)
 
         return of_text

@@ -17,7 +17,7 @@ _GOOGLES = ("vertex", "anthropic-vertex", "vertex-partner")
 def make_mute(model: str, **keywords: Any) -> tuple[Responder, ConfigurationError | None]:
     """Return a responder that knows what it would send, and is not to be asked; and what a machine that asks needs beside.
 
-    A key, an endpoint or a project that is missing is replaced. What can never work is an error as ever.
+    A key, an endpoint or a project that is missing is replaced. What can never work is still an error.
 
     Args:
         model: "provider:model".

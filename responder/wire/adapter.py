@@ -169,7 +169,7 @@ def check_headers(request: requests.PreparedRequest) -> None:
     """
     problem = _problem(request.headers)
     if problem:
-        raise ConfigurationError(f"a header has {problem}; check api_key and extra_headers")
+        raise ConfigurationError(f"a header has {problem}; check api_key and extra_headers", fatal=True)
 
 
 def _problem(headers: Mapping[str, str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -60,6 +62,29 @@ def start(chromium: str, driver: str, home: Path) -> webdriver.Chrome:
     browser = webdriver.Chrome(options=options, service=service)
     browser.set_page_load_timeout(PATIENCE)
     return browser
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[webdriver.Chrome]:
+    """Give a browser; where there is none, the test is skipped, or fails on a machine that has to have one.
+
+    Args:
+        home: An empty folder for whatever it keeps.
+    """
+    found = programs()
+    if found is None:
+        reason = "no chromium and chromedriver here: `make browser` installs them where it may"
+        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            patch.delenv(name)  # on the way to its own driver, Selenium would use it
+        running = start(*found, home)
+    try:
+        yield running
+    finally:
+        running.quit()
 
 
 class Window:

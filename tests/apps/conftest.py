@@ -142,19 +142,9 @@ def provider(provider_of_all: Simulator) -> Iterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The browser; where there is none, the test is skipped, or fails on a machine that has to have one."""
-    found = chromium.programs()
-    if found is None:
-        reason = "no chromium and chromedriver here: `make browser` installs them where it may"
-        if os.environ.get("CI", "").lower() in ("1", "true", "yes"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-            patch.delenv(name)  # on the way to its own driver, Selenium would use it
-        running = chromium.start(*found, tmp_path_factory.mktemp("browser"))
-    yield running
-    running.quit()
+    """The browser."""
+    with chromium.opened(tmp_path_factory.mktemp("browser")) as running:
+        yield running
 
 
 @pytest.fixture
