@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import queue
 import signal
 import threading
 import time
@@ -29,8 +31,10 @@ from responder import (
     Limits,
     OpenAIResponder,
     Price,
+    RetryPolicy,
     WorkerLostError,
 )
+from responder.many import pool, sharded, shards
 from responder.many.journal import RedisJournal
 from responder.simulator import Fault, Simulator
 
@@ -43,8 +47,15 @@ def two_processes() -> Iterator[ProcessPoolExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPENAI_API_KEY", "of-the-workers")
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
-            list(executor.map(abs, range(8)))
+            while len(executor._processes) < 2:  # it starts the second one only when it sees no idle one
+                executor.submit(abs, 0)
             yield executor
+
+
+@pytest.fixture(autouse=True)
+def no_slow_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a list may look like a slow input, whose shards are not filled; tests say how many calls there are."""
+    monkeypatch.setattr(sharded, "_SLOW", math.inf)
 
 
 @pytest.fixture
@@ -113,9 +124,10 @@ def test_an_endless_input_is_read_as_far_as_needed(two_processes: ProcessPoolExe
 
 
 def test_a_slow_input_holds_no_answer_back(
-    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator
+    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A prompt is sent as it comes, although its shard is not full."""
+    monkeypatch.setattr(sharded, "_SLOW", 0.05)
     allowed = []
 
     def slow() -> Iterator[str]:
@@ -204,6 +216,141 @@ def test_a_run_that_is_out_of_time_ends_with_what_it_has(
     assert len(batch) == 60
     assert {type(result.error) for result in batch} == {DeadlineExceededError}
     assert simulator.wait_until_idle()
+
+
+def test_max_errors_counts_the_failures_of_all_processes(
+    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator
+) -> None:
+    """The sixth failure ends the run, whoever had it: only what is in flight at that moment is sent beyond it."""
+    simulator.always(Fault.status(400, "no"))
+    prompts = [f"number {number}" for number in range(400)]
+    batch = gpt.map(prompts, executor=two_processes, max_workers=2, shard_size=100, max_errors=6)
+    assert len(batch) == 400
+    assert 6 <= len(simulator.received) <= 6 + 3
+    assert Counter(type(result.error) for result in batch)[BadRequestError] == len(simulator.received)
+    assert "was stopped by item" in str(batch[399].error)
+
+
+def test_a_stop_reaches_shards_that_are_at_work(
+    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator
+) -> None:
+    """The other process begins no more prompts, although its shard is long; the call that it was in is answered."""
+    simulator.always(Fault.delay(0.03))
+    simulator.script_for("number 0", Fault.status(400, "no"))
+    prompts = [f"number {number}" for number in range(400)]
+    batch = gpt.map(prompts, executor=two_processes, max_workers=1, shard_size=200, on_error="stop")
+    assert isinstance(batch[0].error, BadRequestError)
+    assert simulator.wait_until_idle()
+    answered = sum(result.ok for result in batch)
+    assert answered == len(simulator.received) - 1, "nothing that was sent is lost"
+    assert answered < 190
+
+
+def test_the_end_of_a_run_is_the_same_for_a_shard_that_had_to_wait(
+    gpt: OpenAIResponder, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its seconds were counted as it was sent; while it waited for a free process, the run's time went on."""
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    sent: list[tuple[Any, ...]] = []
+
+    class Seen(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
+            sent.append(arguments)
+            return super().submit(function, *arguments, **keywords)
+
+    with Seen(1) as executor:
+        gpt.map(["a"], executor=executor)
+    _, order, _ = sent[0]
+    prompts = pickle.dumps([(0, "b")])
+    for seconds in (0.0, 1000.0):
+        (row,) = pickle.loads(shards.ask("another run", order, shards.Shard("", prompts, seconds))).rows
+        assert isinstance(row[2], DeadlineExceededError)
+    assert len(simulator.received) == 1
+
+
+def test_the_deadline_of_each_prompt_holds_in_the_workers(
+    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator
+) -> None:
+    """As it does in this process."""
+    simulator.hold(1000)
+    batch = gpt.map(NUMBERS[:8], executor=two_processes, max_workers=2, shard_size=2, deadline=0.1)
+    assert {type(result.error) for result in batch} == {DeadlineExceededError}
+
+
+def test_retries_are_a_share_of_the_whole_run(two_processes: ProcessPoolExecutor, simulator: Simulator) -> None:
+    """An outage does not get more load than the share allows: two for each worker at first, and then a tenth."""
+    for number in range(0, 60, 3):
+        simulator.script_for(f"of {number:02}", Fault.status(500, times=4))
+    prompts = [f"of {number:02}" for number in range(60)]
+    policy = RetryPolicy(max_retries=3, first_backoff=0.001)
+    with OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), max_retries=policy) as gpt:
+        gpt.map(prompts, executor=two_processes, max_workers=2, shard_size=5, retry_share=0.1)
+    repeats = len(simulator.received) - 60
+    assert 0 < repeats <= 2 * 4 + 60 / 9
+
+
+def test_a_run_that_is_left_keeps_what_its_shards_have_got(
+    two_processes: ProcessPoolExecutor, gpt: OpenAIResponder, simulator: Simulator, tmp_path: Path
+) -> None:
+    """With a checkpoint, answers that were paid for come home before the run ends: only the calls in flight are lost."""
+    simulator.always(Fault.delay(0.005))
+    checkpoint = tmp_path / "answers.db"
+    prompts = [f"number {number}" for number in range(200)]
+    with gpt.imap_unordered(prompts, executor=two_processes, max_workers=1, shard_size=20, checkpoint=checkpoint) as run:
+        assert next(run).ok
+    assert simulator.wait_until_idle()
+    sent = len(simulator.received)
+    again = gpt.map(prompts, checkpoint=checkpoint)
+    assert again.ok
+    assert sum(result.attempts == 0 for result in again) >= sent - 2
+
+
+class Quits:
+    """A journal whose store ends the program, as a tool with `sys.exit()` would."""
+
+    def begin(self, shard: str) -> Any:
+        return self
+
+    def end(self, shard: str, seconds: float = 0) -> None:
+        pass
+
+    def take(self, *_: Any) -> Any:
+        raise SystemExit("no more")
+
+    find = store = take
+
+
+def test_a_function_that_ends_its_thread_is_the_error_of_its_prompt(gpt: OpenAIResponder) -> None:
+    """Its shard comes back, and the thread goes on with the next prompt."""
+    with ThreadPoolExecutor(1) as executor:
+        batch = gpt.map(NUMBERS[:3], executor=executor, max_workers=1, journal=Quits())
+    assert ["SystemExit" in str(result.error) for result in batch] == [True] * 3
+
+
+def test_a_thread_that_ends_for_want_of_work_leaves_no_task_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that comes as the last thread looks for the last time is done by a new one."""
+    monkeypatch.setattr(pool, "_IDLE", 0.001)
+    late: list[threading.Thread] = []
+
+    class Late(queue.SimpleQueue[Any]):
+        """Lets a task come just after a thread has found none."""
+
+        def empty(self) -> bool:
+            found = super().empty()
+            if found and not late and threading.current_thread() is not threading.main_thread():
+                late.append(threading.Thread(target=threads.put, args=([lambda _: second.set()],)))
+                late[0].start()
+                while super().empty():
+                    time.sleep(0.001)
+            return found
+
+    first, second = threading.Event(), threading.Event()
+    threads = pool.SharedPool(1)
+    threads._tasks = Late()
+    threads.put([lambda _: first.set()])
+    assert first.wait(PATIENCE)
+    assert second.wait(PATIENCE)
+    late[0].join(PATIENCE)
 
 
 def test_a_budget_holds_over_all_processes(two_processes: ProcessPoolExecutor, simulator: Simulator) -> None:

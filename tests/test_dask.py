@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from servers import PATIENCE
 
 from responder import CancelledError, CancelToken, OpenAIResponder
-from responder.many import engines
+from responder.many import engines, lamp
 from responder.simulator import Simulator
 
 PROMPTS = [f"number {number}" for number in range(120)]
@@ -84,7 +84,7 @@ def test_a_cancel_reaches_workers_of_other_machines(
 ) -> None:
     """Dask itself carries it: their calls in flight end."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(engines.Lamp, "put_out", lambda self: None)  # a file that is on another machine
+    monkeypatch.setattr(lamp.Lamp, "put_out", lambda self: None)  # a file that is on another machine
     model, simulator = gpt
     simulator.hold(10_000)
     token = CancelToken()

@@ -11,8 +11,9 @@ from typing import Any
 from responder.call.asker import Asker
 from responder.call.keeping import AnswerStore
 from responder.many import mapping
-from responder.many.engines import Engine, Lamp
+from responder.many.engines import Engine
 from responder.many.journal import Journal, opened_journal
+from responder.many.lamp import Lamp
 from responder.many.parallel import Work
 from responder.many.runs import AnswerRun, Job, Spread, history_of, store_of, with_store
 from responder.many.shard_sizes import ShardSizes
@@ -53,7 +54,7 @@ def start(job: Job[T], *, ordered: bool) -> AnswerRun[T]:
         history.add(index, Trace(), error, False)
         return Failed(index, prompt, None, error, 0, cost=0.0)
 
-    lamp = Lamp()
+    lamp = Lamp.light()
     try:
         order = _packed(job, spread, journal, store, lamp.path)
         engine = Engine(spread.executor)
@@ -100,8 +101,7 @@ def _packed(job: Job[Any], spread: Spread, journal: Journal | None, store: Answe
         [replace(source, cache=None) for source in sources],
         [getattr(source.cache, "path", source.cache) for source in sources],
         rules.max_workers,
-        rules.on_error,
-        rules.max_errors,
+        rules.most_errors,
         job.deadline,
         spread.retry_share,
         spread.hedge,

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from pathlib import Path
 from typing import Any
 
 from responder.many import shards
@@ -112,13 +110,21 @@ class Engine:
         return self._client is not None and getattr(self._client, "status", "") == "running"
 
     def call_off(self, run: str) -> None:
-        """End a run's calls in the processes of Dask, in a thread of its own; elsewhere the lamp does it."""
+        """End a run's calls in the processes of Dask; elsewhere the lamp does it."""
+        self._tell(shards.call_off, run)
+
+    def halt(self, run: str) -> None:
+        """Begin no more of a run's prompts in the processes of Dask; elsewhere the lamp does it."""
+        self._tell(shards.halt, run)
+
+    def _tell(self, order: Callable[[str], None], run: str) -> None:
+        """Call a function in the processes of Dask, from a thread of its own."""
         client = self._client
         if client is not None:
 
             def tell() -> None:
                 with contextlib.suppress(Exception):  # workers that are gone have nothing to end
-                    client.run(shards.call_off, run)
+                    client.run(order, run)
 
             with contextlib.suppress(RuntimeError):  # no more threads
                 threading.Thread(target=tell, name="responder-call-off", daemon=True).start()
@@ -146,19 +152,6 @@ class Engine:
 
 def _is_client(given: Any) -> bool:
     return type(given).__module__.partition(".")[0] == "distributed" and callable(getattr(given, "get_executor", None))
-
-
-class Lamp:
-    """A file that is there as long as its run goes on: worker processes of this machine look at it."""
-
-    def __init__(self) -> None:
-        handle, self.path = tempfile.mkstemp(prefix="responder-run-")
-        os.close(handle)
-
-    def put_out(self) -> None:
-        """End the run's calls in the workers; does nothing the second time."""
-        with contextlib.suppress(OSError):
-            Path(self.path).unlink()
 
 
 _has_warned = False

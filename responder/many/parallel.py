@@ -35,6 +35,9 @@ _Task: TypeAlias = tuple[contextvars.Context, int, I]
 ORDERED_WINDOW = 8
 UNORDERED_WINDOW = 2
 
+# Why a run is cancelled whose results are no longer read.
+LEFT_EARLY = "the loop over the results was left early"
+
 # Filling the window pauses after this many seconds when a result is ready, so that a slow iterable cannot hold results back.
 _PATIENCE = 0.01
 
@@ -42,7 +45,7 @@ _PATIENCE = 0.01
 _SLICE = 1.0
 
 # How long the end of a stopped run waits for the calls that it cancelled; they end within milliseconds when they can.
-_GRACE = 0.5
+GRACE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,11 @@ class Rules:
     deadline: Deadline = NEVER
     cancel: CancelToken | None = None
     fatal_ends: bool = False
+
+    @property
+    def most_errors(self) -> int | None:
+        """After how many failed items nothing new is started; None: never."""
+        return self.max_errors if self.on_error == "collect" else 1
 
     def __post_init__(self) -> None:
         _check_count("max_workers", self.max_workers)
@@ -134,6 +142,7 @@ class Run(Iterator[R], Generic[I, R]):
         self._exhausted = False
         self._broken: Exception | None = None  # what the input raised
         self._stopped: Exception | None = None  # why no new item is started
+        self._grace = GRACE
         self._ending = False  # the calls in flight are ending, too: wait only as long as they take
         self._closed = False
         self._closed_by = 0  # the thread; 0 once everything was read
@@ -290,7 +299,7 @@ class Run(Iterator[R], Generic[I, R]):
             self._stop(CancelledError(cause))
             self._ending = True
             self._token.cancel(cause)
-        elif self._rules.on_error == "stop" or (self._rules.max_errors is not None and self._failed >= self._rules.max_errors):
+        elif self._rules.most_errors is not None and self._failed >= self._rules.most_errors:
             self._stop(CancelledError(cause))  # what was sent is paid for: it may end
 
     def _stop(self, reason: Exception) -> None:
@@ -301,7 +310,7 @@ class Run(Iterator[R], Generic[I, R]):
 
     def _give_up(self) -> None:
         """Take what the ended calls report within the grace period; the rest is reported as unfinished."""
-        ends = monotonic() + _GRACE
+        ends = monotonic() + self._grace
         while self._waiting:
             left = ends - monotonic()
             try:
@@ -331,7 +340,7 @@ class Run(Iterator[R], Generic[I, R]):
 
         A thread that reads the results while another one closes the run gets a CancelledError: some are missing.
         """
-        self._close("the loop over the results was left early" if self._crew.is_read_here else "another thread closed the run")
+        self._close(LEFT_EARLY if self._crew.is_read_here else "another thread closed the run")
 
     def _close(self, reason: str) -> None:
         if self._closed:

@@ -39,8 +39,11 @@ class SharedPool:
             self._tasks.put(task)
             if self._free:
                 self._start()
+        # A thread that is about to end looks for tasks with this lock: either it has seen these, or it is free by now.
+        self._start()
 
     def _start(self) -> None:
+        """Start a thread if there are tasks for it."""
         with self._lock:
             if not self._free or self._tasks.empty():
                 return

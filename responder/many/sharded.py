@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import queue
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from responder.call.asker import Asker
 from responder.call.keeping import AnswerStore
-from responder.many.engines import Engine, Lamp, is_loss, warn_of_the_profiler
+from responder.many.engines import Engine, is_loss, warn_of_the_profiler
 from responder.many.journal import Journal
-from responder.many.parallel import Rules, Work
+from responder.many.lamp import Lamp
+from responder.many.parallel import LEFT_EARLY, Rules, Work
 from responder.many.purse import Purse, Sent
 from responder.many.runs import AnswerRun, Job, Spread, Suspicion
 from responder.many.shard_sizes import ShardSizes
@@ -28,7 +30,7 @@ from responder.many.shards import Returned, Row, Shard, dumps, trace_of
 from responder.values.answer import Answer, T
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
-from responder.values.errors import BudgetExceededError, ConfigurationError, WorkerLostError
+from responder.values.errors import BudgetExceededError, CancelledError, ConfigurationError, WorkerLostError
 from responder.values.messages import Prompt
 from responder.values.results import Answered, Failed
 from responder.values.trace import Trace
@@ -41,6 +43,10 @@ _AHEAD = 2
 
 # An input that takes longer than this for a prompt, in seconds, is slow: its prompts do not wait for their shard to be full.
 _SLOW = 0.05
+
+# Seconds that the end of a run waits for the shards that are at work. They end within moments where a cancel reaches them, and
+# bring answers that are paid for.
+_GRACE = 5.0
 
 # How often a shard is sent when its workers die: one of its prompts may be what kills them.
 _TRIES = 3
@@ -83,6 +89,7 @@ class ShardedRun(AnswerRun[T]):
         self._backlog: deque[Sent] = deque()  # shards that wait for a worker
         self._out: dict[int, Sent] = {}  # shards at an engine
         self._arrived: deque[tuple[int, Any]] = deque()  # results of the shard that is just being taken in
+        self._unbegun: list[int] = []  # items that a worker did not begin, since enough others have failed
         self._shifts: dict[str, float] = {}  # from each worker's clock to ours
         self._suspicion = Suspicion()
         self._pulled_at = monotonic()  # when the last prompt was pulled
@@ -91,6 +98,7 @@ class ShardedRun(AnswerRun[T]):
         self._known: dict[bytes, Any] = {}  # with `dedupe`: what became of a question
         self._question: dict[int, bytes] = {}  # with `dedupe`: of each item that was sent
         super().__init__(prompts, work, rules, ordered=ordered, token=token)
+        self._grace = _GRACE
         self._is_ordered = ordered
         self._set_window()
         # Neither of them knows this run: dropping it must be enough to end it.
@@ -170,7 +178,7 @@ class ShardedRun(AnswerRun[T]):
         """Send shards as long as workers and money are there for them."""
         if self._backlog:
             self._set_window()
-        while self._backlog and self._stopped is None and len(self._out) < self._most_out:
+        while self._backlog and self._stopped is None and not self._unbegun and len(self._out) < self._most_out:
             sent = self._backlog[0]
             if self._purse is not None and not self._purse.fill(sent, len(self._out), self._most_out):
                 if self._out:
@@ -193,7 +201,7 @@ class ShardedRun(AnswerRun[T]):
         sent.indexes = [index for index, _ in items]
         left = self._rules.deadline.remaining()
         sent.name = sent.name or self._named(items, number)
-        shard = Shard(sent.name, prompts, None if left == float("inf") else left, sent.budget)
+        shard = Shard(sent.name, prompts, None if left == float("inf") else left, sent.budget, self._failed)
         sent.tries += 1
         sent.generation = self._plan.engine.generation
         self._out[number] = sent
@@ -242,6 +250,8 @@ class ShardedRun(AnswerRun[T]):
         moment, payload = result
         self._arrive(sent, moment, payload, failure)
         self._take_arrived()
+        if self._unbegun and not self._out and self._stopped is None:  # the shard with the errors was lost
+            self._stop(CancelledError("not sent: as many prompts had failed in the worker processes as the run allows"))
         self._send()
 
     def _accept_one(self, index: int, result: Any, failure: BaseException | None) -> None:
@@ -317,7 +327,7 @@ class ShardedRun(AnswerRun[T]):
             if isinstance(error, BudgetExceededError) and not row[5][0] and not sent.is_last_money:
                 again.append(index)  # its shard's part of the money was used up; that of others may not be
             elif answer is None and error is None:
-                self._arrived.append((index, None))
+                self._unbegun.append(index)
             else:
                 self._arrived.append((index, self._result(row, self._waiting[index], returned.worker, shift)))
         if self._plan.journal is not None:
@@ -326,8 +336,9 @@ class ShardedRun(AnswerRun[T]):
             self._purse.settle(sent, returned.spent, len(returned.rows) - len(again))
         if again:
             self._backlog.appendleft(Sent(again, is_again=True))
-        # What was not begun comes last: by then it is known why.
-        self._arrived = deque(sorted(self._arrived, key=lambda item: item[1] is None))
+        if self._stopped is not None:
+            self._arrived.extend((index, None) for index in self._unbegun)
+            self._unbegun.clear()
 
     def _result(self, row: Row, prompt: Prompt, worker: str, shift: float) -> Any:
         index, answer, error, lane, ended, traced = row
@@ -362,16 +373,44 @@ class ShardedRun(AnswerRun[T]):
         is_first = self._stopped is None
         super()._stop(reason)
         if is_first:
-            for index in [*self._gathered, *(index for sent in self._backlog for index in sent.indexes)]:
+            # Shards that are at work begin no more prompts.
+            self._plan.lamp.count(self._rules.most_errors or 0)
+            self._plan.engine.halt(self._name)
+            for index in [*self._gathered, *self._unbegun, *(index for sent in self._backlog for index in sent.indexes)]:
                 self._finished.put((index, None, None))
             for indexes in (self._copies or {}).values():
                 for index in indexes:
                     self._finished.put((index, None, None))
             self._gathered = []
+            self._unbegun.clear()
             self._backlog.clear()
             for sent in list(self._out.values()):
                 if sent.future is not None:
                     sent.future.cancel()  # if no worker has begun it
+
+    def close(self) -> None:
+        """End the run at once; what its shards have got by then is kept, where there is a checkpoint."""
+        if not self._closed and self._out and self._waiting and self._plan.store is not None and self._crew.is_read_here:
+            self._token.cancel(LEFT_EARLY)
+            self._keep_what_is_out()
+        super().close()
+
+    def _keep_what_is_out(self) -> None:
+        """Wait for the shards that are at work, and keep their replies: they are paid for."""
+        for sent in self._out.values():
+            if sent.future is not None:
+                sent.future.cancel()
+        ends = monotonic() + self._grace
+        while self._out:
+            try:
+                index, result, failure = self._finished.get(timeout=max(0.0, ends - monotonic()))
+            except queue.Empty:
+                return
+            if index > _FIRST:
+                continue
+            found: Any = result
+            if self._out.pop(_FIRST - index, None) is not None and failure is None:
+                self._keep(pickle.loads(found[1]))  # noqa: S301 - of our own worker
 
     def _close(self, reason: str) -> None:
         was_closed = self._closed

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from responder.call.asker import Asker, Source
@@ -24,7 +23,7 @@ from responder.call.hedging import Hedger
 from responder.call.keeping import AnswerStore
 from responder.call.retry import RetryBudget
 from responder.many.journal import UNTIL_TAKEN, Journal, Kept, ShardStore
-from responder.many.parallel import OnError
+from responder.many.lamp import Lamp
 from responder.many.pool import SharedPool
 from responder.many.runs import Suspicion, open_file
 from responder.pace.breaker import PATIENCE
@@ -32,7 +31,7 @@ from responder.pace.budget import Spending
 from responder.values.answer import Answer
 from responder.values.cancellation import CancelToken
 from responder.values.clock import monotonic
-from responder.values.deadline import Deadline
+from responder.values.deadline import NEVER, Deadline
 from responder.values.errors import BudgetExceededError, ResponderError
 from responder.values.messages import Prompt
 from responder.values.trace import Attempt, Trace
@@ -46,8 +45,7 @@ class Order:
         sources: The first provider and its fallbacks, without their files.
         caches: The file of each; None: none.
         max_workers: Calls at once in each process.
-        on_error: A shard sends nothing new after an error, unless this is "collect".
-        max_errors: Nor after this many.
+        most_errors: Nothing new is sent once so many of the run's prompts have failed; None: never.
         deadline: Seconds for each prompt.
         retry_share: The part of a process's requests that may be retries.
         hedge: The part of its prompts that may be sent a second time.
@@ -61,8 +59,7 @@ class Order:
     sources: Sequence[Source]
     caches: Sequence[Any]
     max_workers: int
-    on_error: OnError
-    max_errors: int | None
+    most_errors: int | None
     deadline: float | None
     retry_share: float
     hedge: float | None
@@ -82,12 +79,14 @@ class Shard:
         prompts: Pairs of an index and a prompt, pickled.
         seconds: What is left of the run; None: no bound.
         budget: US dollars for it; None: no bound.
+        failed: How many of the run's prompts had failed when it was sent, as far as the client knew.
     """
 
     name: str
     prompts: bytes
     seconds: float | None = None
     budget: float | None = None
+    failed: int = 0
 
 
 TraceRow: TypeAlias = "tuple[int, float, float, float, list[tuple[float, float, float, str]], Any, float, bool, int]"
@@ -132,7 +131,15 @@ def call_off(run: str) -> None:
     with _lock:
         place = _places.get(run)
     if place is not None:
-        place.token.cancel("the run was ended")
+        place.token.cancel(_ENDED)
+
+
+def halt(run: str) -> None:
+    """Begin no more prompts of a run in this process, for an engine that can call a function in all of its processes."""
+    with _lock:
+        place = _places.get(run)
+    if place is not None:
+        place.is_halted = True
 
 
 def name_of_process() -> str:
@@ -167,6 +174,10 @@ class _Workplace:
         self.pool = SharedPool(order.max_workers)
         self.suspicion = Suspicion()
         self.at_work = 0
+        self.ends = NEVER
+        self.is_halted = False
+        self._failed = 0
+        self._lock = threading.Lock()
         self._has_prices = False
         self.terms = Terms(
             RetryBudget(order.retry_share, order.max_workers),
@@ -181,7 +192,7 @@ class _Workplace:
         ]
         self.journal = order.journal
         # A client on another machine has its file there.
-        self.lamp = Path(order.lamp) if order.lamp and Path(order.lamp).exists() else None
+        self._lamp = Lamp(order.lamp) if Lamp(order.lamp).failures() is not None else None
 
     def ask(self, shard: Shard) -> bytes:
         try:
@@ -198,13 +209,48 @@ class _Workplace:
                 source.endpoint.price  # noqa: B018 - read once, and kept
 
     def look(self) -> None:
-        """End the run's calls here if its client has ended it."""
-        if self.lamp is not None and not self.token.cancelled and not self.lamp.exists():
-            self.token.cancel("the run was ended")
+        """End the run's calls here if its client has ended it; begin no more if enough have failed in all processes."""
+        if self._lamp is not None and not self.token.cancelled:
+            failed = self._lamp.failures()
+            if failed is None:
+                self.token.cancel(_ENDED)
+            else:
+                self._know_of(failed)
+
+    def begin(self, shard: Shard) -> None:
+        """Learn what a shard says of its run.
+
+        Its seconds were counted as it was sent, and it may have waited long since then: the earliest end is the right one.
+        """
+        self._know_of(shard.failed)
+        with self._lock:
+            self.ends = self.ends.earliest(Deadline.after(shard.seconds))
+
+    def fail(self) -> None:
+        """Count a failed prompt, for all processes of this machine."""
+        if self.order.most_errors is None:
+            return
+        with self._lock:
+            self._failed += 1
+        known = 0
+        if self._lamp is not None:
+            self._lamp.count(1)
+            known = self._lamp.failures() or 0
+        self._know_of(known)
+
+    def _know_of(self, failed: int) -> None:
+        most = self.order.most_errors
+        with self._lock:
+            self._failed = max(self._failed, failed)
+            if most is not None and self._failed >= most:
+                self.is_halted = True
 
 
 # Seconds between two looks whether the run still goes on.
 _LOOK = 0.1
+
+# What a call says that was ended with its run.
+_ENDED = "the run was ended"
 
 
 class _Errand:
@@ -212,15 +258,14 @@ class _Errand:
 
     def __init__(self, place: _Workplace, shard: Shard) -> None:
         self._place = place
+        place.begin(shard)
         self._prompts: list[tuple[int, Prompt]] = pickle.loads(shard.prompts)  # noqa: S301 - of our own client
-        self._ends = Deadline.after(shard.seconds)
         self._spending = Spending(shard.budget) if shard.budget is not None else None
         self._rows: list[Row] = []  # appending is atomic
         self._left = len(self._prompts)
         self._lock = threading.Lock()
         self._done = threading.Event()
-        self._halted = False
-        self._failed = 0
+        self._is_hopeless = False  # an error says that no other prompt can succeed either
         order, journal = place.order, place.journal
         if journal is not None and shard.name:
             self._store = ShardStore(journal.begin(shard.name), order.keeps, partial(journal.end, shard.name, UNTIL_TAKEN))
@@ -236,7 +281,7 @@ class _Errand:
             self._place.load_prices()
             while not self._done.wait(_LOOK):
                 self._place.look()
-        if not self._halted and not self._place.token.cancelled:
+        if not self._is_over():
             self._store.finish()
         spent = self._spending.spent if self._spending is not None else None
         return Returned(name_of_process(), monotonic(), self._rows, self._store.kept, spent, profiler_hangs())
@@ -246,28 +291,31 @@ class _Errand:
         answer: Answer[Any] | None = None
         error: Exception | None = None
         try:
-            if not self._halted and not self._place.token.cancelled:
-                deadline = Deadline.after(self._place.order.deadline).earliest(self._ends)
+            if not self._is_over():
+                deadline = Deadline.after(self._place.order.deadline).earliest(self._place.ends)
                 answer = self._asker.answer(prompt, deadline, trace)
                 self._place.suspicion.has_answers = True
         except Exception as problem:  # noqa: BLE001 - a prompt's error belongs to its result
             error = problem
             self._judge(problem)
+        except BaseException as problem:  # noqa: BLE001 - such as a tool's sys.exit(): the shard must end, and this thread go on
+            error = ResponderError(f"this prompt was not finished: {type(problem).__name__} was raised in the worker: {problem}")
+            self._judge(error)
         self._rows.append((index, answer, error, lane, monotonic(), _row_of(trace)))
         with self._lock:
             self._left -= 1
             if self._left == 0:
                 self._done.set()
 
+    def _is_over(self) -> bool:
+        return self._is_hopeless or self._place.is_halted or self._place.token.cancelled
+
     def _judge(self, error: Exception) -> None:
         self._place.suspicion.judge(error)
-        order = self._place.order
-        with self._lock:
-            self._failed += 1
-            if isinstance(error, BudgetExceededError):
-                return  # of this shard: others may have money left
-            is_last = order.on_error != "collect" or (order.max_errors is not None and self._failed >= order.max_errors)
-            self._halted = self._halted or is_last or getattr(error, "fatal", False)
+        if isinstance(error, BudgetExceededError):
+            return  # of this shard: others may have money left
+        self._is_hopeless = self._is_hopeless or getattr(error, "fatal", False)
+        self._place.fail()
 
 
 def _row_of(trace: Trace) -> TraceRow:

@@ -27,6 +27,9 @@ PROMPTS = [f"number {number}" for number in range(160)]
 _WORKER = """
 import sys
 from celery import Celery
+from celery.concurrency.asynpool import AsynPool
+# Seconds until Celery notices which task a process had that is gone: 5 by default, and it has no setting for that.
+AsynPool.timers = property(lambda pool: {pool.maintain_pool: 0.2})
 app = Celery("queue", broker=sys.argv[1], backend=sys.argv[1], include=["responder.integrations.celery"])
 app.conf.worker_lost_wait = 0.2  # seconds until a task whose process is gone is lost: 10 by default
 app.worker_main(["worker", "--pool", "prefork", "-c", "2", "-l", "ERROR", "--prefetch-multiplier", "1",
