@@ -34,7 +34,8 @@ from responder import (
     OpenAIResponder,
     for_model,
 )
-from responder.many.checkpoint import Checkpoint, StoredAnswer, refuse_foreign
+from responder.many.checkpoint import Checkpoint, StoredAnswer
+from responder.many.checkpoint_file import refuse_foreign
 from responder.responder import Responder
 from responder.simulator import Fault, Simulator
 from responder.values.deadline import NEVER, Deadline

@@ -146,7 +146,13 @@ class Asker:
                 return kept
         calls = [self._call(place, asked, deadline, trace) for place, asked in enumerate(questions)]
         conversation = Conversation(prompt, self._max_turns) if any(self._functions) else None
-        place, answer = self._in_turn(len(calls), lambda place: self._through_turns(place, prompt, conversation, calls[place]))
+
+        def ask(place: int) -> Answer:
+            if conversation is not None:
+                return self._through_turns(place, prompt, conversation, calls[place])
+            return self._fitting(self._sources[place], self._functions[place], prompt, calls[place])
+
+        place, answer = self._in_turn(len(calls), ask)
         if conversation is None or conversation.is_whole:
             self._keep(place, questions[place], answer, deadline)
         return answer
@@ -209,11 +215,9 @@ class Asker:
             answer = call.answer()
         raise AssertionError("the last answer is returned or refused above")
 
-    def _through_turns(self, place: int, prompt: Prompt, conversation: Conversation | None, call: Call) -> Answer:
+    def _through_turns(self, place: int, prompt: Prompt, conversation: Conversation, call: Call) -> Answer:
         """Return an answer, after the functions that the model wants called; one who steps in goes on where it stands."""
         functions, source = self._functions[place], self._sources[place]
-        if conversation is None:
-            return self._fitting(source, functions, prompt, call)
 
         def ask() -> Answer:
             if not conversation.turns:

@@ -125,7 +125,7 @@ def _adder(forecast: Forecast, responder: Responder) -> Any:
 def _kept(checkpoint: str | None) -> Mapping[bytes, int]:
     if checkpoint is None:
         return {}
-    from responder.many.checkpoint import kept_in  # most runs do without a database
+    from responder.many.checkpoint_file import kept_in  # most runs do without a database
 
     return kept_in(checkpoint)
 

@@ -147,7 +147,7 @@ def map_command(
 
         with Rows(file, form, check=check, **reading) as rows:
             if settings["checkpoint"] is not None:
-                from responder.many.checkpoint import refuse_foreign  # most runs do without a database
+                from responder.many.checkpoint_file import refuse_foreign  # most runs do without a database
 
                 refuse_foreign(settings["checkpoint"])  # before the lines of an earlier run are replaced
             if not fallbacks:

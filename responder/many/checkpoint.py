@@ -9,22 +9,19 @@ each time.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import hashlib
 import itertools
-import json
 import os
 import sqlite3
 import threading
 import time
 import weakref
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from responder.call.keeping import StoredAnswer
+from responder.many.checkpoint_file import APPLICATION_ID, VERSION, make_file, refuse_foreign, why_not
+from responder.many.checkpoint_rows import answer_row, stored_answer, stored_vector, vector_row
 from responder.many.database import GATE, when_free
 from responder.values.cancellation import CancelToken
 from responder.values.deadline import NEVER, Deadline
@@ -32,14 +29,6 @@ from responder.values.dropped import close_dropped
 from responder.values.errors import ConfigurationError
 
 V = TypeVar("V")
-
-# "RESP" in ASCII: marks the file as ours, in the place that SQLite has for this.
-_APPLICATION_ID = 0x52455350
-_VERSION = 2
-
-# Seconds before each look at a file that was there before. While it is looked at as one that nothing changes, another program may
-# open, change and close it: what was read then fits together no more than a damaged file does, and the next look finds it whole.
-_LOOKS = (0.0, 0.0, 0.01, 0.05, 0.1)
 
 # SQLite numbers the rows of a new table from here.
 _FIRST_RUN = 1
@@ -84,13 +73,13 @@ class Checkpoint:
         _every[next(_numbers)] = self
         try:
             refuse_foreign(self.path, deadline, cancel)
-            _make(self.path)
+            make_file(self.path)
             when_free(self.path, self._begin, deadline, cancel)
         except BaseException as error:
             self.close()  # now, not when the error is garbage collected
             if isinstance(error, (sqlite3.Error, OSError, ValueError)):  # a NUL in the name is the last of them
                 raise ConfigurationError(
-                    f"the checkpoint {self.path} cannot be used: {_why(self.path, error)}", fatal=True
+                    f"the checkpoint {self.path} cannot be used: {why_not(self.path, error)}", fatal=True
                 ) from error
             raise
 
@@ -124,9 +113,9 @@ class Checkpoint:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             for statement in {0: _SCHEMA, 1: _FROM_VERSION_1}.get(version, "").split(";"):
                 connection.execute(statement)
-            if version < _VERSION:
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            if version < VERSION:
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
             self._run = int(connection.execute("INSERT INTO runs (begun) VALUES (?)", (time.time(),)).lastrowid or 0)
             connection.execute("COMMIT")
         except BaseException:  # Ctrl-C or a lack of memory as well: half of the tables must not be kept when the file is closed
@@ -241,8 +230,9 @@ class Checkpoint:
             newest = "SELECT reply, digest FROM answers WHERE question = ? ORDER BY id DESC LIMIT 1"
             for text in texts:
                 row = connection.execute(newest, (text,)).fetchone()
-                if row is not None and row[0] and row[1] == _digest(text, row[0]):
-                    found[text] = row[0]
+                vector = None if row is None else stored_vector(text, *row)
+                if vector is not None:
+                    found[text] = vector
             return found
 
         try:
@@ -383,37 +373,6 @@ class Checkpoint:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def answer_row(question: bytes, run: int, reply: Mapping[str, Any], request_id: str | None) -> tuple[bytes, int, str, bytes]:
-    """Return an answer as the table of answers has it: question, run, reply and digest."""
-    value = json.dumps({"reply": reply, "request_id": request_id}, ensure_ascii=True, separators=(",", ":"))
-    return question, run, value, _digest(question, value.encode())
-
-
-def vector_row(text: bytes, run: int, vector: bytes) -> tuple[bytes, int, bytes, bytes]:
-    """Return the vector of a text as the table of answers has it."""
-    return text, run, vector, _digest(text, vector)
-
-
-def stored_vector(text: bytes, vector: bytes, digest: bytes) -> bytes | None:
-    """Return the vector in a row; None if it was damaged."""
-    return vector if vector and digest == _digest(text, vector) else None
-
-
-def _digest(question: bytes, reply: bytes) -> bytes:
-    return hashlib.blake2b(reply, digest_size=16, key=question[:64]).digest()
-
-
-def stored_answer(question: bytes, reply: object, digest: object) -> StoredAnswer | None:
-    """Return what a row holds; None if it was damaged."""
-    try:
-        if not isinstance(reply, bytes) or (digest is not None and digest != _digest(question, reply)):
-            return None
-        kept = json.loads(reply)
-        return StoredAnswer(kept["reply"], kept["request_id"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None  # of version 1, without a digest
-
-
 def _is_damage(error: sqlite3.Error) -> bool:
     return any(word in str(error) for word in ("malformed", "not a database", "corrupt"))
 
@@ -455,113 +414,3 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=lambda: GATE.renew_in_child(_forking.closed),
     )
-
-
-def _make(path: str) -> None:
-    """Create the file if it does not exist: for its owner only, and not through a link."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    try:
-        os.close(os.open(path, flags, 0o600))
-    except FileExistsError:
-        if not os.path.exists(path):  # noqa: PTH110 - a str, as SQLite takes it
-            raise OSError("it is a link to a file that does not exist: name the file itself") from None
-
-
-def refuse_foreign(path: str, deadline: Deadline = NEVER, cancel: CancelToken | None = None) -> None:
-    """Check an existing file without changing it or its folder.
-
-    Raises:
-        ConfigurationError: It is not a checkpoint, is damaged, or is of a later version.
-        DeadlineExceededError: Another program holds it.
-    """
-    try:
-        if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
-            return
-    except OSError as error:
-        raise ConfigurationError(_unreadable(path, error), fatal=True) from error
-    problem = ""
-    for pause in _LOOKS:
-        time.sleep(pause)
-        problem = when_free(path, lambda: _problem(path, _how_to_read(path)), deadline, cancel)
-        if not problem:
-            return
-    raise ConfigurationError(problem, fatal=True)
-
-
-def _how_to_read(path: str) -> str:
-    # Reading a file in use takes part in its log, and leaves one behind where there was none; so a file that has no log is
-    # read as one that nothing changes.
-    return "mode=ro" if os.path.exists(f"{path}-wal") else "mode=ro&immutable=1"  # noqa: PTH110 - a str, as SQLite takes it
-
-
-def _problem(path: str, how: str) -> str:
-    """Return why a file cannot be used as a checkpoint; "" when it can.
-
-    Raises:
-        sqlite3.OperationalError: Another program holds it.
-    """
-    try:
-        with contextlib.closing(_for_reading(path, how)) as connection:
-            connection.execute("BEGIN")  # one look: another process may just be making the tables
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if (tables, application, version) == (0, 0, 0):
-                return ""  # begun by a process that was killed before it had made the tables, or is about to
-            if application != _APPLICATION_ID:
-                return f"{path} is not a checkpoint of responder: name another file"
-            if version > _VERSION:
-                return f"{path} was written by a later version of responder: update it"
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            return "" if found == "ok" else f"the checkpoint {path} is damaged ({found}): restore it, or name another file"
-    except sqlite3.Error as error:
-        if "locked" in str(error):
-            raise
-        return _unreadable(path, error)
-
-
-def _for_reading(path: str, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(os.path.abspath(path))}?{how}", uri=True, timeout=0.0, isolation_level=None)  # noqa: PTH100
-
-
-def kept_in(path: str) -> Counter[bytes]:
-    """Return how many answers a file has to each question, without changing the file; none where there is no file.
-
-    Raises:
-        ConfigurationError: It is not a checkpoint, or cannot be read.
-        DeadlineExceededError: Another program holds it.
-    """
-    return counted_in(path, "SELECT question, count(*) FROM answers GROUP BY question")
-
-
-def counted_in(path: str, counts: str, *parameters: str) -> Counter[bytes]:
-    """Return the counts that a query finds in a file, without changing it; none where there is no file. Raises as `kept_in` does.
-
-    Args:
-        path: The file.
-        counts: A query for pairs: what is counted, and how often it is there.
-        parameters: Of the query.
-    """
-    refuse_foreign(path)
-    if not os.path.exists(path) or os.path.getsize(path) == 0:  # noqa: PTH110, PTH202 - a str or anything like a path
-        return Counter()
-
-    def step() -> Counter[bytes]:
-        with contextlib.closing(_for_reading(path, _how_to_read(path))) as connection:
-            return Counter(dict(connection.execute(counts, parameters)))
-
-    try:
-        return when_free(path, step)
-    except sqlite3.Error as error:
-        raise ConfigurationError(_unreadable(path, error), fatal=True) from error
-
-
-def _why(path: str, error: Exception) -> str:
-    folder = os.path.dirname(path)  # noqa: PTH120 - a str, which may hold what no path can
-    if isinstance(error, FileNotFoundError) and folder and not os.path.isdir(folder):  # noqa: PTH112 - as above
-        return f"there is no folder {folder}"
-    return str(getattr(error, "strerror", None) or error)
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    return f"{path} cannot be read as a checkpoint ({error}): it is damaged, or another kind of file. Name another one"

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from responder.call.batch_form import BatchLimits
-from responder.many.checkpoint import Checkpoint, answer_row, counted_in, vector_row
+from responder.many.checkpoint import Checkpoint
+from responder.many.checkpoint_file import counted_in
+from responder.many.checkpoint_rows import answer_row, vector_row
 from responder.many.job_plan import AROUND, BYTES_TOGETHER, TOGETHER, Planner, digest_of, refuse_under_way
 from responder.many.job_rows import OVER, THERE, Found, Item, ItemRow, JobRow, Part, find_job, read_part, the_job, write_part
 from responder.values.cancellation import CancelToken

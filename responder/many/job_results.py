@@ -11,7 +11,7 @@ from typing import Any, Generic, overload
 from responder.call.asker import Source
 from responder.call.batch_form import Outcome
 from responder.call.replies import fit, invalid_answer, read_parsed, refused
-from responder.many.checkpoint import stored_answer
+from responder.many.checkpoint_rows import stored_answer
 from responder.many.job_file import JobFile
 from responder.many.job_rows import Found, ItemRow, JobRow
 from responder.values.answer import NO_USAGE, Answer, T, Usage

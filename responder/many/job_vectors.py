@@ -9,7 +9,7 @@ from typing import Any
 from responder.call.asker import Source
 from responder.call.batch_form import Outcome
 from responder.call.replies import refused
-from responder.many.checkpoint import stored_vector
+from responder.many.checkpoint_rows import stored_vector
 from responder.many.job_results import error_of, failure_of, refusal_of
 from responder.many.job_rows import Found, ItemRow
 from responder.many.jobs import SentJob

@@ -19,7 +19,18 @@ from responder.providers.citing import listed_citations, openai_citations
 from responder.providers.likelihood import openai_logprobs
 from responder.providers.openai_batches import OpenAIBatches
 from responder.providers.openai_embeddings import OpenAIEmbeddings
-from responder.providers.openai_reading import OpenAIChunks, calls_of, content_of
+from responder.providers.openai_reading import (
+    OpenAIChunks,
+    calls_of,
+    content_of,
+    filters_of,
+    in_order,
+    media_of,
+    prompt_filters_of,
+    texts_of,
+    verdict_of,
+    word_of,
+)
 from responder.providers.prompt import refuse_lifetime
 from responder.providers.responses import ResponseEvents, is_pending, is_response, parse_response, responses_payload
 from responder.providers.urls import under
@@ -27,12 +38,12 @@ from responder.providers.usage import openai_usage
 from responder.responder import CommonKeywords
 from responder.values.answer import Answer, Usage
 from responder.values.errors import APIError, APIStatusError, ConfigurationError, InvalidResponseError
-from responder.values.finish import Verdict, finish_reason, verdict
+from responder.values.finish import finish_reason
 from responder.values.keywords import Unpack
-from responder.values.media import Media, generated
+from responder.values.media import Media
 from responder.values.messages import Audio, File, Image, Message, Opaque, Part, Raw, Text, ToolCall, ToolResult
 from responder.values.options import Options, overlaid
-from responder.values.reading import as_dict, as_index, as_list, as_str, first, whole
+from responder.values.reading import as_dict, as_list, as_str, first, whole
 
 Api = Literal["auto", "chat", "responses"]
 CHAT: Api = "chat"
@@ -313,14 +324,14 @@ class OpenAIResponder(OpenAIEmbeddings):
     def parse(self, reply: Mapping[str, Any]) -> Answer:
         if is_response(reply):
             return parse_response(reply, self.model, self.provider)
-        choices = _in_order([as_dict(choice) for choice in as_list(reply.get("choices"))])
+        choices = in_order([as_dict(choice) for choice in as_list(reply.get("choices"))])
         if not choices:
-            if _filtered_prompt(reply):
+            if prompt_filters_of(reply):
                 choices = [{"finish_reason": "content_filter", "message": {"content": ""}}]
             else:
                 raise InvalidResponseError("there are no 'choices' in the reply", retryable=True)
         choice = choices[0]
-        found = _verdict(choice)
+        found = verdict_of(choice)
         message = as_dict(choice.get("message"))
         if not message and "text" in choice:  # the older Completions, which some proxies answer with
             message = {"content": choice["text"]}
@@ -332,14 +343,14 @@ class OpenAIResponder(OpenAIEmbeddings):
         refusal = whole(as_str(message.get("refusal")))
         usage = self.usage(as_dict(reply.get("usage")) or as_dict(choice.get("usage")))
         failure = as_dict(choice.get("error"))  # OpenRouter lost the model behind it
-        media = _media_of(message)
+        media = media_of(message)
         if not text and "audio" in message:
             text = whole(as_str(as_dict(message["audio"]).get("transcript")))
         is_empty = not (text or calls or refusal or media)
         if failure or found == "broken" or (found == "error" and is_empty):
             word = as_str(failure.get("message")) or str(choice.get("finish_reason"))[:100]
             raise InvalidResponseError(f"the model stopped midway ({word})", retryable=True, usage=usage)
-        if is_empty and (_filtered(choice) or _filtered_prompt(reply)):
+        if is_empty and (filters_of(choice) or prompt_filters_of(reply)):
             found = "content_filter"
         return Answer(
             text=text or refusal,
@@ -349,7 +360,7 @@ class OpenAIResponder(OpenAIEmbeddings):
             provider=self.provider,
             reasoning=reasoning,
             tool_calls=calls,
-            candidates=(text,) if len(choices) == 1 else _texts(choices),
+            candidates=(text,) if len(choices) == 1 else texts_of(choices),
             parts=self._said_again(message, text or refusal, calls) if self.returned or self.returned_with_calls else (),
             raw=reply,
             service_tier=as_str(reply.get("service_tier")),
@@ -372,8 +383,8 @@ class OpenAIResponder(OpenAIEmbeddings):
         if is_response(reply):
             return as_str(as_dict(reply.get("incomplete_details")).get("reason")) or as_str(reply.get("status"))
         choice = as_dict(first(as_list(reply.get("choices"))))
-        filtered = _filtered(choice) or _filtered_prompt(reply)
-        return ", ".join(filtered) or _word(choice.get("finish_reason"))
+        filtered = filters_of(choice) or prompt_filters_of(reply)
+        return ", ".join(filtered) or word_of(choice.get("finish_reason"))
 
 
 # OpenAI's words for the models of 2026 (gpt-5.4 and later): "Function tools with reasoning_effort are not supported for gpt-5.6
@@ -413,53 +424,6 @@ def _call(call: ToolCall) -> dict[str, Any]:
     else:
         made = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.json}}
     return overlaid(made, call.extra) if call.extra else made
-
-
-def _media_of(message: Mapping[str, Any]) -> tuple[Image | Audio, ...]:
-    """Return what the model made: OpenAI's spoken answer, and the pictures that OpenRouter puts beside the text."""
-    if "audio" not in message and "images" not in message:
-        return ()
-    made: list[Image | Audio | None] = [generated(Audio, as_dict(message.get("audio")).get("data"))]
-    for image in map(as_dict, as_list(message.get("images"))):
-        url = as_str(as_dict(image.get("image_url")).get("url"))
-        head, _, encoded = url.partition(";base64,")
-        made.append(generated(Image, encoded, head.removeprefix("data:")) if encoded else Image(url=url) if url else None)
-    return tuple(part for part in made if part is not None)
-
-
-def _texts(choices: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(whole(content_of(as_dict(choice.get("message")))[0]) for choice in choices)
-
-
-def _in_order(choices: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return choices by their index, where they have one."""
-    return choices if len(choices) < 2 else sorted(choices, key=lambda choice: as_index(choice.get("index")) or 0)
-
-
-def _verdict(choice: Mapping[str, Any]) -> Verdict:
-    """Return why a choice ended. OpenRouter repeats the word of the model's own provider, which may know more."""
-    found = verdict(choice.get("finish_reason"))
-    if found in ("none", "unknown") and choice.get("native_finish_reason"):
-        native = verdict(choice["native_finish_reason"])
-        return native if native in ("length", "content_filter", "broken", "refusal") else found
-    return found
-
-
-def _word(found: Any) -> str:
-    return found if isinstance(found, str) else "" if found is None else str(found)[:100]
-
-
-def _filtered(choice: Mapping[str, Any]) -> list[str]:
-    """Return which filters blocked a choice (Azure)."""
-    return [str(name) for name, found in as_dict(choice.get("content_filter_results")).items() if as_dict(found).get("filtered")]
-
-
-def _filtered_prompt(reply: Mapping[str, Any]) -> list[str]:
-    """Return what a reply says about a blocked prompt: Azure's filters, MiniMax's `input_sensitive` and `output_sensitive`."""
-    found = [name for name in ("input_sensitive", "output_sensitive") if reply.get(name) is True]
-    for result in map(as_dict, as_list(reply.get("prompt_filter_results"))):
-        found += _filtered(result)
-    return found
 
 
 def _audio_format(media_type: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from responder.call.dialect import ChunkReader
 from responder.providers.usage import merged_counts
 from responder.values.finish import Verdict, verdict
+from responder.values.media import Audio, Image, generated
 from responder.values.messages import ToolCall
 from responder.values.reading import WholePieces, as_dict, as_index, as_list, as_str, whole
 
@@ -367,3 +368,52 @@ def calls_of(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
     if older and not calls:
         calls.append(ToolCall.of("", as_str(older.get("name")), older.get("arguments")))
     return tuple(calls)
+
+
+def media_of(message: Mapping[str, Any]) -> tuple[Image | Audio, ...]:
+    """Return what the model made: OpenAI's spoken answer, and the pictures that OpenRouter puts beside the text."""
+    if "audio" not in message and "images" not in message:
+        return ()
+    made: list[Image | Audio | None] = [generated(Audio, as_dict(message.get("audio")).get("data"))]
+    for image in map(as_dict, as_list(message.get("images"))):
+        url = as_str(as_dict(image.get("image_url")).get("url"))
+        head, _, encoded = url.partition(";base64,")
+        made.append(generated(Image, encoded, head.removeprefix("data:")) if encoded else Image(url=url) if url else None)
+    return tuple(part for part in made if part is not None)
+
+
+def texts_of(choices: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the text of each choice."""
+    return tuple(whole(content_of(as_dict(choice.get("message")))[0]) for choice in choices)
+
+
+def in_order(choices: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return choices by their index, where they have one."""
+    return choices if len(choices) < 2 else sorted(choices, key=lambda choice: as_index(choice.get("index")) or 0)
+
+
+def verdict_of(choice: Mapping[str, Any]) -> Verdict:
+    """Return why a choice ended. OpenRouter repeats the word of the model's own provider, which may know more."""
+    found = verdict(choice.get("finish_reason"))
+    if found in ("none", "unknown") and choice.get("native_finish_reason"):
+        native = verdict(choice["native_finish_reason"])
+        return native if native in ("length", "content_filter", "broken", "refusal") else found
+    return found
+
+
+def word_of(found: Any) -> str:
+    """Return a word of the provider's, whatever it is written as, cut to a length that can be shown."""
+    return found if isinstance(found, str) else "" if found is None else str(found)[:100]
+
+
+def filters_of(choice: Mapping[str, Any]) -> list[str]:
+    """Return which filters blocked a choice (Azure)."""
+    return [str(name) for name, found in as_dict(choice.get("content_filter_results")).items() if as_dict(found).get("filtered")]
+
+
+def prompt_filters_of(reply: Mapping[str, Any]) -> list[str]:
+    """Return what a reply says about a blocked prompt: Azure's filters, MiniMax's `input_sensitive` and `output_sensitive`."""
+    found = [name for name in ("input_sensitive", "output_sensitive") if reply.get(name) is True]
+    for result in map(as_dict, as_list(reply.get("prompt_filter_results"))):
+        found += filters_of(result)
+    return found

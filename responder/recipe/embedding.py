@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CanEmbed(Recipe):
-    """What of a `Responder` turns texts into vectors."""
+    """The part of a `Responder` that turns texts into vectors."""
 
     def embed(
         self,

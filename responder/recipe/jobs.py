@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CanSubmit(Recipe):
-    """What of a `Responder` goes through the provider's batch API."""
+    """The part of a `Responder` that uses the provider's batch API."""
 
     def submit(
         self,

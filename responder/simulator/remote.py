@@ -1,6 +1,6 @@
 """How does the simulator run in a separate process? Starts it, controls it over HTTP, and makes sure that it ends."""
 
-# ruff: noqa: D102 - `Backend` in simulator.py says what each method does
+# ruff: noqa: D102 - `Backend` in embedded.py says what each method does
 from __future__ import annotations
 
 import contextlib

@@ -1,6 +1,6 @@
 """What do users work with? `Simulator`: started, asked, scripted and stopped from blocking code.
 
-Behind it stands either a thread of this process (`_Embedded`) or a process of its own (`remote.py`); both do the same.
+Behind it stands either a thread of this process (`embedded.py`) or a process of its own (`remote.py`); both do the same.
 """
 
 from __future__ import annotations
@@ -9,85 +9,19 @@ import importlib.util
 import ssl
 import types
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from .batches import BatchSeen
 from .dialects import base_path
+from .embedded import Backend, EmbeddedBackend
 from .engine import Engine, Settings
 from .faults import Fault
 from .journal import Received
 from .pace import Distribution
 
-if TYPE_CHECKING:
-    from .server import ServerThread
-
 _WAIT_S = 30.0
 # Addresses that mean "listen on all"; they cannot be connected to.
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
-
-
-class Backend(Protocol):
-    """What a simulator can be asked, wherever it runs."""
-
-    def start(self) -> int:
-        """Start to listen, and return the port."""
-        ...
-
-    def stop(self) -> None:
-        """Stop; a second call does nothing."""
-        ...
-
-    def received(self) -> list[Received]:
-        """Return the log."""
-        ...
-
-    def counts(self) -> dict[str, int]:
-        """Return the counters by name."""
-        ...
-
-    def script(self, faults: tuple[Fault, ...]) -> None:
-        """Queue faults for the next requests."""
-        ...
-
-    def script_for(self, text: str, faults: tuple[Fault, ...]) -> None:
-        """Queue faults for requests with this text."""
-        ...
-
-    def always(self, fault: Fault | None) -> None:
-        """Set the permanent fault."""
-        ...
-
-    def hold(self, size: int) -> int:
-        """Build a barrier, and return its number."""
-        ...
-
-    def release(self, hold: int) -> None:
-        """Open a barrier."""
-        ...
-
-    def wait_for_hold(self, hold: int, timeout: float) -> bool:
-        """Wait for a barrier to open."""
-        ...
-
-    def wait_for(self, number: int, timeout: float) -> bool:
-        """Wait for requests to arrive."""
-        ...
-
-    def wait_until_idle(self, timeout: float) -> bool:
-        """Wait until no request is in flight."""
-        ...
-
-    def clear(self) -> None:
-        """Forget everything."""
-        ...
-
-    def batches(self) -> list[BatchSeen]:
-        """Return the batches."""
-        ...
-
-    def advance(self, hours: float) -> None:
-        """Wind the clock of the batches on."""
-        ...
 
 
 class Hold:
@@ -221,7 +155,7 @@ class Simulator:
             Engine(settings)  # Invalid settings are refused here, not in the other process.
             self._backend = RemoteBackend(settings, host, port, certfile, keyfile)
         else:
-            self._backend = _Embedded(settings, host, port, ssl_context, certfile, keyfile)
+            self._backend = EmbeddedBackend(settings, host, port, ssl_context, certfile, keyfile)
 
     # Life -----------------------------------------------------------------------------------------------------------
 
@@ -379,76 +313,6 @@ class Simulator:
     def clear(self) -> None:
         """Forget the log, the scripted faults, the barriers and what the keys have used of their limits."""
         self._backend.clear()
-
-
-class _Embedded:
-    """A simulator in a thread of this process."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        host: str,
-        port: int,
-        ssl_context: ssl.SSLContext | None,
-        certfile: str | None,
-        keyfile: str | None,
-    ) -> None:
-        from .server import ServerThread, tls_context
-
-        if ssl_context is None and certfile is not None:
-            ssl_context = tls_context(certfile, keyfile)
-        self._engine = Engine(settings)
-        self._build: Callable[[], ServerThread] = lambda: ServerThread(self._engine, host, port, ssl_context)
-        self._thread: ServerThread | None = None
-
-    def start(self) -> int:
-        self._thread = self._build()
-        return self._thread.start()
-
-    def stop(self) -> None:
-        if self._thread is not None:
-            self._thread.stop()
-
-    def received(self) -> list[Received]:
-        return self._engine.journal.received()
-
-    def counts(self) -> dict[str, int]:
-        return {**self._engine.journal.counts(), "pending_faults": self._engine.script.pending()}
-
-    def script(self, faults: tuple[Fault, ...]) -> None:
-        self._engine.script.add(faults)
-
-    def script_for(self, text: str, faults: tuple[Fault, ...]) -> None:
-        self._engine.script.add_for(text, faults)
-
-    def always(self, fault: Fault | None) -> None:
-        self._engine.script.set_always(fault)
-
-    def hold(self, size: int) -> int:
-        if self._thread is None:
-            raise RuntimeError("This simulator is not running: use it as a context manager, or call start().")
-        return self._engine.gates.build(size, self._thread.loop)
-
-    def release(self, hold: int) -> None:
-        self._engine.gates.get(hold).release()
-
-    def wait_for_hold(self, hold: int, timeout: float) -> bool:
-        return self._engine.gates.get(hold).opened.wait(timeout)
-
-    def wait_for(self, number: int, timeout: float) -> bool:
-        return self._engine.journal.wait_for(number, timeout)
-
-    def wait_until_idle(self, timeout: float) -> bool:
-        return self._engine.journal.wait_until_idle(timeout)
-
-    def clear(self) -> None:
-        self._engine.clear()
-
-    def batches(self) -> list[BatchSeen]:
-        return self._engine.batches.seen()
-
-    def advance(self, hours: float) -> None:
-        self._engine.batches.advance(hours)
 
 
 def require_aiohttp() -> None:

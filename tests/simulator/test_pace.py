@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from responder.simulator.answers import default_answer, example_of, pieces, token_count
-from responder.simulator.dialects.openai import go_duration
+from responder.simulator.dialects.openai_refusals import go_duration
 from responder.simulator.pace import distribution
 
 

@@ -15,11 +15,12 @@ from .batch_paths import find as find_batch
 from .bedrock import Bedrock
 from .claude import ClaudeInFoundry, ClaudeOnBedrock, ClaudeOnVertex
 from .cohere import Cohere
-from .google import Gemini, TokenEndpoint, Vertex
+from .google import Gemini
 from .hosts import HOSTS, Host
 from .ollama import Ollama
 from .openai import OpenAI
 from .responses import Responses
+from .vertex import TokenEndpoint, Vertex
 
 __all__ = ["BASE_PATHS", "Call", "Dialect", "base_path", "route"]
 

@@ -14,7 +14,8 @@ from responder.simulator.reply import Event, Problem, Reply, encode, refuse, to_
 
 from .base import Call, bearer, new_id
 from .hosts import Host
-from .openai import USUAL, OpenAI
+from .openai import OpenAI
+from .openai_refusals import USUAL
 
 _SAFE = {name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")}
 _PROMPT_FILTER = [{"prompt_index": 0, "content_filter_results": {**_SAFE, "jailbreak": {"filtered": False, "detected": False}}}]

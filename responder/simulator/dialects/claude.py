@@ -20,7 +20,7 @@ from .azure import Azure
 from .base import Call, bearer, new_id
 from .bedrock import Bedrock
 from .frames import FRAMES_TYPE, event_frame, exception_frame
-from .google import Vertex
+from .vertex import Vertex
 
 # Anthropic's newer SDKs send the version of its own API.
 _DATE = re.compile(r"20\d\d-\d\d-\d\d")

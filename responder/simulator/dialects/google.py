@@ -1,4 +1,4 @@
-"""Google's generateContent, as the Gemini Developer API and Vertex AI speak it.
+"""Google's generateContent, as the Gemini Developer API speaks it; what Vertex AI does differently is in `vertex.py`.
 
 Source: https://ai.google.dev/api/generate-content, the published protos of google.ai.generativelanguage.v1beta, and
 https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference (read 2026-08).
@@ -8,7 +8,6 @@ https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from responder.simulator.reply import Event, Problem, Reply, encode, refuse, to_
 from .base import Call, Dialect, bearer, new_id, texts, tier_of, unknown_field, whole_number
 from .embeddings import read_google, write_google
 
-_JSON_TYPE = "application/json; charset=UTF-8"
+JSON_TYPE = "application/json; charset=UTF-8"
 # A real event holds more than one token; a few keep streams of Google's shape.
 _TOKENS_PER_EVENT = 4
 _FIELDS = frozenset(
@@ -181,7 +180,7 @@ class Gemini(Dialect):
             "usageMetadata": self._usage(question, spoken, question.count),
             **self._foot(question),
         }
-        return Reply(to_bytes(encode(body)), headers=self._headers(question), content_type=_JSON_TYPE)
+        return Reply(to_bytes(encode(body)), headers=self._headers(question), content_type=JSON_TYPE)
 
     def stream(self, question: Question, spoken: Spoken) -> Reply:
         """Return events (alt=sse, CRLF) or a JSON array in pieces."""
@@ -210,7 +209,7 @@ class Gemini(Dialect):
             text = json.dumps(body, ensure_ascii=False, indent=2)
             events.append((to_bytes(("[" if number == 0 else ",\r\n") + text + "\n"), tokens))
         events.append((b"]", 0))
-        return Reply(events=events, content_type=_JSON_TYPE, headers=self._headers(question))
+        return Reply(events=events, content_type=JSON_TYPE, headers=self._headers(question))
 
     def _streamed_parts(self, question: Question, spoken: Spoken) -> Iterable[tuple[dict[str, Any], int]]:
         if spoken.thoughts and question.extra["show_thoughts"]:
@@ -267,7 +266,7 @@ class Gemini(Dialect):
             "totalTokens": question.input_tokens,
             "promptTokensDetails": [{"modality": "TEXT", "tokenCount": question.input_tokens}],
         }
-        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=_JSON_TYPE)
+        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=JSON_TYPE)
 
     def read_embeddings(self, call: Call) -> Question:
         """Read a request for embeddings."""
@@ -276,7 +275,7 @@ class Gemini(Dialect):
     def embeddings(self, question: Question) -> Reply:
         """Return the vectors in the form of the method that was called."""
         body = write_google(question, counts=self.name == "vertex")
-        return Reply(body, headers=self._headers(), content_type=_JSON_TYPE)
+        return Reply(body, headers=self._headers(), content_type=JSON_TYPE)
 
     # Refusing -------------------------------------------------------------------------------------------------------
 
@@ -298,7 +297,7 @@ class Gemini(Dialect):
         if details:
             error["details"] = details
         text = json.dumps({"error": error}, ensure_ascii=False, indent=2) + "\n"
-        return Reply(to_bytes(text), problem.status, content_type=_JSON_TYPE, error=True)
+        return Reply(to_bytes(text), problem.status, content_type=JSON_TYPE, error=True)
 
     def _missing_model(self, model: str) -> str:
         return (
@@ -338,7 +337,7 @@ class Gemini(Dialect):
         }
         if question.stream:
             return self._streamed(question, [(body, 0)])
-        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=_JSON_TYPE)
+        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=JSON_TYPE)
 
     def empty(self, question: Question, spoken: Spoken, *, null: bool) -> Reply:
         """Answer without candidates, or with one whose content has no parts."""
@@ -348,7 +347,7 @@ class Gemini(Dialect):
             body["candidates"] = [candidate]
         if question.stream:
             return self._streamed(question, [(body, 0)])
-        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=_JSON_TYPE)
+        return Reply(to_bytes(encode(body)), headers=self._headers(), content_type=JSON_TYPE)
 
     def stream_error(self, message: str | None) -> Event:
         """Return bare JSON, which is how Google breaks off a stream: no `data:` before it."""
@@ -368,77 +367,7 @@ class Gemini(Dialect):
             }
             for name in models
         ]  # fmt: skip
-        return Reply(to_bytes(encode({"models": listed})), headers=self._headers(), content_type=_JSON_TYPE)
-
-
-class Vertex(Gemini):
-    """Gemini on Vertex AI: bearer tokens, a little more in the answers."""
-
-    name: ClassVar[str] = "vertex"
-
-    def key(self, call: Call) -> str:
-        """Return the bearer token, or the key of express mode."""
-        return bearer(call.headers) or call.headers.get("x-goog-api-key", "")
-
-    def check_key(self, call: Call, accepted: Iterable[str] | None) -> None:
-        """Refuse a missing or wrong token with 401."""
-        key = self.key(call)
-        if key and (accepted is None or key in accepted):
-            return
-        raise refuse(
-            401,
-            "Request had invalid authentication credentials. Expected OAuth 2 access token, login "
-            "cookie or other valid authentication "
-            "credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
-            code="UNAUTHENTICATED",
-        )
-
-    def _missing_model(self, model: str) -> str:
-        return (
-            "Publisher Model "
-            f"`projects/simulated/locations/us-central1/publishers/google/models/{model}` was not "
-            "found or your project "
-            "does not have access to it. Please ensure you are using a valid model version."
-        )
-
-    def problem(self, problem: Problem) -> Reply:
-        """Return a google.rpc.Status; a 401 and a 403 of Vertex carry an ErrorInfo."""
-        if problem.kind == "authentication":
-            problem = Problem(
-                problem.status,
-                "invalid",
-                problem.message or "Request is missing a valid token.",
-                code="UNAUTHENTICATED",
-            )
-        return super().problem(problem)
-
-    def _tier(self, call: Call, body: Mapping[str, Any]) -> str:
-        return call.headers.get("x-vertex-ai-llm-shared-request-type") or "standard"
-
-    def _foot(self, question: Question) -> dict[str, Any]:
-        now = time.time()
-        created = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-        return {**super()._foot(question), "createTime": created}
-
-    def _usage(self, question: Question, spoken: Spoken | None, count: int) -> dict[str, Any]:
-        tier = question.extra["tier"].upper()
-        traffic = "ON_DEMAND" if tier == "STANDARD" else f"ON_DEMAND_{tier}"
-        return {**super()._usage(question, spoken, count), "trafficType": traffic}
-
-
-class TokenEndpoint(Gemini):
-    """Google's OAuth 2 token endpoint, for credentials that refresh themselves.
-
-    Source: https://developers.google.com/identity/protocols/oauth2/service-account and RFC 6749, section 5 (read 2026-08).
-    """
-
-    name: ClassVar[str] = "google-token"
-
-    def problem(self, problem: Problem) -> Reply:
-        """Return an error of OAuth 2: a word, and a description."""
-        word = "invalid_grant" if problem.status < 500 else "internal_failure"
-        body = {"error": problem.code or word, "error_description": problem.message or "The simulator refuses this token."}
-        return Reply(to_bytes(encode(body)), problem.status, content_type=_JSON_TYPE, error=True)
+        return Reply(to_bytes(encode({"models": listed})), headers=self._headers(), content_type=JSON_TYPE)
 
 
 def _camel(name: str) -> str:

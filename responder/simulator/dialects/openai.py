@@ -3,11 +3,11 @@
 Source: https://platform.openai.com/docs/api-reference/chat and the published OpenAPI document (read 2026-08).
 """
 
-# ruff: noqa: ARG001, ARG002 - one signature for all dialects, of which each uses what it needs
+# ruff: noqa: ARG002 - one signature for all dialects, of which each uses what it needs
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from responder.simulator.answers import Question, Spoken, Tool, message_tokens, pieces
@@ -18,6 +18,7 @@ from responder.simulator.schemas import refused_by_openai, schema_in_words
 from .base import Call, Dialect, bearer, is_json_type, new_id, texts, tier_of, unknown_field, whole_number
 from .embeddings import read_openai, write_openai
 from .hosts import Host
+from .openai_refusals import ERROR_SHAPES, USUAL, go_duration, limit_headers, rate_message
 
 _FIELDS = frozenset(
     {
@@ -33,55 +34,6 @@ _FIELDS = frozenset(
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _FINISH = {"stop_sequence": "stop", "tool": "tool_calls", "filter": "content_filter"}
 _DONE: Event = (b"data: [DONE]\n\n", 0)
-# kind of problem -> (type, code, usual words)
-USUAL: dict[str, tuple[str, str | None, str]] = {
-    "authentication": (
-        "invalid_request_error",
-        "invalid_api_key",
-        "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys.",
-    ),
-    "billing": ("billing_error", None, "Payment is required."),
-    "permission": ("invalid_request_error", None, "You are not allowed to do this."),
-    "missing_path": ("invalid_request_error", None, "Unknown request URL. Please check the URL for typos."),
-    "missing_model": (
-        "invalid_request_error",
-        "model_not_found",
-        "The model `{model}` does not exist or you do not have access to it.",
-    ),
-    "too_large": ("invalid_request_error", None, "The request is too large."),
-    "rate": ("requests", "rate_limit_exceeded", "Rate limit reached."),
-    "insufficient_quota": (
-        "insufficient_quota",
-        "insufficient_quota",
-        "You exceeded your current quota, please check your plan and billing details.",
-    ),
-    "daily_quota": (
-        "insufficient_quota",
-        "insufficient_quota",
-        "You exceeded your current quota: no requests are left for today.",
-    ),
-    "server": ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
-    "overloaded": (
-        "service_unavailable_error",
-        "server_is_overloaded",
-        "The engine is currently overloaded, please try again later",
-    ),
-    "timeout": ("server_error", None, "The request timed out."),
-    "invalid": ("invalid_request_error", None, "The request is not valid."),
-}
-
-
-def go_duration(seconds: float) -> str:
-    """Write seconds as Go does, which is how OpenAI states its resets: `4ms`, `8.64s`, `1m4.296s`, `2h3m0s`."""
-    milliseconds = round(seconds * 1000)
-    if milliseconds < 1000:
-        return f"{milliseconds}ms" if milliseconds else "0s"
-    minutes, rest = divmod(milliseconds, 60_000)
-    last = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    if not minutes:
-        return last
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{last}" if hours else f"{minutes}m{last}"
 
 
 class OpenAI(Dialect):
@@ -405,8 +357,8 @@ class OpenAI(Dialect):
         if problem.kind == "rate" and problem.scope == "tokens":
             kind = "tokens"
         if problem.kind == "rate" and problem.details:
-            message = _rate_message(problem)
-        body = _ERROR_SHAPES[self.host.errors](problem, problem.code or code, kind, message)
+            message = rate_message(problem)
+        body = ERROR_SHAPES[self.host.errors](problem, problem.code or code, kind, message)
         headers = {"x-request-id": new_id("req_")}
         if problem.wait is not None:
             headers["retry-after"] = str(max(1, -int(-problem.wait // 1)))
@@ -460,40 +412,10 @@ class OpenAI(Dialect):
 
     def limit_headers(self, state: LimitState) -> dict[str, str]:
         """Return the rate limit headers in this host's form."""
-        form = self.host.limits
-        if form == "none":
-            return {}
-        if form == "openrouter":
-            if state.request_limit is None:
-                return {}
-            reset = int((time.time() + state.requests_reset) * 1000)
-            return {
-                "x-ratelimit-limit": str(state.request_limit),
-                "x-ratelimit-remaining": str(state.requests_left),
-                "x-ratelimit-reset": str(reset),
-            }
-        requests, tokens = _LIMIT_NAMES[form]
-        headers: dict[str, str] = {}
-        for limit, left, reset_in, suffix in (
-            (state.request_limit, state.requests_left, state.requests_reset, requests),
-            (state.token_limit, state.tokens_left, state.tokens_reset, tokens),
-        ):
-            if limit is not None:
-                headers[f"x-ratelimit-limit-{suffix}"] = str(limit)
-                headers[f"x-ratelimit-remaining-{suffix}"] = str(left)
-                if form != "mistral":
-                    headers[f"x-ratelimit-reset-{suffix}"] = self._reset(reset_in)
-        return headers
+        return limit_headers(self.host.limits, state, self._reset)
 
     def _reset(self, seconds: float) -> str:
         return f"{seconds:.3f}" if self.host.limits == "cerebras" else go_duration(seconds)
-
-
-_LIMIT_NAMES = {
-    "openai": ("requests", "tokens"),
-    "mistral": ("req-minute", "tokens-minute"),
-    "cerebras": ("requests-minute", "tokens-minute"),
-}
 
 
 def _said(message: Mapping[str, Any]) -> str:
@@ -532,91 +454,3 @@ def _thought_delta(form: str, text: str) -> dict[str, Any]:
         detail = {"type": "reasoning.text", "text": text, "index": 0, "format": None}
         return {"content": "", "reasoning": text, "reasoning_details": [detail]}
     return {"reasoning": text} if form == "reasoning" else {}
-
-
-def _rate_message(problem: Problem) -> str:
-    numbers = problem.details
-    what = {"tokens": "tokens per min (TPM)", "requests": "requests per min (RPM)", "day": "requests per day (RPD)"}[
-        problem.scope
-    ]
-    if numbers.get("too_large"):
-        return (
-            f"Request too large for {numbers['model']} in organization org-simulated on {what}: Limit "
-            f"{numbers['limit']}, Requested "
-            f"{numbers['requested']}. The input or output tokens must be reduced in order to run successfully."
-        )
-    return (
-        f"Rate limit reached for {numbers['model']} in organization org-simulated on {what}: Limit "
-        f"{numbers['limit']}, Used "
-        f"{numbers['used']}, Requested {numbers['requested']}. Please try again in {go_duration(problem.wait or 0.0)}."
-    )
-
-
-def _openai_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": problem.param, "code": code}}
-
-
-def _mistral_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    if problem.status == 422:
-        return {"detail": [{"type": "extra_forbidden", "loc": ["body", problem.param], "msg": message}]}
-    if problem.status == 429:
-        return {"message": "Requests rate limit exceeded"}
-    return {
-        "object": "error",
-        "message": message,
-        "type": kind,
-        "param": None,
-        "code": "1300",
-        "raw_status_code": problem.status,
-    }
-
-
-def _xai_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {"code": code or kind, "error": message}
-
-
-def _vllm_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "BadRequestError", "param": problem.param, "code": problem.status}}
-
-
-def _openrouter_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {
-        "error": {"message": message, "code": problem.status, "metadata": {"provider_name": None}},
-        "user_id": "user_simulated",
-    }
-
-
-def _huggingface_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {"error": message}
-
-
-def _voyage_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {"detail": message}
-
-
-def _google_error(problem: Problem, code: str | None, kind: str, message: str) -> list[dict[str, Any]]:
-    words = {
-        400: "INVALID_ARGUMENT",
-        401: "UNAUTHENTICATED",
-        403: "PERMISSION_DENIED",
-        404: "NOT_FOUND",
-        429: "RESOURCE_EXHAUSTED",
-    }
-    return [{"error": {"code": problem.status, "message": message, "status": words.get(problem.status, "UNAVAILABLE")}}]
-
-
-def _llamacpp_error(problem: Problem, code: str | None, kind: str, message: str) -> dict[str, Any]:
-    return {"error": {"code": problem.status, "message": message, "type": kind}}
-
-
-_ERROR_SHAPES: dict[str, Callable[[Problem, str | None, str, str], Any]] = {
-    "openai": _openai_error,
-    "mistral": _mistral_error,
-    "xai": _xai_error,
-    "vllm": _vllm_error,
-    "openrouter": _openrouter_error,
-    "huggingface": _huggingface_error,
-    "llamacpp": _llamacpp_error,
-    "voyage": _voyage_error,
-    "google": _google_error,
-}
