@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -148,14 +149,14 @@ def test_dedupe_asks_equal_rows_once(simulator: Simulator) -> None:
 
 def test_rpm_spreads_the_requests(simulator: Simulator) -> None:
     """At 600 a minute, eleven requests take a second, however many workers there are."""
+    begin = time.monotonic()
     assert run("map", numbered(11), *MODEL, "--rpm", 600).exit_code == 0
-    moments = [request.arrived for request in simulator.received]
-    assert moments[-1] - moments[0] >= 0.9
+    assert max(request.arrived for request in simulator.received) - begin >= 0.99
 
 
 def test_tpm_spreads_the_tokens(simulator: Simulator) -> None:
     """A limit of tokens holds calls up whose turn it is not: here the later of the two, for longer than its deadline."""
-    result = run("map", numbered(2), *MODEL, "--tpm", 100, "--workers", 2, "--deadline", 1)
+    result = run("map", numbered(2), *MODEL, "--tpm", 100, "--workers", 2, "--deadline", 3)
     assert result.exit_code == 1
     assert len(simulator.received) == 1
     assert {record.get("error", {}).get("type") for record in records(result.stdout)} == {None, "DeadlineExceededError"}

@@ -199,7 +199,7 @@ def test_a_cancel_reaches_the_workers(two_processes: ProcessPoolExecutor, gpt: O
     """Calls in flight end, and nothing more is sent."""
     simulator.hold(1000)
     token = CancelToken()
-    threading.Thread(target=lambda: simulator.wait_for(4) and token.cancel("enough")).start()
+    threading.Thread(target=lambda: simulator.wait_for(4, 100) and token.cancel("enough")).start()
     batch = gpt.map(NUMBERS, executor=two_processes, max_workers=2, shard_size=5, cancel=token)
     assert len(batch) == 60
     assert all(isinstance(result.error, CancelledError) for result in batch)
@@ -405,7 +405,7 @@ def test_equal_prompts_are_sent_once_over_all_processes(
 
 def kill_one(simulator: Simulator, executors: list[ProcessPoolExecutor], number: int) -> None:
     """Kill a process of the first executor when so many requests have come."""
-    assert simulator.wait_for(number)
+    assert simulator.wait_for(number, 100)
     os.kill(next(iter(executors[0]._processes)), signal.SIGKILL)
 
 
@@ -430,9 +430,9 @@ def killed_map(
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[OpenAIResponder, Simulator]]:
-    """A provider that takes a moment, so that a kill finds calls in flight."""
+    """A provider that takes a moment, so that a kill finds calls in flight, also where this process is held up."""
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    with Simulator(latency=0.01) as simulator, OpenAIResponder("m", base_url=simulator.base_url("openai")) as gpt:
+    with Simulator(latency=0.05) as simulator, OpenAIResponder("m", base_url=simulator.base_url("openai")) as gpt:
         yield gpt, simulator
 
 
@@ -525,7 +525,7 @@ def test_a_batch_job_goes_on_in_a_cluster_and_ends_in_a_map(monkeypatch: pytest.
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     prompts, file = [f"number {number}" for number in range(600)], tmp_path / "answers.db"
     with (
-        Simulator(latency=0.005, batch_hours=48) as simulator,
+        Simulator(latency=0.02, batch_hours=48) as simulator,
         OpenAIResponder("m", base_url=simulator.base_url("openai")) as gpt,
         forked() as executor,
     ):

@@ -42,7 +42,7 @@ def dask_client() -> Iterator[Client]:
 def gpt() -> Iterator[tuple[OpenAIResponder, Simulator]]:
     """A responder, and a provider that takes a moment."""
     with (
-        Simulator(latency=0.01) as simulator,
+        Simulator(latency=0.05) as simulator,
         OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai")) as made,
     ):
         yield made, simulator
@@ -66,7 +66,7 @@ def test_a_worker_that_is_killed_loses_no_prompt(dask_client: Client, gpt: tuple
     victim = next(iter(dask_client.run(os.getpid).values()))
 
     def kill() -> None:
-        assert simulator.wait_for(40)
+        assert simulator.wait_for(40, 100)
         os.kill(victim, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -88,7 +88,7 @@ def test_a_cancel_reaches_workers_of_other_machines(
     model, simulator = gpt
     simulator.hold(10_000)
     token = CancelToken()
-    threading.Thread(target=lambda: simulator.wait_for(4) and token.cancel("enough")).start()
+    threading.Thread(target=lambda: simulator.wait_for(4, 100) and token.cancel("enough")).start()
     batch = model.map(PROMPTS, executor=dask_client, max_workers=2, shard_size=10, cancel=token)
     assert Counter(type(result.error) for result in batch) == {CancelledError: 120}
     assert simulator.wait_until_idle()

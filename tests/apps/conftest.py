@@ -72,7 +72,7 @@ def free_port() -> int:
 
 def wait_until_served(url: str) -> None:
     """Wait until a server answers at a URL."""
-    retries = urllib3.Retry(total=None, connect=300, read=10, backoff_factor=0.05, backoff_max=0.1)
+    retries = urllib3.Retry(total=None, connect=1000, read=10, backoff_factor=0.05, backoff_max=0.1)
     with urllib3.PoolManager(retries=retries, timeout=PATIENCE) as pool:
         assert pool.request("GET", url).status == 200
 
@@ -96,8 +96,8 @@ STARTS = {
     "django under gunicorn": _Start("angles-django"),
     "django under uvicorn": _Start("angles-django", _uvicorn("django_app:asgi")),
     "streamlit": _Start("chat"),
-    "site under gunicorn": _Start("django-site", environment=(("ANSWER_DEADLINE", "3"),)),
-    "site under uvicorn": _Start("django-site", _uvicorn("project.asgi:application"), (("ANSWER_DEADLINE", "3"),)),
+    "site under gunicorn": _Start("django-site", environment=(("ANSWER_DEADLINE", "8"),)),
+    "site under uvicorn": _Start("django-site", _uvicorn("project.asgi:application"), (("ANSWER_DEADLINE", "8"),)),
 }
 
 

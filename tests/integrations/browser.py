@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 # Seconds until a test that hangs fails; nothing is expected to take this long.
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Worker:
 
     def kill_one(self) -> None:
         """Kill a process of its pool in the middle of its calls."""
-        assert self.provider.wait_for(60)
+        assert self.provider.wait_for(30, 100)
         hold = self.provider.hold(10_000)
         ends = time.monotonic() + PATIENCE
         while self.provider.in_flight < 8:  # both processes, with four calls each
@@ -61,7 +61,8 @@ class Worker:
 @pytest.fixture(scope="module")
 def running(redis_of_module: RedisServer) -> Iterator[Worker]:
     """Start the worker once for the module."""
-    with Simulator(latency=0.01) as provider:
+    # A tenth of a second each, so that the kill comes in the middle also where this process is held up.
+    with Simulator(latency=0.1) as provider:
         env = environment(OPENAI_API_KEY="k", OPENAI_BASE_URL=provider.base_url("openai"), C_FORCE_ROOT="1")
         command = [sys.executable, "-c", _WORKER, redis_of_module.url]
         process = subprocess.Popen(command, env=env, start_new_session=True)
@@ -91,7 +92,7 @@ def texts(results: Any) -> list[str]:
 def test_a_worker_that_forks_answers_shards(worker: Worker) -> None:
     """In order, with the traces and the cost of all of its processes as one summary."""
     price = {"input": 1.0, "output": 2.0}
-    results = collect(ask_all("openai:m", PROMPTS[:40], size=10, max_workers=4, responder={"price": price}), timeout=60)
+    results = collect(ask_all("openai:m", PROMPTS[:40], size=10, max_workers=4, responder={"price": price}), timeout=100)
     assert texts(results) == PROMPTS[:40]
     assert [result["index"] for result in results] == list(range(40))
     summary = results.summary()
@@ -104,7 +105,7 @@ def test_a_process_that_is_killed_costs_no_finished_shard(worker: Worker) -> Non
     """What the others have got is kept, and the task that was lost is named, with its prompts."""
     group = ask_all("openai:m", PROMPTS, size=20, max_workers=4)
     worker.kill_one()
-    results = collect(group, timeout=60)
+    results = collect(group, timeout=100)
     (lost,) = results.unfinished
     assert lost.count == 20
     assert "WorkerLost" in lost.reason or "signal 9" in lost.reason
@@ -116,7 +117,7 @@ def test_a_journal_lets_another_process_go_on(worker: Worker) -> None:
     """The shard runs again, and asks only for what is missing: nothing is lost, and only calls in flight are paid twice."""
     group = ask_all("openai:m", PROMPTS, size=20, max_workers=4, journal=worker.redis.url)
     worker.kill_one()
-    results = collect(group, timeout=60)
+    results = collect(group, timeout=100)
     assert results.unfinished == []
     assert texts(results) == PROMPTS
     found = asked(worker)
