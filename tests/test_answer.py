@@ -28,7 +28,7 @@ def test_usage_that_was_not_reported_says_so() -> None:
 def test_an_answer_cannot_be_changed() -> None:
     """Threads may share it."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        ANSWER.text = "other"  # type: ignore[misc]
+        ANSWER.text = "other"  # type: ignore[misc]  # what the test is about
 
 
 def test_an_answer_pickles() -> None:

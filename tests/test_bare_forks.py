@@ -230,7 +230,7 @@ def test_under_uwsgi_no_process_reads_another_ones_answer(serve: Any, tmp_path: 
         ready = threading.Event()
 
         def watch() -> None:
-            for line in process.stderr:  # type: ignore[union-attr]
+            for line in process.stderr:  # type: ignore[union-attr]  # it is a pipe
                 if "spawned uWSGI worker 4" in line:
                     ready.set()
             ready.set()
@@ -253,7 +253,7 @@ def test_under_uwsgi_no_process_reads_another_ones_answer(serve: Any, tmp_path: 
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE)
-        process.stderr.close()  # type: ignore[union-attr]
+        process.stderr.close()  # type: ignore[union-attr]  # it is a pipe
     assert said == [b"right"] * 80
     assert all(len(processes) == 1 for processes in owners.values()), owners
 

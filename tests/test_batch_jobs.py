@@ -587,7 +587,7 @@ def test_the_limit_of_what_is_under_way_is_waited_for(provider: str, file: Path)
     """OpenAI's batch fails for it, Gemini's is refused: no prompt fails. It is sent when the others are done."""
     prompts = ["word " * 30 + str(number) for number in range(6)]
     with Simulator(batch_hours=1, batch_tokens=250) as simulator:
-        kind = type("Small", (KINDS[provider],), {"batches": _small(provider, 3)})  # type: ignore[arg-type]
+        kind = type("Small", (KINDS[provider],), {"batches": _small(provider, 3)})  # type: ignore[arg-type]  # a responder's class
         gpt = responder(simulator, provider, kind)
         job = gpt.submit(prompts, checkpoint=file)
         progress: list[Any] = []
@@ -603,7 +603,7 @@ def test_the_limit_of_what_is_under_way_is_waited_for(provider: str, file: Path)
 
 
 def _small(provider: str, lines: int) -> type[BatchForm]:
-    form = KINDS[provider].batches  # type: ignore[attr-defined]
+    form = KINDS[provider].batches  # type: ignore[attr-defined]  # a responder's class
     return type("SmallForm", (form,), {"limits": BatchLimits(lines, 10_000_000)})
 
 
@@ -970,7 +970,7 @@ def test_large_bodies_are_never_held_together(openai: Played, file: Path, monkey
     monkeypatch.setattr("responder.many.job_plan.BYTES_TOGETHER", 150)
     monkeypatch.setattr("responder.many.job_file.BYTES_TOGETHER", 150)
     openai.job(file)
-    assert [read_name(name)[1] for name in openai.names()] == [0, 1, 2]  # type: ignore[index]
+    assert [read_name(name)[1] for name in openai.names()] == [0, 1, 2]  # type: ignore[index]  # each is a name of ours
 
 
 def test_a_batch_that_failed_as_a_whole_fails_its_prompts(openai: Played, file: Path) -> None:
@@ -1015,7 +1015,7 @@ def test_recorded_results_are_read(tmp_path: Path) -> None:
         assert all(asked.parse(outcome.body).text for outcome in outcomes)
         assert {outcome.name for outcome in outcomes} <= {"0", "1", "2"}
     gemini = GeminiResponder("gemini-3.5-flash", api_key=KEY)
-    state = gemini.batches(gemini).read(json.loads((RECORDED / "gemini_submit.json").read_text())["response"]["body"])  # type: ignore[misc]
+    state = gemini.batches(gemini).read(json.loads((RECORDED / "gemini_submit.json").read_text())["response"]["body"])  # type: ignore[misc]  # no abstract one
     assert (state.id, state.status, state.total, state.done) == ("batches/gpv3pjje0g931jdhnalwqk9sv4pbqgjlqhi9", "running", 2, 0)
 
 

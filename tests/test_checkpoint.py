@@ -93,7 +93,7 @@ def test_a_second_run_asks_only_what_is_missing(simulator: Simulator, file: Path
 @pytest.mark.parametrize("kind", [OpenAIResponder, AnthropicResponder, GeminiResponder])
 def test_an_answer_comes_back_as_it_was(kind: Callable[..., Responder], simulator: Simulator, file: Path) -> None:
     """Text, usage, finish reason, ids and the raw reply are those of the first run; only `attempts` says 0."""
-    name = {OpenAIResponder: "openai", AnthropicResponder: "anthropic", GeminiResponder: "gemini"}[kind]  # type: ignore[index]
+    name = {OpenAIResponder: "openai", AnthropicResponder: "anthropic", GeminiResponder: "gemini"}[kind]  # type: ignore[index]  # the classes stand for themselves
     model = kind("m", api_key="test-key", base_url=simulator.base_url(name))
     prompt = "Grüße 🐈 a\u2028b"
 
@@ -190,7 +190,7 @@ def test_a_run_that_was_stopped_keeps_what_is_finished(simulator: Simulator, fil
     simulator.script_for("prompt 20;", Fault.status(400))
     with pytest.raises(BadRequestError) as raised:
         model.map(PROMPTS, checkpoint=file, on_error="raise", max_workers=2)
-    kept = {result.prompt for result in raised.value.batch if result.ok}  # type: ignore[attr-defined]
+    kept = {result.prompt for result in raised.value.batch if result.ok}  # type: ignore[attr-defined]  # the run that it ended put it there
     assert len(kept) >= 15
     asked(simulator)
     with model.imap(PROMPTS, checkpoint=file, max_workers=2) as run:
@@ -633,9 +633,9 @@ def test_a_file_that_another_program_keeps_to_itself_is_waited_for_up_to_the_dea
     with held(file, "PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "DELETE FROM runs WHERE id < 0") as process:
         for use in (Checkpoint, refuse_foreign):
             with pytest.raises(DeadlineExceededError, match=who(process)):
-                use(str(file), Deadline.after(0.1))  # type: ignore[operator]
+                use(str(file), Deadline.after(0.1))  # type: ignore[operator]  # both take these
             with pytest.raises(CancelledError, match="enough"):
-                use(str(file), NEVER, cancelled)  # type: ignore[operator]
+                use(str(file), NEVER, cancelled)  # type: ignore[operator]  # both take these
 
 
 def test_a_file_that_is_locked_in_mid_run_holds_nobody_past_a_deadline(file: Path) -> None:

@@ -19,7 +19,7 @@ from responder.values.errors import ConfigurationError
 def rows(path: Path, content: str | bytes, **keywords: object) -> list[Row]:
     """Write a file and return its rows."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with Rows(str(path), **keywords) as found:  # type: ignore[arg-type]
+    with Rows(str(path), **keywords) as found:  # type: ignore[arg-type]  # keywords of any kind
         listed = list(found)
         assert len(found) == len(listed)
         return listed

@@ -173,7 +173,7 @@ def test_any_standard_error_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream in (None, closed, OnlyWrites()):
         monkeypatch.setattr(sys, "stderr", stream)
         say("hello")
-        assert not is_terminal(stream)  # type: ignore[arg-type]
+        assert not is_terminal(stream)  # type: ignore[arg-type]  # anything that may stand in for stderr
         with pytest.raises(SystemExit) as ended:
             main(["map", "missing.txt", *MODEL])
         assert ended.value.code == 2

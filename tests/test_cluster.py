@@ -183,7 +183,7 @@ def test_an_error_that_ends_the_run_ends_it_everywhere(
     if rule == "raise":
         with pytest.raises(BadRequestError) as caught:
             gpt.map(prompts, executor=two_processes, max_workers=1, shard_size=10, on_error="raise")
-        batch: Any = caught.value.batch  # type: ignore[attr-defined]
+        batch: Any = caught.value.batch  # type: ignore[attr-defined]  # the run that it ended put it there
     else:
         on_error: Any = "stop" if rule == "stop" else "collect"
         batch = gpt.map(prompts, executor=two_processes, max_workers=1, shard_size=10, on_error=on_error)
@@ -620,7 +620,7 @@ def test_keywords_that_make_no_sense_are_refused(gpt: OpenAIResponder, keywords:
 def test_streams_stay_in_this_process(gpt: OpenAIResponder) -> None:
     """The message names what does travel."""
     with pytest.raises(ConfigurationError, match="imap"):
-        gpt.stream_map(["a"], executor=ThreadPoolExecutor(1))  # type: ignore[call-arg]
+        gpt.stream_map(["a"], executor=ThreadPoolExecutor(1))  # type: ignore[call-arg]  # what the test is about
 
 
 def test_an_engine_that_runs_a_task_twice_gives_each_result_once(

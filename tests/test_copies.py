@@ -35,7 +35,7 @@ KEY = "sk-only-in-this-process"
 @pytest.fixture(params=[copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
 def copied(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
     """Each of the two ways to copy."""
-    return request.param  # type: ignore[no-any-return]
+    return request.param  # type: ignore[no-any-return]  # what the fixture or the kernel gives
 
 
 def test_a_copy_keeps_key_headers_and_session(copied: Callable[[Any], Any], serve: Callable[..., Server]) -> None:

@@ -347,7 +347,7 @@ def test_default_credentials_are_found_by_the_environment(
 
 def test_a_service_account_is_given_the_scope_it_needs(simulator: Simulator, vertex: Any, account_file: Path) -> None:
     """`from_service_account_file` without scopes is enough."""
-    credentials = service_account.Credentials.from_service_account_file(str(account_file))  # type: ignore[no-untyped-call]
+    credentials = service_account.Credentials.from_service_account_file(str(account_file))  # type: ignore[no-untyped-call]  # google-auth has no types for it
     assert vertex(credentials=credentials).map(["Hi"] * 16, max_workers=16).ok
     assert tokens_asked(simulator) == 1
 
@@ -370,7 +370,7 @@ def test_a_token_server_that_never_stops_talking_is_left(
 
     account = json.loads(account_file.read_text())
     account["token_uri"] = serve(endless).url + "/token"
-    credentials = service_account.Credentials.from_service_account_info(account)  # type: ignore[no-untyped-call]
+    credentials = service_account.Credentials.from_service_account_info(account)  # type: ignore[no-untyped-call]  # google-auth has no types for it
     with requests.Session() as session:
         session.trust_env = False
         set_default_sizes(Sizes(decompressed=100_000))
@@ -412,7 +412,7 @@ def test_a_silent_token_endpoint_does_not_hold_a_call_beyond_its_deadline(
 ) -> None:
     """Getting a token is part of the call."""
     simulator.script_for("/token", Fault.silence(times=100))
-    credentials = service_account.Credentials.from_service_account_file(str(account_file))  # type: ignore[no-untyped-call]
+    credentials = service_account.Credentials.from_service_account_file(str(account_file))  # type: ignore[no-untyped-call]  # google-auth has no types for it
     begin = time.monotonic()
     with pytest.raises(APIError) as caught:
         vertex(credentials=credentials).answer("Hi", deadline=1.0)
@@ -437,7 +437,7 @@ class Vault:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vault)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # cannot be a key of a dict
 
     def __call__(self) -> str:
         return "key-of-a-vault"
@@ -525,8 +525,8 @@ def test_a_copy_in_this_process_keeps_its_key() -> None:
         GoogleCredential("a-key"),
     ):
         for copied in (copy.copy(credential), copy.deepcopy(credential), copy.deepcopy([credential])[0]):
-            assert copied.secret() == "a-key"  # type: ignore[attr-defined]
-            assert copied.identity() == credential.identity()  # type: ignore[attr-defined]
+            assert copied.secret() == "a-key"  # type: ignore[attr-defined]  # a copy of the same kind
+            assert copied.identity() == credential.identity()  # type: ignore[attr-defined]  # a copy of the same kind
 
 
 def test_a_secret_shows_in_no_frame(serve: Any, responder_for: Any) -> None:

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import generated
 import pytest
@@ -44,7 +45,7 @@ READ_ONLY = ("simulate", "demo")
 REDIRECTED = ("openai", "azure", "gemini", "vertex", "anthropic", "ollama", "simulated")
 
 
-def compiled(block: Block, flags: int = 0) -> object:
+def compiled(block: Block, flags: int = 0) -> Any:
     """Return a block's code, with the page's own line numbers in its tracebacks."""
     return compile("\n" * block.line + block.code, str(block.page), "exec", flags=flags, dont_inherit=True)
 
@@ -117,7 +118,7 @@ def test_runs_the_python_of(page: Path, provided: Simulator, monkeypatch: pytest
         elif block.mark == "compile" or page.stem in FRAMEWORKS:
             compiled(block, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         else:
-            exec(compiled(block), namespace)  # type: ignore[arg-type]
+            exec(compiled(block), namespace)
 
 
 def assert_passes(block: Block) -> None:

@@ -302,7 +302,7 @@ def test_raises_the_first_failure_with_what_is_finished(serve: Serve, responder_
     served = serve(server(lambda sent: refusal("Invalid input") if "poison" in sent else None))
     with pytest.raises(BadRequestError) as caught:
         responder_for(served).embed(["a", "b", "poison", "c"], batch_size=1, max_workers=1, on_error="raise")
-    finished = caught.value.batch  # type: ignore[attr-defined]
+    finished = caught.value.batch  # type: ignore[attr-defined]  # the run that it ended put it there
     assert list(finished[0]) == vector("a")
     assert isinstance(finished.failures()[0].error, (BadRequestError, CancelledError))
 

@@ -116,7 +116,7 @@ def test_every_error_has_what_all_errors_have(error: type[ResponderError]) -> No
 def test_a_batch_that_is_attached_to_an_error_stays_in_the_process() -> None:
     """It may hold anything, also what does not pickle."""
     error = responder.APIError("no")
-    error.batch = lambda: None  # type: ignore[attr-defined]
+    error.batch = lambda: None  # type: ignore[attr-defined]  # an attribute of the user's
     assert not hasattr(pickle.loads(pickle.dumps(error)), "batch")
 
 

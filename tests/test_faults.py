@@ -135,7 +135,7 @@ def account(key: str, token_uri: str) -> Any:
         "client_id": "1",
         "token_uri": token_uri,
     }
-    return service_account.Credentials.from_service_account_info(info)  # type: ignore[no-untyped-call]
+    return service_account.Credentials.from_service_account_info(info)  # type: ignore[no-untyped-call]  # google-auth has no types for it
 
 
 @pytest.mark.acceptance(17)
@@ -148,7 +148,7 @@ def test_a_token_that_expires_in_mid_run_is_renewed_once(simulator: Simulator, a
     def expire(result: Result) -> None:
         seen.append(result)
         if len(seen) == 500:
-            responder._credential._source.expiry = datetime.datetime(2000, 1, 1)  # type: ignore[attr-defined]
+            responder._credential._source.expiry = datetime.datetime(2000, 1, 1)  # type: ignore[attr-defined]  # inside of google-auth
 
     url = simulator.base_url("vertex")
     with VertexAIResponder("m", project="p", location="l", credentials=credentials, base_url=url, max_retries=0) as responder:

@@ -184,7 +184,7 @@ def test_a_run_goes_on_when_no_thread_is_left_for_hedging(
     start = threading.Thread.start
 
     def limited(thread: threading.Thread) -> None:
-        if thread.name == "responder-hedge" and (last == "watcher" or thread._args):  # type: ignore[attr-defined]
+        if thread.name == "responder-hedge" and (last == "watcher" or thread._args):  # type: ignore[attr-defined]  # CPython's own
             refused.set()
             raise RuntimeError("can't start new thread")
         start(thread)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -55,11 +56,11 @@ print([name for name in {HEAVY!r} if name in sys.modules])
 
 @pytest.mark.pain(16)
 @pytest.mark.pain(14)
-def test_a_map_loads_nothing_heavy_either(serve: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_loads_nothing_heavy_either(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal there is no bar, without Vertex no Google, and never an event loop."""
     from servers import always
 
-    server = serve(always())  # type: ignore[operator]
+    server = serve(always())
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", CALL, server.url],
         capture_output=True,
@@ -78,7 +79,7 @@ def test_the_core_asks_for_few_packages_with_wide_ranges() -> None:
     from re import match
 
     core = [line for line in requires("responder-sdk") or [] if "extra ==" not in line]
-    names = {match(r"[\w.-]+", line)[0].lower() for line in core}  # type: ignore[index]
+    names = {match(r"[\w.-]+", line)[0].lower() for line in core}  # type: ignore[index]  # each line begins with a name
     assert names == {"requests", "urllib3", "tenacity", "google-auth", "click", "tqdm"}
     assert not [line for line in core if "==" in line or "~=" in line]
 

@@ -107,14 +107,14 @@ def test_the_signature_is_whole() -> None:
 
 def test_the_explanations_stand_in_every_docstring() -> None:
     """Between the function's own text and what it returns and raises."""
-    assert [part.split("\n")[0] for part in inspect.getdoc(count).split("\n\n")] == [  # type: ignore[union-attr]
+    assert [part.split("\n")[0] for part in inspect.getdoc(count).split("\n\n")] == [  # type: ignore[union-attr]  # it has a docstring
         "Count the prompts.",
         "Slowly.",
         "Args:",
         "Returns:",
         "Raises:",
     ]
-    assert "workers: How many at once." in count.__doc__  # type: ignore[operator]
+    assert "workers: How many at once." in count.__doc__  # type: ignore[operator]  # it has a docstring
     shown = io.StringIO()
     pydoc.Helper(output=shown).help(Machine)
     assert "map(self, prompts: 'Iterable[str]', *, workers: 'int' = 16" in shown.getvalue()
@@ -124,9 +124,9 @@ def test_the_explanations_stand_in_every_docstring() -> None:
 def test_a_wrong_call_is_refused_under_the_functions_own_name() -> None:
     """Who called `count` hears nothing of `_plan`."""
     with pytest.raises(TypeError, match=r"^count\(\) got an unexpected keyword argument 'wrokers'"):
-        count(["a"], wrokers=3)  # type: ignore[call-arg]
+        count(["a"], wrokers=3)  # type: ignore[call-arg]  # what the test is about
     with pytest.raises(TypeError, match=r"^Machine\.map\(\) missing 1 required positional argument: 'prompts'"):
-        Machine().map()  # type: ignore[call-arg]
+        Machine().map()  # type: ignore[call-arg]  # what the test is about
 
 
 def test_it_is_found_where_it_was_defined() -> None:
@@ -149,7 +149,7 @@ def test_the_maps_over_functions_take_the_same_keywords() -> None:
     assert len({str(one.replace(return_annotation=None)) for one in signatures}) == 1
     assert [one.return_annotation for one in signatures] == ["ItemBatch[I, V]", *["Run[I, ItemResult[I, V]]"] * 2]
     for one in maps:
-        explained = one.__doc__.partition("Args:")[2]  # type: ignore[union-attr]
+        explained = one.__doc__.partition("Args:")[2]  # type: ignore[union-attr]  # it has a docstring
         assert all(f"    {name}: " in explained for name in signatures[0].parameters)
 
 

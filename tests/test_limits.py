@@ -669,7 +669,7 @@ def test_a_stream_that_is_dropped_gives_its_place_back(simulator: Simulator) -> 
     stream: Any = model.stream("Hi", deadline=20)
     next(stream)
     circle = [stream]
-    circle.append(circle)  # type: ignore[arg-type]
+    circle.append(circle)  # type: ignore[arg-type]  # a list within itself
     del stream, circle
     gc.collect()
     assert model.answer("Hi", deadline=20).text

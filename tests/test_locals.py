@@ -70,7 +70,7 @@ def watched() -> Iterator[Watch]:
         yield watch
     finally:
         sys.settrace(before)
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)  # type: ignore[arg-type]  # as Python documents it
 
 
 def an_answer(gpt: Responder) -> None:

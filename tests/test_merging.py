@@ -271,8 +271,8 @@ def test_providers_mix(simulator: Simulator) -> None:
     responders = [kind("m", api_key="test-key", base_url=simulator.base_url(name), timeout=30.0) for kind, name in kinds]
     events = list(merge_streams([responder.stream("Why?") for responder in responders]))
     ends = {one.index: one.answer for one in events if one.done}
-    assert [ends[index].provider for index in range(4)] == [name for _, name in kinds]  # type: ignore[union-attr]
-    assert texts_of(events) == {index: answer.text for index, answer in ends.items()}  # type: ignore[union-attr]
+    assert [ends[index].provider for index in range(4)] == [name for _, name in kinds]  # type: ignore[union-attr]  # each stream has ended
+    assert texts_of(events) == {index: answer.text for index, answer in ends.items()}  # type: ignore[union-attr]  # each stream has ended
     for responder in responders:
         responder.close()
 

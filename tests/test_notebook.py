@@ -124,7 +124,7 @@ def test_what_an_interrupt_left_is_the_last_batch(gpt: OpenAIResponder) -> None:
 
     with pytest.raises(KeyboardInterrupt) as caught:
         gpt.map(["a", "b"], max_workers=1, on_result=stop)
-    assert responder.last_batch() is caught.value.batch  # type: ignore[attr-defined]
+    assert responder.last_batch() is caught.value.batch  # type: ignore[attr-defined]  # the run that it ended put it there
 
 
 def test_a_python_shell_keeps_the_last_batch(simulator: Simulator) -> None:
@@ -149,7 +149,7 @@ class Kernel:
 
     def begin(self, code: str) -> str:
         """Start a cell."""
-        return self._client.execute(code)  # type: ignore[no-any-return]
+        return self._client.execute(code)  # type: ignore[no-any-return]  # what the fixture or the kernel gives
 
     def end(self, cell: str) -> list[dict[str, Any]]:
         """Return all that a cell has shown."""

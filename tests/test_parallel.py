@@ -331,7 +331,7 @@ def test_what_is_finished_is_kept_when_a_failure_is_raised() -> None:
     """The error has the results so far as its `batch`."""
     with pytest.raises(KeyError) as caught:
         parallel_map(lambda item: fail(item) if item == 3 else item, range(4), max_workers=1, on_error="raise")
-    batch = caught.value.batch  # type: ignore[attr-defined]
+    batch = caught.value.batch  # type: ignore[attr-defined]  # the run that it ended put it there
     assert isinstance(batch, ItemBatch)
     assert [result.index for result in batch if result.ok] == [0, 1, 2]
     assert [result.index for result in batch.failures()] == [3]
@@ -394,7 +394,7 @@ def test_an_exception_that_is_no_error_of_an_item_ends_the_run(raised: type[Base
 
     with pytest.raises(raised) as caught:
         parallel_map(work, range(100), max_workers=1)
-    assert len(caught.value.batch) >= 2  # type: ignore[attr-defined]
+    assert len(caught.value.batch) >= 2  # type: ignore[attr-defined]  # the run that it ended put it there
 
 
 @pytest.mark.pain(5)
@@ -407,7 +407,7 @@ def test_an_exception_of_the_input_comes_out_with_what_is_finished() -> None:
 
     with pytest.raises(OSError, match="disk") as caught:
         parallel_map(double, items(), max_workers=1)
-    assert [result.value for result in caught.value.batch][:2] == [0, 2]  # type: ignore[attr-defined]
+    assert [result.value for result in caught.value.batch][:2] == [0, 2]  # type: ignore[attr-defined]  # the run that it ended put it there
 
 
 @pytest.mark.pain(5)
@@ -439,7 +439,7 @@ def test_an_input_that_breaks_leaves_the_whole_rest_in_the_errors_batch() -> Non
 
     with pytest.raises(OSError, match="dropped") as caught:
         parallel_map(lambda item: broken.wait(PATIENCE) and item, items(), max_workers=4)
-    assert [result.value for result in caught.value.batch] == [0, 1, 2, 3]  # type: ignore[attr-defined]
+    assert [result.value for result in caught.value.batch] == [0, 1, 2, 3]  # type: ignore[attr-defined]  # the run that it ended put it there
 
 
 @pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
@@ -484,7 +484,7 @@ def test_an_exception_of_on_result_comes_out_with_what_is_finished() -> None:
 
     with pytest.raises(OSError, match="no space") as caught:
         parallel_map(double, range(10), max_workers=1, on_result=on_result)
-    assert {result.index for result in caught.value.batch} >= {0, 1, 2}  # type: ignore[attr-defined]
+    assert {result.index for result in caught.value.batch} >= {0, 1, 2}  # type: ignore[attr-defined]  # the run that it ended put it there
 
 
 def test_on_result_sees_each_result_once_in_the_callers_thread() -> None:
@@ -757,4 +757,4 @@ def test_an_interrupt_between_any_two_steps_loses_no_result(step: int) -> None:
             parallel_map(work, range(4), max_workers=1, progress=False)
     finally:
         sys.settrace(before)
-    assert {0, 1, 2} <= {result.item for result in caught.value.batch if result.ok}  # type: ignore[attr-defined]
+    assert {0, 1, 2} <= {result.item for result in caught.value.batch if result.ok}  # type: ignore[attr-defined]  # the run that it ended put it there

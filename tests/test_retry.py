@@ -43,10 +43,10 @@ from responder.values.trace import Trace
 QUICK = RetryPolicy(max_retries=3, first_backoff=0.01, longest_backoff=0.02)
 
 
-def asked(simulator: Simulator, provider: type = OpenAIResponder, max_retries: int = 4, **keywords: Any) -> Any:
+def asked(simulator: Simulator, provider: type[Any] = OpenAIResponder, max_retries: int = 4, **keywords: Any) -> Any:
     """Ask once, with waits between attempts that are hardly any."""
     keywords = {"timeout": 30.0, "max_retries": RetryPolicy(max_retries, 0.01, 0.02), **keywords}
-    with provider("m", api_key="test-key", base_url=simulator.base_url(provider.provider), **keywords) as responder:  # type: ignore[attr-defined]
+    with provider("m", api_key="test-key", base_url=simulator.base_url(provider.provider), **keywords) as responder:
         return responder.answer("Hi")
 
 

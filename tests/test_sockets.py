@@ -160,7 +160,7 @@ def test_watching_under_a_cancelled_token_stops_at_once() -> None:
     token = CancelToken()
     token.cancel()
     with pytest.raises(StoppedError):
-        Attempt(cancel=token).watch(None)  # type: ignore[arg-type]
+        Attempt(cancel=token).watch(None)  # type: ignore[arg-type]  # nothing is opened
     assert not token._callbacks
 
 

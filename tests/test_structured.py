@@ -57,7 +57,7 @@ def says(*texts: str, finish: str = "stop") -> Callable[[Peer], None]:
 
 
 def messages(server: Server, number: int) -> list[dict[str, Any]]:
-    return json.loads(server.requests[number].body)["messages"]  # type: ignore[no-any-return]
+    return json.loads(server.requests[number].body)["messages"]  # type: ignore[no-any-return]  # parsed JSON
 
 
 def test_an_answer_becomes_the_type(serve: Serve, responder_for: Make) -> None:

@@ -209,7 +209,7 @@ def test_a_function_may_return_a_picture(serve: Serve, responder_for: Make) -> N
 
     server = serve(one_by_one(calling(("look", {})), reply()))
     responder_for(server).answer("Go", tools=[look])
-    assert [part["type"] for part in told(server)[0]] == ["text", "image_url"]  # type: ignore[attr-defined]
+    assert [part["type"] for part in told(server)[0]] == ["text", "image_url"]  # type: ignore[attr-defined]  # parsed JSON
 
 
 def test_more_turns_than_allowed_are_an_error_with_the_transcript(serve: Serve, responder_for: Make) -> None:

@@ -228,7 +228,7 @@ def test_merged_streams_that_another_thread_closes_are_not_taken_for_whole(simul
             closer.start()
             closer.join(PATIENCE)
             with pytest.raises(CancelledError, match="another thread closed them"):
-                take(merged)  # type: ignore[operator]
+                take(merged)  # type: ignore[operator]  # a type and a lambda share no signature
 
 
 # --- Forks ------------------------------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_two_users_map_at_once(site: App) -> None:
     for window in windows:
         window.click("#start")
     for window in windows:
-        window.wait(lambda window=window: window.text(".state") == "Finished: 24 of 24 done, 0 failed.", "the end")  # type: ignore[misc]
+        window.wait(lambda window=window: window.text(".state") == "Finished: 24 of 24 done, 0 failed.", "the end")  # type: ignore[misc]  # a default binds the loop's variable
     assert len(site.provider.received) == 48
 
 

@@ -39,7 +39,7 @@ class Site:
 
     def open(self, path: str = "/ask", **query: object) -> Page:
         """Open a page of it."""
-        return Page(self.port, path, **query)  # type: ignore[arg-type]
+        return Page(self.port, path, **query)  # type: ignore[arg-type]  # parameters of a query
 
 
 def gunicorn(app: str, descriptor: int) -> list[str]:

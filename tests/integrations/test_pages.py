@@ -68,7 +68,7 @@ def test_the_gradio_chat_answers() -> None:
     """The generator yields the growing text, with Gradio's history before the question."""
     code = blocks("gradio.md")
     names: dict[str, Any] = {}
-    exec(re.search(r"^def chat.*?^$", code[1], re.DOTALL | re.MULTILINE)[0], names)  # type: ignore[index]
+    exec(re.search(r"^def chat.*?^$", code[1], re.DOTALL | re.MULTILINE)[0], names)  # type: ignore[index]  # the page has a chat()
     exec("from responder import OpenAIResponder\ngpt = OpenAIResponder('m')", names)
     history = [
         {"role": "user", "content": [{"type": "text", "text": "Hi"}], "metadata": None, "options": None},

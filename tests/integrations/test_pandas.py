@@ -90,7 +90,7 @@ def test_a_failure_may_stand_in_the_column(gpt: OpenAIResponder, simulator: Simu
 def test_an_unknown_way_of_errors_is_refused(gpt: OpenAIResponder, simulator: Simulator) -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="raise"):
-        map_series(gpt, pd.Series(["a"]), errors="ignore")  # type: ignore[arg-type]
+        map_series(gpt, pd.Series(["a"]), errors="ignore")  # type: ignore[arg-type]  # what the test is about
     assert simulator.received == []
 
 
@@ -172,8 +172,8 @@ def test_a_text_without_a_vector_is_what_errors_says(gpt: OpenAIResponder) -> No
     texts = pd.Series(["a cat", ""])
     with pytest.raises(ConfigurationError, match="empty") as caught:
         embed_series(gpt, texts)
-    assert len(caught.value.batch) == 2  # type: ignore[attr-defined]
+    assert len(caught.value.batch) == 2  # type: ignore[attr-defined]  # the run that it ended put it there
     assert isinstance(embed_series(gpt, texts, errors="object").iloc[1], ConfigurationError)
     assert embed_series(gpt, texts, errors="none").iloc[1] is None
     with pytest.raises(ConfigurationError, match="errors is"):
-        embed_series(gpt, texts, errors="fun")  # type: ignore[arg-type]
+        embed_series(gpt, texts, errors="fun")  # type: ignore[arg-type]  # what the test is about

@@ -312,10 +312,10 @@ def test_a_heartbeat_without_sense_is_refused(heartbeat: float) -> None:
 def test_merged_streams_are_no_plain_text(gpt: OpenAIResponder) -> None:
     """Their pieces could not be told apart."""
     with pytest.raises(ConfigurationError, match="several texts"):
-        texts_of(gpt.stream_map(["a", "b"]))  # type: ignore[arg-type]
+        texts_of(gpt.stream_map(["a", "b"]))  # type: ignore[arg-type]  # what the test is about
 
 
 def test_an_unknown_format_is_refused() -> None:
     """The message names the two that there are."""
     with pytest.raises(ConfigurationError, match='"events" or "text"'):
-        chunks_of([], "json", None)  # type: ignore[arg-type]
+        chunks_of([], "json", None)  # type: ignore[arg-type]  # what the test is about

@@ -161,7 +161,7 @@ def documented(provider: str, **changes: Any) -> dict[str, Any]:
 def documented_json(provider: str) -> dict[str, Any]:
     """Return the same reply with the text `{"name": "baseball"}`, for questions with a schema."""
     text = json.dumps({"name": "baseball"})
-    return json.loads(json.dumps(documented(provider)).replace('"A bat-and-ball game."', json.dumps(text)))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(documented(provider)).replace('"A bat-and-ball game."', json.dumps(text)))  # type: ignore[no-any-return]  # parsed JSON
 
 
 def said(message: Mapping[str, Any], **changes: Any) -> dict[str, Any]:

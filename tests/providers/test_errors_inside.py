@@ -282,6 +282,6 @@ def ended(player: Player, body: bytes, provider: str = "compatible", pieces: lis
         stream = responder.stream("Hi")
         came: list[str] = []
         with pytest.raises(ResponderError) as caught:
-            came += iter(stream)  # type: ignore[arg-type]
+            came += iter(stream)  # type: ignore[arg-type]  # texts alone
         assert stream.text == "".join(pieces or [])
         return caught.value

@@ -87,7 +87,7 @@ def test_true_is_understood_everywhere_and_a_strange_lifetime_nowhere(simulator:
         with pytest.raises(ConfigurationError, match=r"prompt_cache='9 days'.*True"):
             responder.answer("Hi", prompt_cache="9 days")
         with pytest.raises(ConfigurationError, match="prompt_cache must be True"):
-            responder.answer("Hi", prompt_cache=5)  # type: ignore[arg-type]
+            responder.answer("Hi", prompt_cache=5)  # type: ignore[arg-type]  # what the test is about
 
 
 # The tier that served
@@ -173,4 +173,4 @@ def test_a_price_refuses_a_factor_that_is_none() -> None:
     """Below 0, or no number."""
     for factor in (-1, float("nan"), "half"):
         with pytest.raises(ConfigurationError, match="tiers"):
-            Price(1, 1, tiers={"flex": factor})  # type: ignore[dict-item]
+            Price(1, 1, tiers={"flex": factor})  # type: ignore[dict-item]  # what the test is about

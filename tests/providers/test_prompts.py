@@ -164,8 +164,8 @@ def test_parts_of_a_tools_result_stay_parts(player: Player) -> None:
 def test_rows_that_a_tool_gives_back_are_json_text() -> None:
     """Only the documented types of parts are parts."""
     for rows in ([{"type": "invoice", "n": 1}], ["a", "b"], [], {"a": 1}, [1]):
-        assert ToolResult("c", rows).content == json.dumps(rows)  # type: ignore[arg-type]
-    assert ToolResult("c", [user("x").parts[0]]).text == "x"  # type: ignore[arg-type]
+        assert ToolResult("c", rows).content == json.dumps(rows)  # type: ignore[arg-type]  # what a tool of any kind gives back
+    assert ToolResult("c", [user("x").parts[0]]).text == "x"  # type: ignore[arg-type]  # what a tool of any kind gives back
 
 
 def test_a_file_that_anthropic_cannot_read_as_text_is_refused(player: Player) -> None:

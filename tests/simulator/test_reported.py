@@ -89,7 +89,7 @@ def test_a_raw_reply_is_sent_as_it_is(simulator: Simulator, gpt: OpenAIResponder
     simulator.script(Fault.raw("<p>no</p>", http_status=418, content_type="text/html", headers={"x-request-id": "r-1"}))
     with pytest.raises(APIError) as caught:
         gpt.answer("Hi")
-    assert (caught.value.status, caught.value.request_id, caught.value.body) == (418, "r-1", "<p>no</p>")  # type: ignore[attr-defined]
+    assert (caught.value.status, caught.value.request_id, caught.value.body) == (418, "r-1", "<p>no</p>")  # type: ignore[attr-defined]  # an APIStatusError
     reply = {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
     simulator.script(Fault.raw(reply))
     assert gpt.answer("Hi").text == "Hello"

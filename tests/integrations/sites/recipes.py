@@ -42,7 +42,7 @@ from django.urls import path  # noqa: E402
 views: dict[str, Any] = {"__name__": "recipe_urls"}
 exec(sys.stdin.read(), views)
 urls = type(sys)("recipe_urls")
-urls.urlpatterns = [path("ask", views["ask"]), path("angles", views["angles"]), path("post", views["ask_by_post"])]  # type: ignore[attr-defined]
+urls.urlpatterns = [path("ask", views["ask"]), path("angles", views["angles"]), path("post", views["ask_by_post"])]  # type: ignore[attr-defined]  # a module made here
 sys.modules["recipe_urls"] = urls
 call_command("migrate", verbosity=0)
 user = User.objects.create_user("ann")
