@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from shell import environment
 
 from responder.cli import main
+from responder.cli.completion import models_that_begin
+from responder.providers import registry
 
 # bash runs the function that the command prints, as it does when a person presses the tab key.
 _PRESS_TAB = """
@@ -21,6 +24,10 @@ press() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _responder_co
 press responder ma
 press responder map --dr
 press responder map --on-error s
+press responder ask --model dash
+press responder ask --model openai : gpt-4o-min
+press responder ask '"What is 1:2?"' --model simulated :
+press responder ask --model openai : gpt-4o-mini --js
 """
 
 
@@ -32,7 +39,13 @@ def test_bash_completes_commands_options_and_their_values(tmp_path: Path) -> Non
     command.chmod(0o755)
     env = environment(PATH=os.pathsep.join((str(tmp_path), os.environ["PATH"])))
     finished = subprocess.run(["bash", "-c", _PRESS_TAB], env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert finished.stdout.splitlines() == ["map", "--dry-run", "stop"], finished.stderr
+    *plain, model, demo, option = finished.stdout.splitlines()
+    assert plain == ["map", "--dry-run", "stop", "dashscope:"], finished.stderr
+    # Bash itself has ended a word at each colon, and keeps what is before the last one.
+    assert demo == "demo"
+    assert option == "--json"
+    if importlib.util.find_spec("genai_prices") is not None:
+        assert "gpt-4o-mini" in model.split(" ")
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
@@ -60,3 +73,32 @@ def test_files_are_completed_as_the_shell_completes_files(words: str) -> None:
     count = len(words.split(" "))
     line = {"_RESPONDER_COMPLETE": "bash_complete", "COMP_WORDS": f"responder {words}a", "COMP_CWORD": str(count)}
     assert CliRunner().invoke(main, prog_name="responder", env=line).stdout == "file,a\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("ope", ["openai:", "openrouter:"]),
+        ("dashs", ["dashscope:"]),
+        ("simul", ["simulated:demo"]),
+        ("simulated:d", ["simulated:demo"]),
+        ("simulated:x", []),
+        ("nobody", []),
+        ("nobody:m", []),
+    ],
+)
+def test_models_are_completed_by_provider(typed: str, found: list[str]) -> None:
+    """Providers that begin so; where there is one, its models."""
+    assert models_that_begin(typed) == found
+    assert len(models_that_begin("")) == len(registry.all())
+
+
+def test_models_of_the_price_list_are_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under our names for the providers; without the list, the provider alone is."""
+    pytest.importorskip("genai_prices")
+    assert "openai:gpt-4o-mini" in models_that_begin("openai:gpt-4o")
+    assert "gemini:gemini-2.5-flash" in models_that_begin("gemini:")
+    assert all(name.startswith("openai:gpt-4o") and not name.endswith("-") for name in models_that_begin("openai:gpt-4o"))
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    assert models_that_begin("openai:") == []
+    assert models_that_begin("openai") == ["openai:"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import sys
 from typing import Any, TextIO
 
@@ -12,6 +13,7 @@ import click
 
 from responder._version import __version__
 from responder.cli.ask import ask
+from responder.cli.completion import teach_bash
 from responder.cli.demo import demo
 from responder.cli.embed import embed
 from responder.cli.job import job
@@ -52,6 +54,8 @@ class Commands(click.Group):
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
         """Run the command line with a writable standard error: some programs are started without one."""
+        if "_RESPONDER_COMPLETE" in os.environ:
+            teach_bash()
         log, warnings = logging.getLogger("responder"), Warnings(logging.WARNING)
         with contextlib.redirect_stderr(_usable(sys.stderr)), contextlib.ExitStack() as stack:
             warnings.addFilter(lambda record: not record.name.startswith("responder.simulator"))  # somebody else's server

@@ -28,7 +28,7 @@ from responder.cli.running import (
 from responder.cli.terminal import say
 from responder.cli.vectors import check_out, write
 from responder.cli.words import in_shell_words
-from responder.values.errors import ConfigurationError, ResponderError
+from responder.values.errors import CancelledError, ConfigurationError, ResponderError
 from responder.values.messages import Prompt
 from responder.values.visible import is_terminal, visible_in_line
 
@@ -115,9 +115,10 @@ def embed(
         if len(failures) == len(vectors):
             _refuse_fatal(failure.error for failure in failures)
         write(vectors, rows, out, partial=is_cut)
-    if failures:
-        first, lost = failures[0], f"{len(failures)} of {len(vectors)} texts have no vector"
-        say(f"{lost}; the first is {first.index}: {in_shell_words(visible_in_line(str(first.error)))}")
+    lost = [failure for failure in failures if not (is_cut and isinstance(failure.error, CancelledError))]
+    if lost:
+        why = in_shell_words(visible_in_line(str(lost[0].error)))
+        say(f"{len(lost)} of {len(vectors)} texts have no vector; the first is {lost[0].index}: {why}")
     if is_cut:
         there = f"{len(vectors) - len(failures)} of {len(rows)} vectors"
         kept = f"{out}.partial has {there}" if out is not None else f"{there} were written"

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from responder.call.question import Question
+from responder.cli.completion import MODEL_NAME
 from responder.cli.dry_run import show_forecast
 from responder.cli.fields import fields_of
 from responder.cli.interrupt import Interruption, interruptible
@@ -82,7 +83,12 @@ _SETTINGS = (
 @price_option
 @click.option("--hedge", type=float, metavar="SHARE", help="Send the slowest prompts a second time, such as 0.05 of them.")
 @click.option(
-    "--fallback", "fallbacks", multiple=True, metavar="MODEL", help="PROVIDER:MODEL that steps in when others fail. Repeatable."
+    "--fallback",
+    "fallbacks",
+    type=MODEL_NAME,
+    multiple=True,
+    metavar="MODEL",
+    help="PROVIDER:MODEL that steps in when others fail. Repeatable.",
 )
 @click.option("--reasks", type=click.IntRange(min=0), default=1, help="How often to ask again when an answer does not fit.")
 @click.option(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from responder.cli.completion import MODEL_NAME
 from responder.cli.paths import FILE_PATH
 from responder.pace.limits import Limits
 from responder.pace.prices import Price
@@ -29,11 +30,14 @@ _NOT_ON_A_COMMAND_LINE = ("api_key", "credentials", "session", "extra_headers")
 # A proxy may know an address of this machine that this machine does not.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
-_MODEL = click.option("-m", "--model", envvar="RESPONDER_MODEL", help="PROVIDER:MODEL; default: $RESPONDER_MODEL.")
+_MODEL = click.option(
+    "-m", "--model", type=MODEL_NAME, envvar="RESPONDER_MODEL", help="PROVIDER:MODEL; default: $RESPONDER_MODEL."
+)
 _MODELS = click.option(
     "-m",
     "--model",
     "models",
+    type=MODEL_NAME,
     multiple=True,
     envvar="RESPONDER_MODEL",
     help="PROVIDER:MODEL; default: $RESPONDER_MODEL. Repeatable: several answer side by side.",

@@ -26,7 +26,7 @@ from responder.integrations.registry import Registry
 from responder.integrations.sse import HEARTBEAT, Format, chunks_of
 from responder.integrations.wsgi import client_watch, warn_about_worker
 from responder.many.workers import carry_along
-from responder.pace.limits import Limits
+from responder.pace.limits import as_limits
 from responder.providers import for_model
 from responder.providers.stand_ins import make_mute
 from responder.responder import Responder
@@ -89,9 +89,10 @@ def _make(name: str, configured: Mapping[str, Any], maker: Callable[..., V]) -> 
     if not isinstance(model, str):
         raise ConfigurationError(f'settings.{_SETTING}[{name!r}] needs "model", such as "openai:gpt-4o-mini"')
     try:
-        for keyword, kind in (("limits", Limits), ("timeout", Timeout)):
-            if isinstance(keywords.get(keyword), Mapping):
-                keywords[keyword] = kind(**keywords[keyword])
+        if isinstance(keywords.get("limits"), Mapping):
+            keywords["limits"] = as_limits(keywords["limits"])
+        if isinstance(keywords.get("timeout"), Mapping):
+            keywords["timeout"] = Timeout(**keywords["timeout"])
         return maker(model, **keywords)
     except (ConfigurationError, TypeError, ValueError) as error:
         raise ConfigurationError(f"settings.{_SETTING}[{name!r}]: {error}") from error

@@ -16,7 +16,8 @@ from responder.values.messages import Prompt
 from responder.values.results import Result
 from responder.values.summary import Summary, was_not_sent
 
-from django.db.models import Q  # isort: skip - the import above names what to install where there is no Django
+from django.core.exceptions import ValidationError  # isort: skip - the import above names what to install without Django
+from django.db.models import Q
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,15 @@ def unfilled(queryset: Any, field: str, *, overwrite: bool = False) -> Any:
     """Return the rows of a queryset that `fill` asks about: those whose field is empty, in the order of their primary keys.
 
     Raises:
-        ConfigurationError: There is no such field, or the queryset is sliced.
+        ConfigurationError: There is no such field, it cannot hold text, or the queryset is sliced.
     """
     names = {found.name for found in queryset.model._meta.concrete_fields}
     if field not in names:
         raise ConfigurationError(f"{queryset.model.__name__} has no field {field!r}, only {', '.join(sorted(names))}")
+    try:
+        queryset.model._meta.get_field(field).get_prep_value("")
+    except (ValueError, TypeError, ValidationError):
+        raise ConfigurationError(f"{queryset.model.__name__}.{field} cannot hold text: name a text field") from None
     if queryset.query.is_sliced:
         raise ConfigurationError("fill() reads the rows in chunks: hand it a queryset that is not sliced")
     wanted = queryset if overwrite else queryset.filter(Q(**{field: ""}) | Q(**{f"{field}__isnull": True}))

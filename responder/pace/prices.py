@@ -254,6 +254,18 @@ def listed_price(provider: str, model: str) -> ListedPrice | None:
     return price if price.look_up() else None
 
 
+def listed_models(provider: str) -> list[str]:
+    """Return the models of a provider that genai-prices lists, by the names it gives them; none without that package."""
+    try:
+        from genai_prices import data
+    except ImportError:
+        return []
+    listed_as = _LISTED_AS.get(provider, provider)
+    models = [model for found in data.providers if found.id == listed_as for model in found.models]
+    # The names of some entries are the beginnings of others' names.
+    return sorted(model.id for model in models if not model.deprecated and not model.id.startswith("ft:") and model.id[-1] != "-")
+
+
 def unknown_price(provider: str, model: str) -> ConfigurationError:
     """Return the error for a budget without a price."""
     installed = importlib.util.find_spec("genai_prices") is not None

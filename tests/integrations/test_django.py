@@ -113,7 +113,8 @@ def test_a_forked_worker_makes_its_own() -> None:
         (None, "missing or not a dict"),
         ({"default": "openai:m"}, "must be a dict"),
         ({"default": {}}, 'needs "model"'),
-        ({"default": {**GPT, "limits": {"speed": 1}}}, "speed"),
+        ({"default": {**GPT, "limits": {"speed": 1}}}, "limits has no 'speed'"),
+        ({"default": {**GPT, "limits": {"requests_per_minut": 1}}}, "did you mean requests_per_minute"),
     ],
 )
 def test_wrong_settings_say_what_to_type(responder: Any, says: str) -> None:

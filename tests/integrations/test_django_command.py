@@ -131,6 +131,10 @@ MISTAKES = {
     "articles.Article --to summary --from text --filter lang=ja": "Cannot resolve keyword 'lang'",
     "articles.Article --to summary --from text --filter ja": "must be LOOKUP=VALUE",
     "articles.Article --to summary --from text --responder claude": "no 'claude', only 'default'",
+    "Article --to summary --from text": "'Article' is not a model: name it app.Model",
+    "articles.Artcle --to summary --from text": "doesn't have a 'Artcle' model: name it app.Model",
+    "articles.Article --to id --from text": "Article.id cannot hold text: name a text field",
+    "articles.Article --to summary --from text --database nope": "there is no database 'nope', only 'default'",
     "articles.Article --to summary --from text --limit 0": "limit must be a number of rows above 0",
 }
 

@@ -141,5 +141,8 @@ def test_a_field_that_does_not_exist_is_refused(articles: Any, gpt: OpenAIRespon
 
     with pytest.raises(ConfigurationError, match="no field 'sumary', only id, summary, text"):
         fill(articles.objects.all(), "sumary", lambda row: row.text, responder=gpt)
+    for overwrite in (False, True):
+        with pytest.raises(ConfigurationError, match=r"\.id cannot hold text: name a text field"):
+            fill(articles.objects.all(), "id", lambda row: row.text, responder=gpt, overwrite=overwrite)
     with pytest.raises(ConfigurationError, match="not sliced"):
         fill(articles.objects.all()[:2], "summary", lambda row: row.text, responder=gpt)

@@ -12,6 +12,7 @@ from responder.values.errors import ConfigurationError, ResponderError
 from django.apps import apps  # isort: skip - the imports above name what to install where there is no Django
 from django.core.exceptions import FieldError, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
 # What a shell expects of a program that Ctrl-C ended: 128 and the number of SIGINT.
 _INTERRUPTED = 130
@@ -148,10 +149,14 @@ def _queryset(label: str, database: str | None, lookups: list[str]) -> Any:
     Raises:
         ConfigurationError: There is no such model or lookup.
     """
+    if label.count(".") != 1:
+        raise ConfigurationError(f"{label!r} is not a model: name it app.Model, such as articles.Article")
+    if database is not None and database not in connections.databases:
+        raise ConfigurationError(f"there is no database {database!r}, only {', '.join(map(repr, connections.databases))}")
     try:
         queryset = apps.get_model(label)._default_manager.using(database)
-    except (LookupError, ValueError) as error:
-        raise ConfigurationError(f"{label}: {error}; name it app.Model, such as articles.Article") from None
+    except LookupError as error:
+        raise ConfigurationError(f"{str(error).rstrip('.')}: name it app.Model, such as articles.Article") from None
     for text in lookups:
         lookup, equals, value = text.partition("=")
         if not equals:
