@@ -831,6 +831,25 @@ def test_any_name_will_do(name: str, simulator: Simulator, tmp_path: Path) -> No
     assert set(contents(tmp_path)) == {name}
 
 
+def test_a_file_that_is_seen_half_written_is_not_called_damaged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program writes what it had in its log into the file, and removes the log, while ours looks at it."""
+    with contextlib.closing(Checkpoint(file)) as checkpoint:
+        for number in range(50):
+            checkpoint.store(b"question %d" % number, {"text": "long " * 500}, None)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    sleep, rest = time.sleep, [whole]
+
+    def goes_on(seconds: float) -> None:
+        if rest:
+            file.write_bytes(rest.pop())
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", goes_on)
+    with contextlib.closing(Checkpoint(file)) as checkpoint:
+        assert checkpoint.find(b"question 49") is not None
+
+
 # A full disk
 
 

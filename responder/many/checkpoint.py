@@ -40,6 +40,11 @@ _VERSION = 2
 # SQLite numbers the rows of a new table from here.
 _FIRST_RUN = 1
 
+# How often a file that cannot be read is looked at again, while programs write to it, and the seconds between two looks: more
+# than a tick of the system's clock, by which it notes when a file was written.
+_LOOKS = 50
+_PAUSE = 0.02
+
 _SCHEMA = """
 CREATE TABLE runs (id INTEGER PRIMARY KEY, begun REAL NOT NULL);
 CREATE TABLE answers (
@@ -477,12 +482,30 @@ def refuse_foreign(path: str, deadline: Deadline = NEVER, cancel: CancelToken | 
     # read as one that nothing changes, unless a program starts to meanwhile.
     log = f"{path}-wal"
     has_log = os.path.exists(log)  # noqa: PTH110 - a str, as SQLite takes it
-    how = "mode=ro" if has_log else "mode=ro&immutable=1"
-    problem = when_free(path, lambda: _problem(path, how), deadline, cancel)
-    if problem and not has_log and os.path.exists(log):  # noqa: PTH110 - a str, as SQLite takes it
-        problem = when_free(path, lambda: _problem(path, "mode=ro"), deadline, cancel)
+    problem = _seen(path, has_log, deadline, cancel)
+    for _ in range(_LOOKS):
+        if not problem or has_log:
+            break
+        # A program may have opened, written and closed it meanwhile, and what was read is half of that.
+        before = _state(path)
+        time.sleep(_PAUSE)
+        has_log = os.path.exists(log)  # noqa: PTH110 - a str, as SQLite takes it
+        problem = _seen(path, has_log, deadline, cancel)
+        if not os.path.exists(log) and _state(path) == before:  # noqa: PTH110 - a str, as SQLite takes it
+            break
     if problem:
         raise ConfigurationError(problem, fatal=True)
+
+
+def _state(path: str) -> tuple[int, int]:
+    """Return what changes when a file is written to, if that is longer ago than a tick of the system's clock."""
+    found = os.stat(path)  # noqa: PTH116 - a str, as SQLite takes it
+    return found.st_mtime_ns, found.st_size
+
+
+def _seen(path: str, has_log: bool, deadline: Deadline, cancel: CancelToken | None) -> str:
+    how = "mode=ro" if has_log else "mode=ro&immutable=1"
+    return when_free(path, lambda: _problem(path, how), deadline, cancel)
 
 
 def _problem(path: str, how: str) -> str:
