@@ -192,11 +192,18 @@ def stream_response(
 # What belongs to a thread
 
 
+def _of_this_thread() -> Iterator[tuple[Any, Any]]:
+    # Where neither was set, Django looks for an attribute that is missing, and on Python 3.10 that error and its frames keep one
+    # another, and the frames of all callers, until a garbage collection: the prompt, the run, its connections. A generator's
+    # frame knows its caller only while it runs.
+    yield translation.get_language(), timezone.get_current_timezone()
+
+
 def _language_and_time_zone() -> Callable[[], contextlib.AbstractContextManager[object]]:
     """Return what gives a worker the language and the time zone of the current thread, where Django keeps them."""
     if not settings.configured:
         return contextlib.nullcontext
-    language, zone = translation.get_language(), timezone.get_current_timezone()
+    language, zone = next(_of_this_thread())
 
     @contextlib.contextmanager
     def both() -> Iterator[None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,6 +71,31 @@ def test_workers_speak_the_callers_language_and_live_in_its_time_zone(way: Any) 
         results = list(way(seen, items(), max_workers=2))
     assert [result.value for result in results] == [("de", "Asia/Tokyo"), ("fr", "Asia/Tokyo")] * 4
     assert parallel_map(seen, [0])[0].value == (translation.get_language(), timezone.get_current_timezone_name())
+
+
+def test_items_are_let_go_without_a_garbage_collection() -> None:
+    """Where no language and no time zone was set, an error inside of Django must not keep the frames of those who asked."""
+
+    class Thing:
+        pass
+
+    def nothing(thing: Thing) -> None:
+        pass
+
+    translation.deactivate()
+    timezone.deactivate()
+    things = [Thing() for _ in range(20)]
+    seen = [weakref.ref(thing) for thing in things]
+    gc.collect()
+    gc.disable()
+    try:
+        for result in parallel_imap(nothing, iter(things), max_workers=2):
+            assert result.ok
+        del result
+        things.clear()
+        assert not [thing for thing in seen if thing() is not None]
+    finally:
+        gc.enable()
 
 
 def test_a_responder_is_made_once_and_shared() -> None:
