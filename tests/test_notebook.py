@@ -211,7 +211,8 @@ def test_in_a_notebook(kernel: Kernel, simulator: Simulator) -> None:
     kernel.interrupt()
     (failure,) = [message["content"] for message in kernel.end(cell) if message["msg_type"] == "error"]
     assert failure["ename"] == "KeyboardInterrupt"
-    assert any("responder.last_batch()" in line for line in failure["traceback"])
+    if sys.version_info >= (3, 11):  # the first that has notes
+        assert any("responder.last_batch()" in line for line in failure["traceback"])
     (result,) = [
         message
         for message in kernel.run("[result.text for result in responder.last_batch() if result.ok]")
