@@ -40,7 +40,8 @@ class Lamp:
     def count(self, failures: int) -> None:
         """Add failed prompts. Processes may do so at the same time: each appends."""
         with contextlib.suppress(OSError):  # the run has ended
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            # Not through a link: once the run has ended, anybody may give its name to something else.
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0))
             try:
                 os.write(handle, b"." * failures)
             finally:

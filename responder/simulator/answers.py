@@ -34,6 +34,8 @@ _THOUGHTS = "Simulated thoughts: the question is read, and the answer will quote
 _MAX_DEPTH = 12
 # A schema that refers to itself is followed so far: lists are empty then, and what may be null is.
 _ENOUGH_DEPTH = 6
+# Values, or characters, of an answer to a schema.
+_MOST = 100_000
 
 
 @dataclass(frozen=True)
@@ -213,9 +215,12 @@ def _example_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: 
         return {name: example_of(properties.get(name, {}), root, depth + 1) for name in names}
     if kind == "array":
         listed = [example_of(item, root, depth + 1) for item in schema.get("prefixItems", ())]
-        wanted = max(int(schema.get("minItems", 0)), 0 if listed or depth > _ENOUGH_DEPTH else 1)
-        while len(listed) < wanted:
-            listed.append(example_of(schema.get("items") or {}, root, depth + 1))
+        wanted = max(_size(schema, "minItems"), 0 if listed or depth > _ENOUGH_DEPTH else 1)
+        if len(listed) < wanted:
+            item = example_of(schema.get("items") or {}, root, depth + 1)
+            if _values_in(item) * wanted > _MOST:
+                raise ValueError(f"minItems of {wanted} make more than the {_MOST} values that a simulated answer may have")
+            listed += [item] * (wanted - len(listed))
         return listed
     if kind in ("integer", "number"):
         return _number(schema, whole=kind == "integer")
@@ -225,9 +230,23 @@ def _example_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: 
         return None
     if isinstance(schema.get("pattern"), str):
         return _text_like(schema["pattern"])
-    return _TEXTS.get(str(schema.get("format")), "simulated").ljust(int(schema.get("minLength", 0)), ".")[
+    return _TEXTS.get(str(schema.get("format")), "simulated").ljust(_size(schema, "minLength"), ".")[
         : schema.get("maxLength", None)
     ]
+
+
+def _values_in(example: Any) -> int:
+    if isinstance(example, (dict, list)):
+        return 1 + sum(map(_values_in, example.values() if isinstance(example, dict) else example))
+    return 1
+
+
+def _size(schema: Mapping[str, Any], name: str) -> int:
+    """Return a least size; what asks for more than a simulated answer may have is refused as a request that is not valid."""
+    size = int(schema.get(name, 0))
+    if size > _MOST:
+        raise ValueError(f"{name} of {size} is more than the {_MOST} that a simulated answer may have")
+    return size
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> Any:
@@ -291,7 +310,8 @@ def _piece(step: Any) -> str:
         return {"CATEGORY_DIGIT": "0", "CATEGORY_SPACE": " "}.get(str(value), "a")
     if kind in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
         least, _, inner = value
-        return "".join(map(_piece, inner)) * int(least)
+        text = "".join(map(_piece, inner))
+        return text * min(int(least), _MOST // max(1, len(text)))
     if kind in ("SUBPATTERN", "ATOMIC_GROUP"):
         return "".join(map(_piece, value[-1] if kind == "SUBPATTERN" else value))
     if kind == "BRANCH":

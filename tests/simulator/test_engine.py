@@ -76,6 +76,59 @@ def test_any_json_gets_an_answer_or_a_refusal(path: str, good: bool, fields: dic
     assert isinstance(verdict.reply.whole(), bytes)
 
 
+def asked_of_a_schema(**schema: Any) -> dict[str, Any]:
+    """The body that asks for an answer that fits a schema."""
+    whole = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    return {**GOOD, "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": whole}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {**GOOD, "n": 10**30}),
+        ("/v1/chat/completions", {**GOOD, "n": 129}),
+        ("/v1beta/models/m:generateContent", {"contents": [USER], "generationConfig": {"candidateCount": 10**9}}),
+        ("/v1/embeddings", {"model": "m", "input": ["a"], "dimensions": 10**30}),
+        (
+            "/v1beta/models/m:batchEmbedContents",
+            {"requests": [{"content": {"parts": [{"text": "a"}]}, "outputDimensionality": 10**9}]},
+        ),
+        ("/v1/chat/completions", asked_of_a_schema(type="string", minLength=10**30)),
+        ("/v1/chat/completions", asked_of_a_schema(type="array", items={"type": "integer"}, minItems=10**9)),
+        (
+            "/v1/chat/completions",
+            asked_of_a_schema(
+                type="array", minItems=10**4, items={"type": "array", "items": {"type": "null"}, "minItems": 10**4}
+            ),
+        ),
+    ],
+    ids=[
+        "choices",
+        "one_choice_too_many",
+        "candidates",
+        "dimensions",
+        "googles_dimensions",
+        "letters",
+        "items",
+        "items_of_items",
+    ],
+)
+def test_what_would_never_end_is_refused(path: str, body: dict[str, Any]) -> None:
+    """As providers refuse it: the memory of the simulator's machine has an end, too."""
+    engine = Engine(Settings())
+    call, dialect, entry = engine.read("POST", path, HEADERS, json.dumps(body).encode())
+    reply = engine.judge(call, dialect, entry).reply
+    assert reply.status == 400, reply.whole()
+
+
+def test_a_pattern_that_repeats_without_end_is_cut() -> None:
+    """No provider of ours says how long a text of a pattern may be."""
+    body = asked_of_a_schema(type="string", pattern="^((ab){50000}){50000}$")
+    engine = Engine(Settings())
+    call, dialect, entry = engine.read("POST", "/v1/chat/completions", HEADERS, json.dumps(body).encode())
+    assert len(engine.judge(call, dialect, entry).reply.whole()) < 1_000_000
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=40), st.sampled_from(PATHS))
 def test_any_bytes_get_an_answer_or_a_refusal(content: bytes, path: str) -> None:

@@ -27,10 +27,13 @@ _MOST_TEXTS = {"openai": 2048, "azure": 2048, "voyage": 1000}
 _MOST_TOKENS = 300_000
 _MOST_TOKENS_A_TEXT = 8192
 _MOST_OF_GOOGLE = 100
+_MOST_DIMENSIONS = 4096
 
 
 def question_of(model: str, texts: Sequence[str], dimensions: int | None, **extra: Any) -> Question:
     """Return a request in no provider's format; its prompt is all texts, line by line."""
+    if dimensions is not None and not 0 <= dimensions <= _MOST_DIMENSIONS:
+        raise refuse(400, f"a vector has from 1 to {_MOST_DIMENSIONS} dimensions, not {dimensions}", param="dimensions")
     wanted = {"texts": list(texts), "dimensions": dimensions or DIMENSIONS, **extra}
     return Question(model=model, prompt="\n".join(texts), input_tokens=sum(map(token_count, texts)), extra=wanted)
 

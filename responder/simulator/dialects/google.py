@@ -20,6 +20,7 @@ from .embeddings import read_google, write_google
 JSON_TYPE = "application/json; charset=UTF-8"
 # A real event holds more than one token; a few keep streams of Google's shape.
 _TOKENS_PER_EVENT = 4
+_MOST_CANDIDATES = 8
 _FIELDS = frozenset(
     {
         "contents", "systemInstruction", "tools", "toolConfig", "safetySettings", "generationConfig",
@@ -106,6 +107,15 @@ class Gemini(Dialect):
                     "supported range is from 1."
                 ),
             )
+        candidates = whole_number(config, "candidateCount") or 1
+        if candidates > _MOST_CANDIDATES:
+            raise refuse(
+                400,
+                (
+                    f"Unable to submit request because it has a candidateCount value of {candidates} but the "
+                    f"supported range is from 1 (inclusive) to {_MOST_CANDIDATES + 1} (exclusive)."
+                ),
+            )
         schema = config.get("responseJsonSchema") or config.get("responseSchema")
         if schema is not None and config.get("responseMimeType") not in ("application/json", "text/x.enum"):
             raise refuse(400, "Response schema requires response mime type 'application/json'.")
@@ -119,7 +129,7 @@ class Gemini(Dialect):
             input_tokens=message_tokens(characters, count),
             stream=call.action == "stream",
             max_tokens=limit,
-            count=max(1, whole_number(config, "candidateCount") or 1),
+            count=max(1, candidates),
             stop=texts(config.get("stopSequences")),
             schema=schema,
             tool=_forced_tool(body),

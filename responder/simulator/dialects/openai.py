@@ -31,6 +31,7 @@ _FIELDS = frozenset(
         "verbosity", "web_search_options",
     }
 )  # fmt: skip
+_MOST_CHOICES = 128
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _FINISH = {"stop_sequence": "stop", "tool": "tool_calls", "filter": "content_filter"}
 _DONE: Event = (b"data: [DONE]\n\n", 0)
@@ -97,13 +98,21 @@ class OpenAI(Dialect):
                 param="max_tokens",
                 code="integer_below_min_value",
             )
+        count = whole_number(body, "n") or 1
+        if count > _MOST_CHOICES:
+            raise refuse(
+                400,
+                f"Invalid 'n': integer above maximum value. Expected a value <= {_MOST_CHOICES}, but got {count} instead.",
+                param="n",
+                code="integer_above_max_value",
+            )
         return Question(
             model=model,
             prompt=prompt,
             input_tokens=message_tokens(characters, len(body["messages"])),
             stream=stream,
             max_tokens=limit,
-            count=max(1, whole_number(body, "n") or 1),
+            count=max(1, count),
             stop=texts(body.get("stop")),
             schema=self._schema(body),
             tool=self._forced_tool(body),
