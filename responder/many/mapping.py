@@ -91,6 +91,10 @@ def collect(run: Run[Any, R], batch: Callable[[Iterable[R]], B]) -> B:
         error.batch = finished  # type: ignore[attr-defined]  # for whoever catches it
         note_on(error, finished)
         raise
+    finally:
+        # The traceback of a failed item's error holds the worker's frames, and these the notes: with the error in them, all of it
+        # would be freed by a garbage collection only, and the responder's connections be closed by it.
+        noted.clear()
     return remember(batch(results))
 
 

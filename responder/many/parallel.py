@@ -375,9 +375,13 @@ class Run(Iterator[R], Generic[I, R]):
         noted: dict[int, R] = {}
         perform = self._work.perform
 
-        def perform_and_note(index: int, item: I) -> R:
-            result = noted[index] = perform(index, item)
+        def note(index: int, result: R) -> R:
+            noted[index] = result
             return result
+
+        def perform_and_note(index: int, item: I) -> R:
+            # No variable keeps the result: the traceback of its error may hold this frame, and the two would keep each other alive.
+            return note(index, perform(index, item))
 
         self._work = replace(self._work, perform=perform_and_note)
         return noted
