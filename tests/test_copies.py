@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import gc
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -339,3 +341,26 @@ def test_a_name_that_no_file_can_have_is_our_own_error(use: Callable[[], Any]) -
     """A NUL in it would be a ValueError of Python's."""
     with pytest.raises(ConfigurationError):
         use()
+
+
+AMONG_RUBBISH = """
+import gc, socket, sys
+from responder import OpenAIResponder
+
+gpt = OpenAIResponder("m", api_key="k", base_url=sys.argv[1])
+gpt.answer("Hi")
+gc.disable()
+holder = [*(thing for thing in gc.get_objects() if isinstance(thing, socket.socket)), gpt]
+holder.append(holder)
+del gpt
+gc.collect()  # which puts the sockets before the responder
+del holder
+gc.collect()
+"""
+
+
+def test_a_responder_among_rubbish_closes_its_connections(simulator: Simulator) -> None:
+    """Whatever a garbage collection looks at first: a socket that is found open would warn."""
+    command = [sys.executable, "-X", "dev", "-W", "error", "-c", AMONG_RUBBISH, simulator.base_url("openai")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

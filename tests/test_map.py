@@ -38,6 +38,7 @@ from responder import (
     Responder,
     Result,
     Usage,
+    parallel_map,
 )
 from responder.simulator import Fault, Simulator
 
@@ -452,6 +453,22 @@ def test_prompts_answers_and_errors_are_let_go_once_their_result_is(simulator: S
         for result in gpt.imap(prompts(), max_workers=2):
             seen.append(weakref.ref(result.error))
             del result
+        assert not [thing for thing in seen if thing() is not None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.pain(12)
+def test_a_batch_with_failures_is_freed_with_its_last_name(simulator: Simulator) -> None:
+    """An error and the frames that it came through must not keep each other alive, and with them the responder's connections."""
+    simulator.always(Fault.status(400))
+    gpt = OpenAIResponder("m", api_key="k", base_url=simulator.base_url("openai"), max_retries=0)
+    gc.collect()
+    gc.disable()
+    try:
+        batch, others = gpt.map(["one", "two"]), parallel_map(gpt.answer, ["three"])
+        seen = [weakref.ref(thing) for thing in (gpt._access.transport, batch[0].error, others[0].error)]
+        del batch, others, gpt
         assert not [thing for thing in seen if thing() is not None]
     finally:
         gc.enable()

@@ -380,7 +380,7 @@ class Run(Iterator[R], Generic[I, R]):
             return result
 
         def perform_and_note(index: int, item: I) -> R:
-            # No variable keeps the result: the traceback of its error may hold this frame, and the two would keep each other alive.
+            # No variable keeps the result: its error may hold this frame, and the two would keep each other alive.
             return note(index, perform(index, item))
 
         self._work = replace(self._work, perform=perform_and_note)

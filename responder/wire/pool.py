@@ -39,6 +39,27 @@ class _Shared:
         self.every: weakref.WeakSet[Connection] = weakref.WeakSet()
         self.resolver = Resolver()
 
+    def close(self) -> bool:
+        """Close the idle connections; return True when there were some."""
+        with self.lock:
+            idle, self.idle = self.idle, {}
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
+        return bool(idle)
+
+    def close_with(self, pool: Pool) -> None:
+        """Close them when the pool is dropped.
+
+        A garbage collector that finds the pool among rubbish calls this before it looks at the sockets; `__del__` of the pool
+        may come after theirs, which warn.
+        """
+        weakref.finalize(pool, self._close_here).atexit = False
+
+    def _close_here(self) -> None:
+        if self.process == getpid():
+            self.close()
+
 
 class Pool:
     """Idle connections, the most recently used first. Safe for threads, and empty in a forked child.
@@ -51,6 +72,7 @@ class Pool:
     def __init__(self) -> None:
         self._shared = _Shared()
         self._by_process = {self._shared.process: self._shared}
+        self._shared.close_with(self)
         _pools.add(self)
 
     def exchange(self, attempt: Attempt, way: Route, request: Callable[[], memoryview], more: Iterable[bytes] = ()) -> Response:
@@ -118,6 +140,7 @@ class Pool:
         mine = self._by_process.setdefault(process, _Shared())
         if self._shared is shared:
             self._shared = mine
+            mine.close_with(self)
             self._by_process.pop(shared.process, None)
             for connection in list(shared.every):
                 connection.abandon()
@@ -160,16 +183,10 @@ class Pool:
 
     def close(self) -> bool:
         """Close the idle connections; calls in flight go on. Return True when there were some."""
-        shared = self._here()
-        with shared.lock:
-            idle, shared.idle = shared.idle, {}
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
-        return bool(idle)
+        return self._here().close()
 
     def __del__(self, close: Callable[[Any, str], None] = close_dropped) -> None:
-        close(self, "_by_process")  # without this, each idle socket would warn separately
+        close(self, "_by_process")  # while the interpreter ends, nothing else does it
 
 
 def _open(connection: Connection, attempt: Attempt, resolver: Resolver) -> None:
