@@ -33,12 +33,13 @@ def is_free(port: int) -> bool:
 
 # The child of a C function's fork is a Python that has not been told. `PyDLL` keeps the interpreter lock over the call.
 BARE_FORK = """
-    import ctypes, os, sys, warnings
+    import ctypes, os, sys, time, warnings
     warnings.simplefilter("ignore")
     import requests
     from responder import OpenAIResponder
 
     def bare_fork():
+        time.sleep(0.2)  # the other threads come to rest: one that just wakes up may hold what the interpreter's own lock needs
         return ctypes.PyDLL(None).fork()
 
     def in_a_child(step):

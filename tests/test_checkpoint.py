@@ -459,7 +459,7 @@ def test_a_connection_that_a_child_could_not_but_inherit_harms_no_later_run(file
 
 
 SILENT_FORK = """
-import ctypes, os, signal, sys, threading
+import ctypes, os, signal, sys, threading, time
 from responder import ConfigurationError
 from responder.many.checkpoint import Checkpoint
 from responder.many.database import GATE
@@ -481,6 +481,7 @@ for is_inside in (False, True):
     if is_inside:
         threading.Thread(target=work).start()
         inside.wait()
+    time.sleep(0.2)  # until the thread rests: one that just wakes up may hold what the interpreter's own lock needs
     child = ctypes.PyDLL(None).fork()  # as uWSGI does it, which does not tell Python
     if not child:
         signal.alarm(60)

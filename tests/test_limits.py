@@ -969,6 +969,7 @@ def hold():
 
 threading.Thread(target=hold, daemon=True).start()
 held.wait()
+time.sleep(0.2)  # until the thread rests: one that just wakes up may hold what the interpreter's own lock needs
 child = ctypes.PyDLL(None).fork()  # as uWSGI does it: Python is not told
 if child == 0:
     try:

@@ -248,7 +248,7 @@ def test_a_method_travels_without_the_key(serve: Callable[..., Server], monkeypa
 FORKS = ["python", pytest.param("c", marks=pytest.mark.skipif(sys.platform != "linux", reason="calls the C library's fork()"))]
 
 LOCKS = """
-import ctypes, gc, os, signal, sys, threading
+import ctypes, gc, os, signal, sys, threading, time
 from responder import CancelToken, Limits, OpenAIResponder, for_model
 from responder.integrations.registry import Registry
 from responder.many.job_lock import sending
@@ -318,6 +318,7 @@ def hold():
 thread = threading.Thread(target=hold)
 thread.start()
 assert inside.wait(60)
+time.sleep(0.2)  # until the thread rests: one that just wakes up may hold what the interpreter's own lock needs
 child = os.fork() if fork == "python" else ctypes.PyDLL(None).fork()  # in C as uWSGI does, which does not tell Python
 if child == 0:
     signal.alarm(60)
@@ -364,7 +365,7 @@ def test_a_child_needs_no_lock_that_a_thread_of_its_parent_holds(
 
 
 BAR = """
-import ctypes, os, signal, sys, threading
+import ctypes, os, signal, sys, threading, time
 from responder import OpenAIResponder
 
 fork, url = sys.argv[1:]
@@ -387,6 +388,7 @@ sys.stderr = Slow()
 thread = threading.Thread(target=gpt.map, args=(["parent one"] * 3,), kwargs={"progress": True})
 thread.start()
 drawing.wait()
+time.sleep(0.2)  # until the threads rest: one that just wakes up may hold what the interpreter's own lock needs
 child = os.fork() if fork == "python" else ctypes.PyDLL(None).fork()
 if child == 0:
     signal.alarm(60)

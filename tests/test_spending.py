@@ -188,7 +188,7 @@ def test_a_listed_price_is_the_lists_own(provider: str, model: str, listed: str)
 
 
 FORK = """
-import ctypes, os, sys, threading
+import ctypes, os, sys, threading, time
 from responder import Usage
 from responder.pace import prices
 from responder.pace.prices import price_later
@@ -212,6 +212,7 @@ if sys.argv[1] == "os":
     threading.Timer(0.2, release.set).start()
     child = os.fork()
 else:
+    time.sleep(0.2)  # until the thread rests: one that just wakes up may hold what the interpreter's own lock needs
     child = ctypes.PyDLL(None).fork()
 if child == 0:
     try:

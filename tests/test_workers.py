@@ -242,7 +242,7 @@ def test_a_child_that_goes_on_reading_is_told_and_the_parent_gets_everything(
 ) -> None:
     """A loop that forks: the child has none of the threads, and must neither wait for them nor take items from the parent."""
     program = f"""
-import ctypes, os, signal, sys, warnings
+import ctypes, os, signal, sys, time, warnings
 from responder import CancelledError, OpenAIResponder, parallel_imap
 
 model = OpenAIResponder("m", api_key="test-key", base_url=sys.argv[1])
@@ -252,6 +252,9 @@ warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads aroun
 results = parallel_imap(str, prompts, max_workers=2) if {way!r} == "parallel_imap" else model.{way}(prompts, max_workers=2)
 with results:
     next(results)
+    # The workers come to rest once results wait. After a fork in C, the interpreter's own lock would still wait for a thread that
+    # just wanted it.
+    time.sleep(0.5)
     child = fork()
     if not child:
         signal.alarm(60)
