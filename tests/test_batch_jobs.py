@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import os
 import pickle
@@ -444,6 +445,48 @@ def test_several_threads_may_wait_for_one_job(simulator: Simulator, file: Path) 
     assert waited == [[f"Simulated answer to: {prompt}" for prompt in PROMPTS]] * 4
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM answers").fetchone() == (7,)
+    assert len(simulator.batches) == 3
+
+
+class Interrupted(requests.Session):
+    """Lets one batch be made, and has something done before the next look at one."""
+
+    meanwhile: Callable[[], object] | None = None
+    made = 0
+
+    def send(self, request: requests.PreparedRequest, **more: Any) -> requests.Response:  # type: ignore[override]  # by name, too
+        if request.method == "POST" and request.path_url.endswith("/batches"):
+            self.made += 1
+            if self.made > 1:
+                refused = requests.Response()
+                refused.status_code, refused.raw, refused.request = (
+                    429,
+                    io.BytesIO(b'{"error": {"message": "Too many"}}'),
+                    request,
+                )
+                return refused
+        elif self.meanwhile is not None and "/batches/" in request.path_url:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return super().send(request, **more)
+
+
+def test_what_another_process_sends_during_a_look_is_taken_with_the_next(simulator: Simulator, file: Path) -> None:
+    """It stands in the file as sent and complete, and this one has not heard of it yet."""
+    # Without limits that are learned: else the refusal holds the other one up while this one waits for it
+    with Interrupted() as session:
+        job = responder(simulator, kind=SmallResponder, session=session, max_retries=0, limits={"adaptive": False}).submit(
+            PROMPTS, checkpoint=file
+        )
+        assert len(job.batches) == 1
+
+        def another_goes_on() -> None:
+            other = responder(simulator, kind=SmallResponder, limits={"adaptive": False}).submit(PROMPTS, checkpoint=file)
+            simulator.advance(3)
+            assert other.status == "completed"
+
+        session.meanwhile = another_goes_on
+        assert job.wait(deadline=60, poll=0.005).results().texts() == [f"Simulated answer to: {prompt}" for prompt in PROMPTS]
     assert len(simulator.batches) == 3
 
 

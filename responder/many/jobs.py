@@ -277,7 +277,8 @@ class SentJob:
     def _step(self, bounds: Bounds, *, sends: bool) -> None:
         self._look(bounds)
         for part in self._parts():
-            if part.state == "sent" and _is_final(part):
+            # What another process has sent since we looked is not seen yet: the next step takes it.
+            if part.state == "sent" and _is_final(part) and part.number in self._seen:
                 self._collect(part, bounds)
         if sends:
             self.send(bounds)
