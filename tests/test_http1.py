@@ -45,7 +45,10 @@ def head_of(data: bytes) -> Head:
 def outcome(data: bytes, places: tuple[int, ...] = (), sizes: Sizes | None = None) -> tuple[int, bytes, bool]:
     """Return status, body and whether the connection is kept, of a reply that arrives cut at these places."""
     pieces = pieces_of(data, list(places))
-    receive: Callable[[], bytes] = lambda: pieces.pop(0) if pieces else b""  # noqa: E731
+
+    def receive() -> bytes:
+        return pieces.pop(0) if pieces else b""
+
     head, rest = read_head(receive, sizes)
     framing = Framing(head, sizes)
     body = b""

@@ -95,7 +95,8 @@ def _problem(path: str, how: str) -> str:
 
 
 def _for_reading(path: str, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(os.path.abspath(path))}?{how}", uri=True, timeout=0.0, isolation_level=None)  # noqa: PTH100
+    name = quote(os.path.abspath(path))  # noqa: PTH100 - a str, which may hold what no path can
+    return sqlite3.connect(f"file:{name}?{how}", uri=True, timeout=0.0, isolation_level=None)
 
 
 def kept_in(path: str) -> Counter[bytes]:

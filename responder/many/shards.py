@@ -367,7 +367,8 @@ def _that_travels(row: Row) -> Row:
         dumps((answer, error))
     except Exception as problem:  # noqa: BLE001 - a prompt's error belongs to its result
         what = f"an error of the class {type(error).__name__}: {error}" if error is not None else "the parsed answer"
-        return (index, None, ResponderError(f"this result cannot travel to the client ({problem}): {what}"), *rest)  # type: ignore[return-value]
+        lost = ResponderError(f"this result cannot travel to the client ({problem}): {what}")
+        return (index, None, lost, *rest)  # type: ignore[return-value]  # mypy forgets the types of what a star took
     return row
 
 

@@ -215,7 +215,7 @@ def _example_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: 
         return {name: example_of(properties.get(name, {}), root, depth + 1) for name in names}
     if kind == "array":
         listed = [example_of(item, root, depth + 1) for item in schema.get("prefixItems", ())]
-        wanted = max(_size(schema, "minItems"), 0 if listed or depth > _ENOUGH_DEPTH else 1)
+        wanted = max(int(schema.get("minItems", 0)), 0 if listed or depth > _ENOUGH_DEPTH else 1)
         if len(listed) < wanted:
             item = example_of(schema.get("items") or {}, root, depth + 1)
             if _values_in(item) * wanted > _MOST:
@@ -230,23 +230,16 @@ def _example_of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: 
         return None
     if isinstance(schema.get("pattern"), str):
         return _text_like(schema["pattern"])
-    return _TEXTS.get(str(schema.get("format")), "simulated").ljust(_size(schema, "minLength"), ".")[
-        : schema.get("maxLength", None)
-    ]
+    length = int(schema.get("minLength", 0))
+    if length > _MOST:
+        raise ValueError(f"minLength of {length} is more than the {_MOST} characters that a simulated answer may have")
+    return _TEXTS.get(str(schema.get("format")), "simulated").ljust(length, ".")[: schema.get("maxLength", None)]
 
 
 def _values_in(example: Any) -> int:
     if isinstance(example, (dict, list)):
         return 1 + sum(map(_values_in, example.values() if isinstance(example, dict) else example))
     return 1
-
-
-def _size(schema: Mapping[str, Any], name: str) -> int:
-    """Return a least size; what asks for more than a simulated answer may have is refused as a request that is not valid."""
-    size = int(schema.get(name, 0))
-    if size > _MOST:
-        raise ValueError(f"{name} of {size} is more than the {_MOST} that a simulated answer may have")
-    return size
 
 
 def _number(schema: Mapping[str, Any], *, whole: bool) -> Any:

@@ -164,6 +164,12 @@ class Batches:
         with self.lock:
             self._batches.pop(batch.id, None)
 
+    def cancel(self, batch: Batch) -> None:
+        """End a batch that is under way; does nothing to one that has ended."""
+        with self.lock:
+            if batch.status(self.now()) == "running":
+                batch.cancelled = self.now()
+
     def _of(self, key: str) -> list[Batch]:
         return [batch for batch in self._batches.values() if batch.key == key]
 

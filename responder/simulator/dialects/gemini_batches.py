@@ -40,8 +40,7 @@ class GeminiBatches:
         if batch is None:
             raise missing(f"batch: {batch_id}")
         if verb == "cancel" and method == "POST":
-            if batch.status(self.batches.now()) == "running":
-                batch.cancelled = self.batches.now()
+            self.batches.cancel(batch)
             return as_json({})
         return as_json(self.shown(batch))
 

@@ -56,8 +56,7 @@ class OpenAIBatches:
         if batch is None:
             raise missing(f"batch: {batch_id}")
         if verb == "cancel" and method == "POST":
-            if batch.status(self.batches.now()) == "running":
-                batch.cancelled = self.batches.now()
+            self.batches.cancel(batch)
             return as_json(self.shown(batch))
         if verb == "results" and method == "GET":
             return self.results(batch)

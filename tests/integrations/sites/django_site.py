@@ -26,10 +26,10 @@ settings.configure(
 django.setup()
 
 from django.http import HttpRequest  # noqa: E402 - these want the settings
-from django.http.response import HttpResponseBase  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.http.response import HttpResponseBase  # noqa: E402 - as above
+from django.urls import path  # noqa: E402 - as above
 
-from responder.integrations.django import get_responder, stream_response  # noqa: E402
+from responder.integrations.django import get_responder, stream_response  # noqa: E402 - as above
 
 
 def ask(request: HttpRequest) -> HttpResponseBase:

@@ -17,7 +17,7 @@ gpt = OpenAIResponder("m", api_key="test-key", max_retries=0, timeout=60.0, limi
 
 
 @app.api_route("/ask", methods=["GET", "HEAD"])
-def ask(prompt: Annotated[list[str], Query()], format: Format = "events", heartbeat: float = 60) -> Response:  # noqa: A002
+def ask(prompt: Annotated[list[str], Query()], format: Format = "events", heartbeat: float = 60) -> Response:  # noqa: A002 - the plain word
     """Stream the answer to one prompt, or to several side by side."""
     source = gpt.stream(prompt[0]) if len(prompt) == 1 else gpt.stream_map(prompt)
     return stream_response(source, format=format, heartbeat=heartbeat)

@@ -34,10 +34,10 @@ settings.configure(
 django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402 - these want the settings
-from django.core.management import call_command  # noqa: E402
-from django.middleware.csrf import _get_new_csrf_string  # noqa: E402
-from django.test import Client  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.core.management import call_command  # noqa: E402 - as above
+from django.middleware.csrf import _get_new_csrf_string  # noqa: E402 - as above
+from django.test import Client  # noqa: E402 - as above
+from django.urls import path  # noqa: E402 - as above
 
 views: dict[str, Any] = {"__name__": "recipe_urls"}
 exec(sys.stdin.read(), views)
